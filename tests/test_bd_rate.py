@@ -1,0 +1,251 @@
+"""BD-rate against the package bjontegaard, against its own algebra, and against the published points' check values."""
+
+import bjontegaard
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.anchors import ANCHOR_NAMES, anchor_curve, published_curve, published_labels
+from weconvene_core.evaluation.bd_rate import METHODS, bd_psnr, bd_rate, bootstrap_bd_rate, common_range
+from weconvene_core.evaluation.curves import Curve, ImageCurves
+
+CHECK_VALUES = [
+    ("K-A", "WeConvene", -8.35),
+    ("K-A", "ChWDTA", -17.82),
+    ("K-A", "LALIC", -15.26),
+    ("K-A", "DCAE", -16.98),
+    ("K-A", "HPCM-Large", -19.95),
+    ("K-A", "elic2022", -7.02),
+    ("K-A", "EVC-SS", 7.05),
+    ("K-A", "cheng2020-anchor", 3.68),
+    ("K-A", "AV1", 16.18),
+    ("K-A", "mbt2018-mean", 21.28),
+    ("K-A", "BPG444", 21.99),
+    ("K-A", "HM", 23.31),
+    ("K-A", "bmshj2018-hyperprior", 30.49),
+    ("K-A", "paper-bmshj2018-factorized", 65.84),
+    ("K-A", "WebP", 78.75),
+    ("K-A", "JPEG2000", 97.97),
+    ("K-A", "JPEG", 208.49),
+    ("T-L", "WeConvene", -7.85),
+    ("T-L", "LALIC", -17.63),
+    ("T-L", "ChWDTA", -22.56),
+    ("C-L", "WeConvene", -6.88),
+    ("C-L", "LALIC", -15.41),
+]
+
+
+def curve(bpp, value, metric="psnr_rgb", codec="codec"):
+    return Curve(codec, np.asarray(bpp, dtype=float), np.asarray(value, dtype=float), metric)
+
+
+@st.composite
+def curves(draw):
+    """A strictly rising curve that covers at least 30 to 34 dB."""
+    n = draw(st.integers(4, 9))
+    steps = st.lists(st.floats(0.2, 3.0), min_size=n, max_size=n)
+    rate = 0.05 * np.exp(np.cumsum(np.array(draw(steps)) / 3.0))
+    rise = np.cumsum(draw(steps))
+    value = 30.0 + (rise - rise[0]) / (rise[-1] - rise[0]) * draw(st.floats(4.0, 9.0)) - draw(st.floats(0.0, 0.5))
+    return curve(rate, value)
+
+
+@pytest.mark.parametrize(("anchor", "codec", "expected"), CHECK_VALUES)
+def test_published_points_give_the_known_bd_rates(anchor, codec, expected):
+    found = bd_rate(anchor_curve(anchor), published_curve(ANCHOR_NAMES[anchor].dataset, codec))
+    assert found.bd_rate_pct == pytest.approx(expected, abs=0.0051)
+    assert found.method == "pchip"
+
+
+@pytest.mark.parametrize(("one", "other", "low", "high"), [("K-A", "K-B", 1.0, 2.0), ("C-T", "C-M", 3.0, 4.5)])
+def test_the_choice_of_anchor_moves_a_figure_by_points(one, other, low, high):
+    codec = published_curve(ANCHOR_NAMES[one].dataset, "WeConvene")
+    assert low < bd_rate(anchor_curve(other), codec).bd_rate_pct - bd_rate(anchor_curve(one), codec).bd_rate_pct < high
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=60, deadline=None)
+@given(anchor=curves(), test=curves())
+def test_agrees_with_the_oracle(method, anchor, test):
+    rate = bjontegaard.bd_rate(
+        anchor.bpp, anchor.value, test.bpp, test.value, method=method, min_overlap=0, require_matching_points=False
+    )
+    assert bd_rate(anchor, test, method).bd_rate_pct == pytest.approx(rate, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("codec", ["LALIC", "BPG444", "JPEG2000"])
+def test_bd_psnr_agrees_with_the_oracle(method, codec):
+    anchor, test = anchor_curve("K-A"), published_curve("kodak", codec)
+    gain = bjontegaard.bd_psnr(
+        anchor.bpp, anchor.value, test.bpp, test.value, method=method, min_overlap=0, require_matching_points=False
+    )
+    assert bd_psnr(anchor, test, method) == pytest.approx(gain, rel=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@settings(max_examples=40, deadline=None)
+@given(anchor=curves(), factor=st.floats(0.3, 3.0))
+def test_a_scaled_rate_is_that_many_percent(method, anchor, factor):
+    scaled = curve(anchor.bpp * factor, anchor.value)
+    assert bd_rate(anchor, scaled, method).bd_rate_pct == pytest.approx(100.0 * (factor - 1.0), abs=1e-6)
+
+
+@settings(max_examples=40, deadline=None)
+@given(a=curves(), b=curves())
+def test_swapping_the_curves_inverts_the_ratio(a, b):
+    there, back = bd_rate(a, b).bd_rate_pct, bd_rate(b, a).bd_rate_pct
+    assert (1.0 + there / 100.0) * (1.0 + back / 100.0) == pytest.approx(1.0, rel=1e-9)
+
+
+@settings(max_examples=40, deadline=None)
+@given(anchor=curves(), test=curves(), seed=st.integers(0, 99))
+def test_the_order_of_points_does_not_matter(anchor, test, seed):
+    order = np.random.default_rng(seed).permutation(len(test))
+    shuffled = curve(test.bpp[order], test.value[order])
+    assert bd_rate(anchor, shuffled) == bd_rate(anchor, test)
+
+
+def test_overlap_says_how_much_of_the_test_curve_is_compared():
+    anchor = curve([0.1, 0.2, 0.4, 0.8], [30, 32, 34, 36])
+    found = bd_rate(anchor, curve([0.1, 0.2, 0.4, 0.8, 1.6], [28, 30, 32, 34, 38]))
+    assert (found.low_db, found.high_db, found.overlap_db) == (30.0, 36.0, 6.0)
+    assert found.overlap_pct == pytest.approx(60.0)
+    assert (found.points_anchor, found.points_test) == (4, 5)
+
+
+def test_within_limits_the_range_and_a_mean_over_parts_is_the_whole():
+    anchor, test = anchor_curve("K-A"), published_curve("kodak", "BPG444")
+    whole = bd_rate(anchor, test, within=(28.0, 36.0))
+    low, high = (bd_rate(anchor, test, within=r).bd_rate_pct for r in ((28.0, 32.0), (32.0, 36.0)))
+    assert (whole.low_db, whole.high_db) == (28.0, 36.0)
+    mean_log = (np.log1p(low / 100.0) + np.log1p(high / 100.0)) / 2.0
+    assert np.log1p(whole.bd_rate_pct / 100.0) == pytest.approx(mean_log, rel=1e-9)
+
+
+def test_common_range_is_covered_by_all():
+    a, b = curve([0.1, 0.2, 0.4, 0.8], [30, 32, 34, 36]), curve([0.1, 0.2, 0.4, 0.8], [31, 32, 34, 39])
+    assert common_range([a, b]) == (31.0, 36.0)
+    with pytest.raises(WeconveneError, match="share no quality range"):
+        common_range([a, curve([0.1, 0.2], [40, 41])])
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [
+        (curve([0.1, 0.2, 0.4], [30, 32, 34]), "has 3 points"),
+        (curve([0.1, 0.2, 0.4, 0.8], [30, 33, 32, 36]), "does not rise strictly"),
+        (curve([0.1, 0.2, 0.2, 0.8], [30, 31, 32, 36]), "does not rise strictly"),
+        (curve([0.1, 0.2, 0.4, 0.8], [40, 41, 42, 43]), "share no quality range"),
+        (curve([0.1, 0.2, 0.4, 0.8], [0.90, 0.92, 0.94, 0.96], "ms_ssim"), "one metric"),
+    ],
+)
+def test_refuses_what_has_no_bd_rate(test, message):
+    anchor = curve([0.1, 0.2, 0.4, 0.8], [30, 32, 34, 36])
+    with pytest.raises(WeconveneError, match=message):
+        bd_rate(anchor, test)
+    if "quality" not in message:
+        with pytest.raises(WeconveneError, match=message):
+            bd_psnr(anchor, test)
+
+
+def test_refuses_an_unknown_method():
+    with pytest.raises(WeconveneError, match="Unknown interpolation"):
+        bd_rate(anchor_curve("K-A"), anchor_curve("K-B"), "linear")
+
+
+def test_ms_ssim_is_compared_in_db_of_the_mean():
+    anchor = anchor_curve("K-A", "ms_ssim")
+    test = published_curve("kodak", "BPG444", "ms_ssim")
+    rate = bjontegaard.bd_rate(
+        anchor.bpp,
+        -10 * np.log10(1 - anchor.value),
+        test.bpp,
+        -10 * np.log10(1 - test.value),
+        "pchip",
+        min_overlap=0,
+        require_matching_points=False,
+    )
+    assert bd_rate(anchor, test).bd_rate_pct == pytest.approx(rate, rel=1e-9)
+
+
+def image_curves(images, seed, factor=1.0):
+    rng = np.random.default_rng(seed)
+    rate = np.array([0.1, 0.2, 0.4, 0.8, 1.2]) * rng.uniform(0.5, 2.0, (images, 1))
+    value = np.array([29.0, 31.0, 33.0, 35.0, 36.5]) + rng.uniform(-2.0, 2.0, (images, 1))
+    return ImageCurves("codec", factor * rate, value)
+
+
+def test_bootstrap_is_seeded_and_brackets_the_estimate():
+    anchor, test = curve([0.1, 0.2, 0.4, 0.8, 1.6], [28, 30, 33, 36, 40]), image_curves(12, 1)
+    first = bootstrap_bd_rate(anchor, test, samples=200, seed=3)
+    assert first == bootstrap_bd_rate(anchor, test, samples=200, seed=3)
+    assert first != bootstrap_bd_rate(anchor, test, samples=200, seed=4)
+    assert first.low < bd_rate(anchor, test.averaged()).bd_rate_pct < first.high
+    narrower = bootstrap_bd_rate(anchor, test, samples=200, seed=3, level=0.5)
+    assert first.low < narrower.low < narrower.high < first.high
+
+
+def test_bootstrap_draws_a_live_anchor_in_pairs():
+    anchor, test = image_curves(12, 1), image_curves(12, 1, factor=0.8)
+    paired = bootstrap_bd_rate(anchor, test, samples=100)
+    assert paired.low == pytest.approx(-20.0)  # every draw sees the same ratio
+    assert paired.high == pytest.approx(-20.0)
+    fixed = bootstrap_bd_rate(anchor.averaged(), test, samples=100)
+    assert fixed.high - fixed.low > 10.0
+
+
+def test_bootstrap_refuses_what_it_cannot_draw():
+    anchor = anchor_curve("K-A")
+    with pytest.raises(WeconveneError, match="at least 2 images"):
+        bootstrap_bd_rate(anchor, image_curves(1, 0))
+    with pytest.raises(WeconveneError, match="different numbers of images"):
+        bootstrap_bd_rate(image_curves(3, 0), image_curves(4, 0))
+    above = ImageCurves("codec", image_curves(4, 0).bpp, image_curves(4, 0).value + 50.0)
+    with pytest.raises(WeconveneError, match="draws have no BD-rate"):
+        bootstrap_bd_rate(anchor, above, samples=50)
+
+
+def test_every_anchor_name_has_points_with_a_source():
+    for name, anchor in ANCHOR_NAMES.items():
+        found = anchor_curve(name)
+        assert len(found) >= 6
+        assert found.is_monotone()
+        assert found.source
+        assert (anchor.shown, found.metric) == (found.codec, "psnr_rgb")
+
+
+def test_published_labels_can_all_be_read_by_label():
+    for dataset in ("kodak", "clic2020_professional", "tecnick"):
+        labels = published_labels(dataset)
+        assert len(labels) > 20
+        assert all(published_curve(dataset, label).source for _, label in labels)
+
+
+def test_ms_ssim_in_db_comes_from_either_column():
+    assert published_curve("kodak", "DCAE-MSSSIM", "ms_ssim_db").value[0] > 10.0
+    stored, converted = (published_curve("kodak", "vtm", metric) for metric in ("ms_ssim", "ms_ssim_db"))
+    assert converted.value == pytest.approx(-10 * np.log10(1 - stored.value))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: anchor_curve("K-Z"), "Unknown anchor"),
+        (lambda: anchor_curve("C-L", "ms_ssim"), "no published ms_ssim"),
+        (lambda: published_curve("imagenet", "VTM"), "No published points"),
+        (lambda: published_curve("kodak", "no such codec"), "No published curve"),
+        (lambda: published_curve("kodak", "VTM"), "names several curves"),
+    ],
+)
+def test_unknown_names_get_one_clear_sentence(call, message):
+    with pytest.raises(WeconveneError, match=message):
+        call()
+
+
+def test_curves_refuse_what_they_cannot_hold():
+    for rate, value in (([], []), ([0.1], [1, 2]), ([0.0, 0.1], [1, 2]), ([0.1, 0.2], [30, np.inf])):
+        with pytest.raises(WeconveneError):
+            curve(rate, value)

@@ -1,0 +1,161 @@
+"""Counted MACs against formulas, lifting operations against the operations that really run, and the stopwatch's books."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation import complexity, latency
+from weconvene_core.evaluation.contenders import contender, sample_image
+from weconvene_core.evaluation.peak_memory import LOADED, peak_memory
+from weconvene_core.model import WeConvene
+from weconvene_core.presets import ModelConfig, preset
+
+TINY = preset("tiny")
+VARIANTS = {
+    "tiny": TINY,
+    "odd widths": replace(TINY, narrow=10, wide=14, hyper=18, z_channels=5, slice_hidden=22),
+    "haar, three levels": replace(TINY, wavelet="haar", levels=3, blocks_a=2, blocks_s=3),
+    "9/7 latent, no levels": replace(TINY, levels=0, latent_wavelet="9/7"),
+    "2-D layer": replace(TINY, channel_dwt=False),
+    "no shortcut": replace(TINY, shortcut=False),
+}
+
+
+def codec(config: ModelConfig) -> WeConvene:
+    torch.manual_seed(0)
+    model = WeConvene(config).eval()
+    model.update(force=True)
+    return model
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 192)])
+def test_counted_macs_are_those_of_the_formulas(name: str, height: int, width: int) -> None:
+    model = codec(VARIANTS[name])
+    x = torch.rand(1, 3, height, width)
+    assert complexity.count_macs(model, x) == complexity.macs_by_hand(model.config, height, width)
+
+
+def test_macs_of_a_known_convolution_codec() -> None:
+    """bmshj2018-hyperprior at quality 3 (N=128, M=192), from its description in Balle et al. (2018), 5x5 kernels and GDN."""
+    encode, decode = complexity.count_macs(contender("bmshj2018-hyperprior"), torch.rand(1, 3, 64, 64))
+    n, m, pixels = 128, 192, 64 * 64
+    transform = 25 * 3 * n // 4 + 25 * n * n // 16 + 25 * n * n // 64 + 25 * n * m // 256
+    gdn = n * n // 4 + n * n // 16 + n * n // 64
+    assert encode["g_a"] == decode["g_s"] == (transform + gdn) * pixels
+    hyper = 9 * m * n / 256 + 25 * n * n / 1024 + 25 * n * n / 4096
+    assert encode["h_a"] == encode["h_s"] == decode["h_s"] == hyper * pixels
+
+
+def test_slices_add_up_to_the_autoregressive_model() -> None:
+    encode, decode = complexity.macs_by_hand(TINY, 64, 64)
+    rows = complexity.slice_macs(TINY, 64, 64)
+    assert sum(row[-1] for row in rows) == encode["charm"] == decode["charm"]
+    assert sum(coded for name, _, coded, _ in rows if name.startswith("HF")) == sum(TINY.layout.hf)
+
+
+class LiftingOperations(TorchDispatchMode):
+    """Counts the additions and multiplications that run inside the wavelet module's lifting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten.add, torch.ops.aten.mul) and self.in_lifting():
+            self.flops += result.numel() * (1 + ("alpha" in (kwargs or {})))
+        return result
+
+    @staticmethod
+    def in_lifting() -> bool:
+        frame = sys._getframe()
+        while frame is not None:
+            if frame.f_code.co_filename.endswith("lifting.py"):
+                return True
+            frame = frame.f_back
+        return False
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_lifting_operations_are_those_that_run(name: str) -> None:
+    model, x = codec(VARIANTS[name]), torch.rand(1, 3, 64, 64)
+    with LiftingOperations() as encoding:
+        coded = model.compress(x)
+    with LiftingOperations() as decoding:
+        model.decompress(coded["strings"], coded["shape"])
+    assert (encoding.flops, decoding.flops) == complexity.lifting_flops(model.config, 64, 64)
+    assert encoding.flops > 0
+
+
+def test_flop_counter_books_lifting_as_nothing() -> None:
+    """The reason for counting it by hand."""
+    from weconvene_core.wavelets import dwt2d
+
+    with FlopCounterMode(display=False) as counter:
+        dwt2d(torch.rand(1, 3, 64, 64), "9/7", 3)
+    assert counter.get_total_flops() == 0
+
+
+def test_stopwatch_books_time_to_the_innermost_stage() -> None:
+    watch = latency.Stopwatch()
+    with watch.stage("outer"):
+        time.sleep(0.02)
+        with watch.stage("inner"):
+            time.sleep(0.05)
+        time.sleep(0.02)
+    assert watch.seconds["inner"] >= 0.05
+    assert 0.04 <= watch.seconds["outer"] < watch.seconds["inner"] + watch.seconds["outer"]
+
+
+def test_stages_add_up_to_the_whole_and_leave_the_model_as_it_was() -> None:
+    model, x = codec(TINY), torch.rand(1, 3, 64, 64)
+    before = model.compress(x)
+    found = latency.time_codec(model, x, runs=1)
+    assert found.runs == 1
+    assert sum(found.encode_stages.values()) == pytest.approx(found.encode_ms, rel=0.05)
+    assert sum(found.decode_stages.values()) == pytest.approx(found.decode_ms, rel=0.05)
+    for stages in (found.encode_stages, found.decode_stages):
+        assert all(stages[name] > 0 for name in (latency.TRANSFORM, latency.PARAMETERS, latency.CODING))
+    assert "analyse" not in vars(model)
+    assert "forward" not in vars(model.charm)
+    assert model.compress(x) == before
+
+
+def test_stopwatch_restores_a_failing_call() -> None:
+    model = nn.Conv2d(3, 1, 1)
+    watch = latency.Stopwatch()
+    with pytest.raises(RuntimeError), watch.around(model, "forward", "conv"):
+        model(torch.rand(1, 2, 4, 4))
+    assert "forward" not in vars(model)
+    assert watch.seconds["conv"] > 0
+
+
+def test_sample_image_is_the_photograph_continued_by_reflection() -> None:
+    small, large = sample_image(40, 56), sample_image(900, 1000)
+    assert small.shape == (1, 3, 40, 56)
+    assert torch.equal(large[..., :40, :56], small)
+    height = next(h for h in range(200, 800) if torch.equal(large[0, :, h, :], large[0, :, h - 1, :]))
+    assert torch.equal(large[0, :, height + 9, :], large[0, :, height - 10, :])
+    with pytest.raises(WeconveneError, match="no image size"):
+        sample_image(0, 8)
+
+
+def test_peak_memory_grows_with_the_image() -> None:
+    peaks = peak_memory("bmshj2018-hyperprior", [(512, 512), (64, 64)], threads=1)
+    assert list(peaks) == [LOADED, "64x64", "512x512"]
+    assert 50 < peaks[LOADED] <= peaks["64x64"] < peaks["512x512"]
+
+
+def test_unknown_contender_is_named() -> None:
+    with pytest.raises(WeconveneError, match="nothing-like-this"):
+        contender("nothing-like-this")

@@ -1,0 +1,105 @@
+"""Figures of curves: same bytes for same data, names on every line, refusals in one clear sentence."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.anchors import anchor_curve, published_curve
+from weconvene_core.evaluation.bd_rate import METHODS, bd_rate
+from weconvene_core.evaluation.tables import BD_COLUMNS
+from weconvene_core.figures.curves import LABEL_GAP, _spread, bd_rate_figure, rd_figure, sensitivity_figure
+from weconvene_core.figures.style import save
+
+LIVE = ["BPG444", "WebP", "JPEG"]
+
+
+@pytest.fixture(scope="module")
+def curves():
+    return [published_curve("kodak", name) for name in LIVE]
+
+
+@pytest.fixture(scope="module")
+def table(curves):
+    rows = []
+    for curve in curves:
+        for anchor in ("K-A", "K-B"):
+            for method in METHODS:
+                found = bd_rate(anchor_curve(anchor), curve, method)
+                rows.append(
+                    {
+                        **{"dataset": "kodak", "images": 24, "codec": curve.codec, "anchor": anchor, "method": method},
+                        **{"metric": "psnr_rgb", "bd_rate_pct": found.bd_rate_pct, "points": found.points_test},
+                        **{"low_db": found.low_db, "high_db": found.high_db, "overlap_pct": found.overlap_pct},
+                    }
+                )
+    return pd.DataFrame(rows, columns=BD_COLUMNS)
+
+
+def texts(figure):
+    return {text.get_text() for axes in figure.axes for text in axes.texts}
+
+
+def test_a_figure_is_the_same_byte_for_byte(curves, tmp_path):
+    files = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        path = save(rd_figure(curves, [anchor_curve("K-A")], "Kodak, 24 images"), "rd", folder)
+        assert path == folder / "rd.png"
+        files.append((path.read_bytes(), path.with_suffix(".svg").read_bytes()))
+    assert files[0] == files[1]
+    assert b"<dc:date>" not in files[0][1]
+    assert b"matplotlib" not in files[0][0].lower()
+
+
+def test_every_line_is_named_and_the_title_says_which_images(curves):
+    figure = rd_figure(curves[:1], [*curves[1:], anchor_curve("K-A")], "Kodak, 24 images", ours="BPG444")
+    assert texts(figure) == {*LIVE, "VTM-9.1 (K-A)"}
+    assert figure.axes[0].get_title(loc="left").endswith("Kodak, 24 images")
+    styles = [line.get_linestyle() for line in figure.axes[0].lines]
+    assert styles == ["--", "--", "--", "-"]  # published dashed, live solid
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=15))
+def test_labels_stand_apart_in_order_and_on_the_axis(heights):
+    spread = np.array(_spread(heights))
+    order = np.argsort(heights, kind="stable")
+    assert (np.diff(spread[order]) >= LABEL_GAP - 1e-9).all()
+    assert spread.min() >= 0.0
+    assert spread.max() <= 1.0 + 1e-9
+    if len(heights) == 1:
+        assert spread == pytest.approx(heights)
+
+
+def test_bd_rates_are_written_beside_their_dots(table):
+    figure = bd_rate_figure(table, "Kodak, 24 images", "K-A")
+    assert texts(figure) == {"+22.0 %", "+78.7 %", "+208.5 %"}
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["JPEG", "WebP", "BPG444"]
+    assert "K-A: Kodak, 24 images" in figure.axes[0].get_title(loc="left")
+
+
+def test_sensitivity_shows_every_anchor_and_interpolation(table):
+    figure = sensitivity_figure(table, "Kodak, 24 images", "WebP")
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["K-B", "K-A"]
+    assert [line.get_label() for line in figure.axes[0].lines] == list(METHODS)
+    assert all(len(line.get_xdata()) == 2 for line in figure.axes[0].lines)
+
+
+def test_refusals(curves, table, tmp_path):
+    with pytest.raises(WeconveneError, match="one metric"):
+        rd_figure([], [], "Kodak")
+    with pytest.raises(WeconveneError, match="one metric"):
+        rd_figure(curves, [anchor_curve("K-A", "ms_ssim_db")], "Kodak")
+    with pytest.raises(WeconveneError, match="raise max_bpp"):
+        rd_figure(curves, [], "Kodak", max_bpp=0.01)
+    with pytest.raises(WeconveneError, match="no BD-rate against 'C-L'"):
+        bd_rate_figure(table, "Kodak", "C-L")
+    with pytest.raises(WeconveneError, match="no BD-rate of 'HM'"):
+        sensitivity_figure(table, "Kodak", "HM")
+    figure = bd_rate_figure(table, "Kodak", "K-A")
+    with pytest.raises(WeconveneError, match="cannot name a figure"):
+        save(figure, "../rd", tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WeconveneError, match="Cannot write the figure"):
+        save(figure, "rd", tmp_path / "file")

@@ -1,0 +1,239 @@
+"""Image sets: the embedded default, folders of the reader, registered sets, and downloads from a local server."""
+
+import csv
+import functools
+import http.server
+import io
+import os
+import shutil
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb, test_set, training_folder
+from weconvene_core.evaluation.registry import REGISTRY, UNKNOWN_HASH, cache_folder, fetch, load_registry, sha256_of
+
+KODAK = Path(os.environ.get("WECONVENE_DATA", "")) / "kodak"
+needs_kodak = pytest.mark.skipif(not KODAK.is_dir(), reason="the Kodak images are not at hand")
+FIELDS = ["name", "set", "url", "sha256", "licence", "width", "height", "members"]
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    """No images but those that a test puts there."""
+    monkeypatch.delenv("WECONVENE_DATA", raising=False)
+    monkeypatch.setenv("WECONVENE_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def put_images(folder, count, size=(24, 16)):
+    folder.mkdir(parents=True)
+    for i in range(count):
+        pixels = np.random.default_rng(i).integers(0, 256, (size[1], size[0], 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"photo{i}.png")
+    return folder
+
+
+def test_default_needs_nothing_but_the_wheel():
+    found = image_set("default")
+    assert found.label == "scikit-image photographs, 4 images"
+    assert "CC0" in found.licence
+    with REGISTRY.open(newline="") as rows:
+        sizes = {r["name"]: (int(r["width"]), int(r["height"])) for r in csv.DictReader(rows) if r["set"] == "default"}
+    assert {path.name: load_rgb(path).size for path in found.paths} == sizes
+
+
+def test_a_part_of_a_set_is_another_set():
+    part = image_set("default", limit=2)
+    assert (part.name, part.label, len(part)) == (
+        "default-first2",
+        "scikit-image photographs, first 2 of 4 images",
+        2,
+    )
+    assert image_set("default", limit=9) == image_set("default")
+    with pytest.raises(WeconveneError, match="leaves none"):
+        image_set("default", limit=0)
+
+
+def test_without_kodak_the_default_is_the_test_set():
+    assert test_set() == image_set("default")
+    assert test_set(limit=1).name == "default-first1"
+
+
+@needs_kodak
+def test_kodak_carries_its_name_when_all_of_it_is_there(places, monkeypatch):
+    monkeypatch.setenv("WECONVENE_DATA", str(KODAK.parent))
+    assert (test_set().name, test_set().label) == ("kodak", "Kodak, 24 images")
+    assert image_set("kodak", 3).label == "Kodak, first 3 of 24 images"
+
+
+def test_missing_and_altered_kodak_images_are_named(places, monkeypatch):
+    folder = places / "data" / "kodak"
+    put_images(folder, 1)
+    (folder / "photo0.png").rename(folder / "kodim07.png")
+    monkeypatch.setenv("WECONVENE_DATA", str(places / "data"))
+    with pytest.raises(WeconveneError, match=r"kodim01.png is missing.*kodim07.png is altered"):
+        image_set("kodak")
+    with pytest.warns(UserWarning, match="kodim07.png is altered"):
+        assert test_set().name == "default"
+
+
+def test_loose_clic_images_never_carry_the_sets_name(places, monkeypatch):
+    put_images(places / "clic", 9)
+    monkeypatch.setenv("WECONVENE_DATA", str(places))
+    assert image_set("clic").label == "9 images from CLIC 2020"
+    assert image_set("clic", 1).label == "first 1 of 9 images from CLIC 2020"
+
+
+def test_any_folder_is_a_set(places, monkeypatch):
+    put_images(places / "holiday", 2)
+    (places / "holiday" / "notes.txt").write_text("not an image")
+    monkeypatch.setenv("WECONVENE_DATA", str(places))
+    assert image_set("holiday").label == "holiday, 2 images"
+    assert folder_set(places / "holiday").paths == image_set("holiday").paths
+
+
+def test_bad_folders_get_one_clear_sentence(places, monkeypatch):
+    with pytest.raises(WeconveneError, match="'tecnick' is not at hand"):
+        image_set("tecnick")
+    with pytest.raises(WeconveneError, match="There is no folder"):
+        folder_set(places / "nowhere")
+    (places / "empty").mkdir()
+    monkeypatch.setenv("WECONVENE_DATA", str(places))
+    with pytest.raises(WeconveneError, match="holds no images"):
+        image_set("empty")
+    monkeypatch.setenv("WECONVENE_DATA", str(places / "nowhere"))
+    for call in (test_set, training_folder, lambda: image_set("kodak")):
+        with pytest.raises(WeconveneError, match="is not a folder"):
+            call()
+
+
+def test_training_folder(places, monkeypatch):
+    stand_in = training_folder()
+    assert {path.name for path in image_set("default").paths} == {path.name for path in stand_in.iterdir()}
+    put_images(places / "train", 1)
+    monkeypatch.setenv("WECONVENE_DATA", str(places))
+    assert training_folder() == places / "train"
+
+
+def test_unreadable_images_are_named(places):
+    whole = io.BytesIO()
+    load_rgb(image_set("default").paths[0]).save(whole, "PNG")
+    broken = {"cut.png": whole.getvalue()[:5000], "empty.png": b"", "text.png": b"not an image at all"}
+    for name, content in broken.items():
+        (places / name).write_bytes(content)
+        with pytest.raises(WeconveneError, match=name):
+            load_rgb(places / name)
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(places / "deep.png")
+    with pytest.raises(WeconveneError, match=r"deep.png.*8 bits"):
+        load_rgb(places / "deep.png")
+    with pytest.raises(WeconveneError, match="gone.png"):
+        load_rgb(places / "gone.png")
+
+
+def test_grey_and_alpha_become_rgb(places):
+    Image.new("L", (3, 2), 7).save(places / "grey.png")
+    Image.new("RGBA", (3, 2), (1, 2, 3, 4)).save(places / "alpha.png")
+    assert load_rgb(places / "grey.png").getpixel((0, 0)) == (7, 7, 7)
+    assert load_rgb(places / "alpha.png").getpixel((0, 0)) == (1, 2, 3)
+
+
+def test_the_registry_invents_no_hash():
+    entries = [entry for name in ("kodak", "default", "clic", "tecnick") for entry in load_registry(name)]
+    assert len(entries) == 24 + 4 + 2
+    for entry in entries:
+        assert entry.url.startswith("https://")
+        assert entry.licence
+        if entry.sha256 is not None:
+            assert len(bytes.fromhex(entry.sha256)) == 32
+    assert [entry.set for entry in entries if entry.sha256 is None] == ["clic", "tecnick"]
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(places):
+    """A web server on this machine with three photographs and an archive of two of them."""
+    root = put_images(places / "web", 3)
+    with zipfile.ZipFile(root / "set.zip", "w") as archive:
+        for name in ("photo0.png", "photo1.png"):
+            archive.write(root / name, f"valid/{name}")
+        archive.writestr("__MACOSX/valid/._photo0.png", b"resource fork")
+        archive.writestr("other/readme.txt", b"text")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=root)) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield root, f"http://127.0.0.1:{web.server_port}"
+        web.shutdown()
+
+
+def write_registry(path, rows):
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, FIELDS, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def test_fetch_verifies_every_image_and_resumes(places, server):
+    root, url = server
+    names = [f"photo{i}.png" for i in range(3)]
+    rows = [{"name": n, "set": "three", "url": f"{url}/{n}", "sha256": sha256_of(root / n)} for n in names]
+    registry = write_registry(places / "registry.csv", rows)
+    folder = fetch("three", registry)
+    assert folder == cache_folder("three")
+    assert sorted(path.name for path in folder.iterdir()) == names
+    shutil.rmtree(root)  # what is there and intact is not asked for again
+    assert fetch("three", registry) == folder
+    (folder / "photo1.png").write_bytes(b"altered")
+    with pytest.raises(WeconveneError, match="Could not get photo1.png"):
+        fetch("three", registry)
+
+
+def test_fetch_refuses_a_file_with_another_hash(places, server):
+    _, url = server
+    row = {"name": "photo0.png", "set": "one", "url": f"{url}/photo0.png", "sha256": "0" * 64}
+    with pytest.raises(WeconveneError, match="Could not get photo0.png"):
+        fetch("one", write_registry(places / "registry.csv", [row]))
+    assert not (cache_folder("one") / "photo0.png").exists()
+
+
+def test_an_archive_without_a_known_hash_has_it_recorded_and_held_to(places, server):
+    root, url = server
+    row = {"name": "set.zip", "set": "clic", "url": f"{url}/set.zip", "sha256": UNKNOWN_HASH, "members": "valid/*.png"}
+    registry = write_registry(places / "registry.csv", [row])
+    folder = fetch("clic", registry)
+    assert (folder / "set.zip.sha256").read_text().strip() == sha256_of(root / "set.zip")
+    assert image_set("clic").label == "2 images from CLIC 2020"
+    (folder / "set.zip").unlink()
+    with zipfile.ZipFile(root / "set.zip", "a") as archive:
+        archive.writestr("valid/new.png", b"another archive now")
+    with pytest.raises(WeconveneError, match="Could not get set.zip"):
+        fetch("clic", registry)
+
+
+def test_a_broken_or_foreign_archive_gets_one_clear_sentence(places, server):
+    root, url = server
+    row = {"name": "set.zip", "set": "clic", "url": f"{url}/set.zip", "sha256": UNKNOWN_HASH, "members": "*.tiff"}
+    with pytest.raises(WeconveneError, match="holds no image"):
+        fetch("clic", write_registry(places / "registry.csv", [row]))
+    (root / "page.zip").write_text("<html>moved</html>")
+    row |= {"name": "page.zip", "url": f"{url}/page.zip"}
+    with pytest.raises(WeconveneError, match="not a readable archive"):
+        fetch("clic", write_registry(places / "registry.csv", [row]))
+    assert not (cache_folder("clic") / "page.zip.sha256").exists()
+
+
+def test_fetch_of_an_unknown_set_or_without_connection(places):
+    with pytest.raises(WeconveneError, match="No address is known"):
+        fetch("imagenet")
+    row = {"name": "a.png", "set": "far", "url": "http://127.0.0.1:9/a.png", "sha256": "0" * 64}
+    with pytest.raises(WeconveneError, match="Could not get a.png"):
+        fetch("far", write_registry(places / "registry.csv", [row]))

@@ -1,0 +1,208 @@
+"""Mosaics, energies and pictures of notebooks 00 and 01: against closed forms and published tables, on any size."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import pywt
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weconvene_core.codec.container import Container, pack
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation import compaction
+from weconvene_core.figures.pictures import anatomy_figure, crops_figure, detail_box, file_anatomy
+from weconvene_core.figures.subbands import lifting_figure, mosaic, mosaic_figure
+from weconvene_core.wavelets import SCHEMES, dwt2d, dwt3d, idwt2d
+
+# L2 norms of JPEG 2000's 5/3 synthesis functions (OpenJPEG, opj_dwt_norms)
+NORMS_53 = {"LL1": 1.500, "HL1": 1.038, "HH1": 0.7186, "LL2": 2.750, "HL2": 1.592, "HH2": 0.9218}
+
+
+@pytest.fixture(scope="module")
+def noise():
+    return torch.randn(48, 80, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 20 + 128
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 21), st.integers(1, 21), st.integers(0, 3), st.sampled_from(sorted(SCHEMES)))
+def test_a_mosaic_has_the_pictures_size_and_stays_within_the_grey_scale(height, width, levels, wavelet):
+    picture = mosaic(dwt2d(torch.rand(height, width), wavelet, levels))
+    assert picture.shape == (height, width)
+    assert 0 <= picture.min() <= picture.max() <= 1
+
+
+def test_zero_is_mid_grey_and_signs_are_symmetric(noise):
+    height, width = noise.shape
+    plus, minus = (mosaic(dwt2d(sign * noise, "9/7", 1)) for sign in (1, -1))
+    details = np.ones((height, width), dtype=bool)
+    details[: height // 2, : width // 2] = False
+    np.testing.assert_allclose(plus[details], 1 - minus[details], atol=1e-12)
+    flat = mosaic(dwt2d(torch.full((8, 8), 3.0), "haar", 2))
+    assert (flat == 0.5).all()
+
+
+def test_stripes_light_up_the_band_that_their_name_says():
+    vertical = (torch.arange(32) % 2).float().expand(32, 32)
+    first, second = slice(0, 16), slice(16, 32)
+    for picture, rows, columns in ((vertical, first, second), (vertical.T, second, first)):
+        away_from_zero = np.abs(mosaic(dwt2d(picture, "5/3", 1)) - 0.5) > 0.1
+        assert away_from_zero[rows, columns].all()
+        assert away_from_zero[16:, 16:].sum() == 0
+
+
+def test_every_band_is_named_at_its_corner():
+    pyramid = dwt2d(torch.rand(37, 53), "9/7", 2)
+    labels = {text.get_text(): text.xy for text in mosaic_figure({"9/7": pyramid}, "a picture").axes[0].texts}
+    assert set(labels) == set(pyramid.bands())
+    assert (labels["HL1"], labels["LH1"], labels["HH2"]) == ((27, 0), (0, 19), (14, 10))
+
+
+def test_empty_bands_have_no_name():
+    labels = [text.get_text() for text in mosaic_figure({"haar": dwt2d(torch.rand(6, 1), "haar", 1)}, "").axes[0].texts]
+    assert labels == ["LL1", "LH1"]
+
+
+def test_a_mosaic_refuses_several_channels():
+    with pytest.raises(WeconveneError, match="one channel"):
+        mosaic(dwt2d(torch.rand(3, 8, 8), "haar", 1))
+
+
+def test_lifting_residuals_are_written_beside_their_samples():
+    haar, linear = lifting_figure(torch.arange(8.0)).axes
+    assert [text.get_text() for text in haar.texts] == ["+1"] * 4
+    assert [text.get_text() for text in linear.texts] == ["+0"] * 3 + ["+1"]  # a ramp is predicted, up to its end
+
+
+def test_synthesis_norms_of_5_3_are_those_published_for_jpeg_2000():
+    one, two = (compaction.synthesis_norms("5/3", levels, "jpeg2000") for levels in (1, 2))
+    assert {name: (one | two)[name] for name in NORMS_53} == pytest.approx(NORMS_53, abs=1e-3)
+
+
+@pytest.mark.parametrize(("wavelet", "pywt_name"), [("haar", "haar"), ("5/3", "bior2.2"), ("9/7", "bior4.4")])
+def test_synthesis_norms_are_pywavelets(wavelet, pywt_name):
+    found = compaction.synthesis_norms(wavelet, 2)
+    zeros = pywt.wavedec2(np.zeros((64, 64)), pywt_name, "periodization", 2)
+    for name, at in (("LL2", 0), ("HL2", 1), ("HL1", 2)):
+        coefficients = copy.deepcopy(zeros)
+        band = coefficients[0] if at == 0 else coefficients[at][1]
+        band[8, 8] = 1.0
+        assert found[name] == pytest.approx(np.linalg.norm(pywt.waverec2(coefficients, pywt_name, "periodization")))
+
+
+@pytest.mark.parametrize("percent", [0.01, 3.3, 50, 100])
+def test_exactly_the_asked_share_is_kept_largest_first(noise, percent):
+    pyramid = dwt2d(noise, "9/7", 3)
+    kept = compaction.keep_largest(pyramid, percent)
+    before, after = (torch.cat([b.flatten() for b in compaction.weighted_bands(p).values()]) for p in (pyramid, kept))
+    assert (after != 0).sum() == math.ceil(noise.numel() * percent / 100)
+    assert torch.equal(after[after != 0], before[after != 0])
+    assert before[after == 0].abs().max().item() <= after[after != 0].abs().min() if percent < 100 else True
+
+
+def test_haar_loses_exactly_the_energy_that_was_dropped(noise):
+    pyramid = dwt2d(noise, "haar", 3)
+    kept = compaction.keep_largest(pyramid, 20)
+    dropped = sum((a - b).square().sum() for a, b in zip(pyramid.bands().values(), kept.bands().values(), strict=True))
+    assert (idwt2d(kept) - noise).square().sum().item() == pytest.approx(dropped.item())
+
+
+@pytest.mark.parametrize("wavelet", sorted(SCHEMES))
+def test_keeping_more_is_never_worse_and_everything_is_lossless(noise, wavelet):
+    rows = compaction.compaction(noise.round(), wavelet, 3, [1, 5, 25, 100])
+    assert rows.energy_kept_pct.is_monotonic_increasing
+    assert rows.psnr_db.is_monotonic_increasing
+    assert rows.energy_kept_pct.iloc[-1] == pytest.approx(100)
+    assert rows.psnr_db.iloc[-1] == math.inf
+
+
+@pytest.mark.parametrize("percent", [0, -1, 101, math.nan])
+def test_an_impossible_share_is_refused(percent):
+    with pytest.raises(WeconveneError, match="cannot be kept"):
+        compaction.keep_largest(dwt2d(torch.rand(4, 4), "haar", 1), percent)
+
+
+def test_coding_gain_of_haar_on_a_markov_field_is_the_closed_form():
+    """One level on a separable AR(1) field of correlation r: bands (1+-r)(1+-r), so the gain is 1 / (1 - r^2)."""
+    r, n = 0.5, 400
+    lags = torch.arange(n, dtype=torch.float64)
+    root = torch.linalg.cholesky(r ** (lags[:, None] - lags).abs())
+    white = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    field = root @ white @ root.T
+    assert compaction.coding_gain_db(field, "haar", 1) == pytest.approx(-10 * math.log10(1 - r**2), abs=0.05)
+    assert compaction.coding_gain_db(white, "haar", 1) == pytest.approx(0, abs=0.02)
+
+
+def test_band_shares_sum_to_a_hundred(noise):
+    rows = compaction.band_energies(dwt2d(noise, "9/7", 2))
+    assert list(rows.band) == ["LL2", "HL2", "LH2", "HH2", "HL1", "LH1", "HH1"]
+    assert list(rows[["coefficients_pct", "energy_pct"]].sum()) == pytest.approx([100, 100])
+
+
+def test_the_channel_dwt_gathers_what_neighbouring_channels_share():
+    alike = torch.ones(6, 6, dtype=torch.float64)
+    unlike = torch.diag(torch.ones(6, dtype=torch.float64))
+    in_pairs = torch.block_diag(*[torch.ones(2, 2, dtype=torch.float64)] * 3)
+    apart = torch.tensor([0, 2, 1, 3, 4, 5])
+    assert compaction.channel_low_share(alike, "haar") == pytest.approx(1.0)
+    assert compaction.channel_low_share(unlike, "haar") == pytest.approx(0.5)
+    assert compaction.channel_low_share(in_pairs, "haar") == pytest.approx(1.0)
+    assert compaction.channel_low_share(in_pairs, "haar", apart) == pytest.approx(2 / 3)
+    white = torch.eye(256, dtype=torch.float64)
+    assert [compaction.channel_low_share(white, name) for name in ("5/3", "9/7")] == pytest.approx([0.5, 0.5], abs=5e-3)
+
+
+@pytest.mark.parametrize("wavelet", ["5/3", "9/7"])
+def test_energies_of_a_3d_transform_come_by_halves_and_are_weighted_across_channels_too(wavelet):
+    white = torch.randn(64, 64, 64, generator=torch.Generator().manual_seed(2))
+    rows = compaction.band_energies(dwt3d(white, wavelet, 1))
+    assert list(zip(rows.band, rows.half, strict=True))[:2] == [("LL1", "channel-low"), ("LL1", "channel-high")]
+    # white noise: every coefficient is worth about the same
+    assert list(rows.energy_pct) == pytest.approx(list(rows.coefficients_pct), rel=0.25)
+    assert rows.energy_pct.sum() == pytest.approx(100)
+
+
+def test_channel_covariance_is_numpys():
+    features = torch.randn(2, 3, 4, 5)
+    samples = features.permute(1, 0, 2, 3).reshape(3, -1)
+    np.testing.assert_allclose(compaction.channel_covariance(features), np.cov(samples), atol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [(), (b"x" * 7,)])
+def test_a_files_parts_add_up_to_the_file(alpha):
+    mode = "RGBA" if alpha else "RGB"
+    data = pack(Container("lite", b"12345678", 9, 5, mode, 3.0, (b"a" * 300, b"b" * 1000, b"c" * 40, *alpha)))
+    parts = file_anatomy(data)
+    assert list(parts.values())[:3] == [300, 1000, 40]
+    assert sum(parts.values()) == len(data)
+    assert parts.get("alpha") == (7 if alpha else None)
+    texts = [text.get_text() for text in anatomy_figure({"quality 3": data}, "a file").axes[0].texts]
+    assert "1,000 B" in texts
+    assert any(f"{len(data):,} B in all" in text for text in texts)
+
+
+def test_a_detail_is_cut_where_the_box_says():
+    picture = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16)
+    figure = crops_figure({"one": picture, "two": picture}, (3, 2, 5, 4), "two pictures")
+    np.testing.assert_array_equal(figure.axes[2].images[0].get_array(), picture[2:6, 3:8])
+    assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["one", "two"]
+
+
+@given(st.integers(1, 50), st.integers(1, 50), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_detail_box_always_lies_inside(width, height, x, y, share):
+    left, top, across, down = detail_box((width, height), (x, y), share)
+    assert 0 <= left < left + across <= width
+    assert 0 <= top < top + down <= height
+
+
+@pytest.mark.parametrize("box", [(-1, 0, 4, 4), (0, 0, 0, 4), (14, 0, 4, 4), (0, 10, 4, 4)])
+def test_a_box_outside_the_picture_is_refused(box):
+    with pytest.raises(WeconveneError, match="does not lie inside"):
+        crops_figure({"one": np.zeros((12, 16), np.uint8)}, box, "")
+
+
+def test_pictures_of_several_sizes_are_refused():
+    with pytest.raises(WeconveneError, match="one size"):
+        crops_figure({"one": np.zeros((4, 4), np.uint8), "two": np.zeros((4, 5), np.uint8)}, (0, 0, 1, 1), "")

@@ -1,0 +1,237 @@
+"""Pictures of every kind in and out, and files that are never half written."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image
+
+from weconvene_core.codec.images import Picture, load, pack_alpha, save, to_pil, unpack_alpha, write_bytes_atomically
+from weconvene_core.errors import CorruptFileError, WeconveneError
+
+RNG = np.random.default_rng(0)
+RGBA = RNG.integers(0, 256, (6, 5, 4), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".tiff", ".webp", ".PNG"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_round_trip_through_files_without_loss(tmp_path: Path, suffix: str, mode: str) -> None:
+    channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]
+    first = load(RGBA[..., :channels])
+    path = tmp_path / f"picture{suffix}"
+    save(to_pil(first.rgb, first.mode, first.alpha), path)
+    second = load(path)
+    np.testing.assert_array_equal(second.rgb, first.rgb)
+    assert (second.alpha is None) == (first.alpha is None)
+    if first.alpha is not None:
+        np.testing.assert_array_equal(second.alpha, first.alpha)
+    if suffix != ".webp":  # which has no grey
+        assert second.mode == mode
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
+    """Each orientation is made by the inverse of what a viewer does, so all eight must load as the same picture."""
+    turn = {
+        1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a, 1), 7: lambda a: np.rot90(a, 2).transpose(1, 0, 2), 8: lambda a: np.rot90(a, -1),
+    }[orientation]  # fmt: skip
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(turn(RGBA[..., :3]))).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(load(tmp_path / "a.png").rgb, RGBA[..., :3])
+
+
+def test_grey_becomes_equal_channels_and_comes_back() -> None:
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    picture = load(Image.fromarray(ramp))
+    assert picture.mode == "L"
+    np.testing.assert_array_equal(picture.rgb, np.stack([ramp] * 3, axis=-1))
+    np.testing.assert_array_equal(to_pil(picture.rgb, "L"), ramp)
+
+
+def test_decoded_grey_is_the_rounded_mean() -> None:
+    image = to_pil(np.array([[[10, 11, 12], [10, 11, 11], [255, 255, 254]]], dtype=np.uint8), "L")
+    assert np.asarray(image).tolist() == [[11, 11, 255]]
+
+
+def test_bilevel_is_black_and_white() -> None:
+    bits = RNG.integers(0, 2, (4, 9)).astype(bool)
+    picture = load(Image.fromarray(bits))
+    assert picture.mode == "L"
+    np.testing.assert_array_equal(picture.rgb[..., 1], bits * np.uint8(255))
+
+
+def test_palettes_become_colour_and_keep_transparency() -> None:
+    colours = Image.fromarray(RGBA[..., :3]).quantize(8)
+    picture = load(colours)
+    assert (picture.mode, picture.alpha) == ("RGB", None)
+    np.testing.assert_array_equal(picture.rgb, np.asarray(colours.convert("RGB")))
+    index = np.asarray(colours)
+    colours.info["transparency"] = int(index[0, 0])
+    picture = load(colours)
+    assert picture.mode == "RGBA"
+    np.testing.assert_array_equal(picture.alpha, np.where(index == index[0, 0], 0, 255))
+
+
+def test_transparent_colour_of_a_grey_png(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[7, 8]], dtype=np.uint8)).save(tmp_path / "a.png", transparency=7)
+    picture = load(tmp_path / "a.png")
+    assert picture.mode == "LA"
+    np.testing.assert_array_equal(picture.alpha, [[0, 255]])
+    np.testing.assert_array_equal(picture.rgb[..., 0], [[7, 8]])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+def test_sixteen_bit_grey_is_scaled(tmp_path: Path, suffix: str) -> None:
+    samples = np.array([[0, 128, 129, 32768, 65535, 65406]], dtype=np.uint16)
+    Image.fromarray(samples).save(tmp_path / f"a{suffix}")
+    picture = load(tmp_path / f"a{suffix}")
+    assert picture.mode == "L"
+    np.testing.assert_array_equal(picture.rgb[..., 2], [[0, 0, 1, 128, 255, 254]])
+    np.testing.assert_array_equal(load(samples).rgb, picture.rgb)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "F", "LAB"])
+def test_kinds_that_need_a_choice_are_refused(mode: str) -> None:
+    with pytest.raises(WeconveneError, match=mode):
+        load(Image.new(mode, (4, 4)))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((4, 4), bool), np.zeros((4, 4), np.int32),
+        np.zeros((4, 4, 5), np.uint8), np.zeros(4, np.uint8), np.zeros((0, 4, 3), np.uint8),
+        np.zeros((1, 3, 4, 4), np.uint8),
+    ],
+)  # fmt: skip
+def test_arrays_that_are_no_pictures_are_refused(array: np.ndarray) -> None:
+    with pytest.raises(WeconveneError):
+        load(array)
+
+
+def test_a_picture_stays_itself_and_an_array_is_copied() -> None:
+    picture = load(RGBA)
+    assert load(picture) is picture
+    assert not np.shares_memory(picture.rgb, RGBA)
+    assert (picture.height, picture.width) == (6, 5)
+    assert isinstance(picture, Picture)
+
+
+def damaged_pictures() -> dict[str, bytes]:
+    good = io.BytesIO()
+    Image.fromarray(np.tile(RGBA[..., :3], (30, 30, 1))).save(good, "PNG")
+    return {"empty": b"", "text": b"not a picture", "truncated": good.getvalue()[: len(good.getvalue()) // 2]}
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "truncated", "missing", "folder"])
+def test_unreadable_files_give_one_sentence(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.png"
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        path.write_bytes(damaged_pictures()[kind])
+    with pytest.raises(WeconveneError) as caught:
+        load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.integers(0, 10**6), st.binary(min_size=1, max_size=20), st.sampled_from(["PNG", "JPEG", "TIFF", "GIF", "WEBP"])
+)
+def test_altered_files_load_or_give_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, place: int, noise: bytes, kind: str
+) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RGBA[..., :3]).save(buffer, kind)
+    data = bytearray(buffer.getvalue())
+    data[place % len(data) : place % len(data) + len(noise)] = noise
+    path = tmp_path_factory.getbasetemp() / "altered"
+    path.write_bytes(data)
+    with contextlib.suppress(WeconveneError):
+        assert load(path).rgb.dtype == np.uint8
+
+
+def test_decompression_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.new("L", (100, 100)).save(tmp_path / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4000)  # Pillow refuses above twice its limit
+    with pytest.raises(WeconveneError, match="too large"):
+        load(tmp_path / "a.png")
+
+
+@settings(deadline=None)
+@given(hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)))
+def test_alpha_survives(alpha: np.ndarray) -> None:
+    np.testing.assert_array_equal(unpack_alpha(pack_alpha(alpha), *alpha.shape), alpha)
+
+
+def test_smooth_alpha_is_small() -> None:
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 256, axis=1)
+    assert len(pack_alpha(ramp)) < 400
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"junk", zlib.compress(bytes(29)), zlib.compress(bytes(10**6)), pack_alpha(RGBA[..., 0])[:-3]]
+)
+def test_damaged_alpha_is_refused(data: bytes) -> None:
+    with pytest.raises(CorruptFileError):
+        unpack_alpha(data, 6, 5)
+
+
+@pytest.mark.parametrize(("name", "mode"), [("a.xyz", "RGB"), ("a", "RGB"), ("a.jpg", "RGBA"), ("a.jpeg", "LA")])
+def test_saving_what_a_format_cannot_hold(tmp_path: Path, name: str, mode: str) -> None:
+    with pytest.raises(WeconveneError, match=".png"):
+        save(Image.new(mode, (3, 3)), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    """A limit on the size of files fails in the middle of writing, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(WeconveneError, match="cannot be written"):
+            write_bytes_atomically(path, bytes(50_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_writing_replaces_and_obeys_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    write_bytes_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["missing/a.bin", "file/a.bin", "."])
+def test_impossible_targets_give_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WeconveneError, match="cannot be written"):
+        write_bytes_atomically(tmp_path / name, b"x")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(WeconveneError, match="Permission denied"):
+        write_bytes_atomically(tmp_path / "a.bin", b"x")

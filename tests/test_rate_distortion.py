@@ -1,0 +1,187 @@
+"""Rate and distortion by real files, with a codec of Pillow in the place of the learned one."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.anchors import anchor_curve
+from weconvene_core.evaluation.bd_rate import bd_rate
+from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb
+from weconvene_core.evaluation.quality import ms_ssim, ms_ssim_db, psnr_rgb
+from weconvene_core.evaluation.rate_distortion import (
+    BD_COLUMNS,
+    MEAN,
+    POINT_COLUMNS,
+    averaged_curve,
+    bd_table,
+    image_curves,
+    measure,
+    write_bd_table,
+    write_points,
+)
+from weconvene_core.evaluation.rivals import JPEG, WEBP
+
+QUALITIES = (10, 25, 50, 75, 90)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Three crops of default photographs, big enough for MS-SSIM."""
+    folder = tmp_path_factory.mktemp("crops")
+    for path in image_set("default").paths[:3]:
+        load_rgb(path).crop((100, 60, 292, 240)).save(folder / f"{path.stem}.png")
+    return folder_set(folder)
+
+
+@pytest.fixture(scope="module")
+def jpeg(images):
+    return measure(JPEG, "JPEG", images, QUALITIES)
+
+
+@pytest.fixture(scope="module")
+def points(images, jpeg):
+    return pd.concat([jpeg, measure(WEBP, "WebP", images, QUALITIES)], ignore_index=True)
+
+
+def test_every_row_is_what_the_file_says(images, jpeg):
+    assert list(jpeg.columns) == POINT_COLUMNS
+    assert len(jpeg) == (3 + 1) * len(QUALITIES)
+    for row in jpeg[jpeg.image != MEAN].iloc[::4].itertuples():
+        original = load_rgb(next(path for path in images.paths if path.name == row.image))
+        data = JPEG.encode(original, row.quality)
+        decoded = Image.open(io.BytesIO(data)).convert("RGB")
+        assert row.bpp == 8 * len(data) / (192 * 180)
+        assert row.psnr_db == psnr_rgb(original, decoded)
+        assert row.ms_ssim == pytest.approx(ms_ssim(original, decoded), abs=1e-6)
+        assert row.encode_s > 0.0
+        assert row.decode_s > 0.0
+
+
+def test_mean_rows_and_curves_are_means_over_images(jpeg):
+    per_image = jpeg[jpeg.image != MEAN].groupby("quality")
+    curve = averaged_curve(jpeg, "JPEG")
+    assert curve.bpp == pytest.approx(per_image.bpp.mean().to_numpy())
+    assert curve.value == pytest.approx(per_image.psnr_db.mean().to_numpy())
+    in_db = averaged_curve(jpeg, "JPEG", "ms_ssim_db")
+    assert in_db.value == pytest.approx(ms_ssim_db(per_image.ms_ssim.mean()))  # dB of the mean, not mean of dB
+    assert image_curves(jpeg, "JPEG", "ms_ssim_db").averaged().value == pytest.approx(in_db.value)
+
+
+def test_small_pictures_have_psnr_but_no_ms_ssim(tmp_path, images):
+    load_rgb(images.paths[0]).crop((0, 0, 64, 48)).save(tmp_path / "a_small.png")
+    load_rgb(images.paths[0]).save(tmp_path / "big.png")
+    table = measure(JPEG, "JPEG", folder_set(tmp_path), QUALITIES)
+    means = table[table.image == MEAN]
+    assert np.isfinite(means.psnr_db).all()
+    assert means.ms_ssim.isna().all()  # a mean over the big one alone would be another set's
+    with pytest.raises(WeconveneError, match="not finite"):
+        averaged_curve(table, "JPEG", "ms_ssim_db")
+
+
+def test_measurements_with_a_state_are_kept(images, jpeg, tmp_path):
+    first = measure(JPEG, "JPEG", images, QUALITIES, state="a", folder=tmp_path)
+    assert measure(JPEG, "JPEG", images, QUALITIES, state="a", folder=tmp_path).equals(first)
+    other = measure(JPEG, "JPEG", images, QUALITIES, state="b", folder=tmp_path)
+    assert not other.equals(first)  # the times differ: it was measured anew
+    assert other.psnr_db.equals(jpeg.psnr_db)
+
+
+class Shrinking:
+    """A codec that loses a row of pixels."""
+
+    def encode(self, image, quality):
+        return JPEG.encode(image.crop((0, 0, image.width, image.height - 1)), quality)
+
+    def decode(self, data):
+        return JPEG.decode(data)
+
+
+def test_bad_measurements_get_one_clear_sentence(images, jpeg, points):
+    with pytest.raises(WeconveneError, match="differ in size"):
+        measure(Shrinking(), "shrinking", images, QUALITIES)
+    with pytest.raises(WeconveneError, match="at least one quality|one image and one quality"):
+        measure(JPEG, "JPEG", images, [])
+    with pytest.raises(WeconveneError, match="measured codecs are JPEG"):
+        averaged_curve(jpeg, "WebP")
+    uneven = jpeg.drop(index=0)
+    with pytest.raises(WeconveneError, match="same qualities on all images"):
+        image_curves(uneven, "JPEG")
+    two = pd.concat([jpeg, jpeg.assign(dataset="other")])
+    with pytest.raises(WeconveneError, match="holds 2 datasets"):
+        averaged_curve(two, "JPEG")
+    assert len(averaged_curve(two, "JPEG", dataset="other")) == len(QUALITIES)
+
+
+def test_written_points_replace_only_their_own_rows(jpeg, points, tmp_path):
+    path = write_points(points, tmp_path / "tables" / "rd_points.csv")
+    write_points(jpeg.assign(dataset="other"), path)
+    changed = jpeg.assign(psnr_db=1.0)
+    table = pd.read_csv(write_points(changed, path))
+    assert list(table.columns) == POINT_COLUMNS
+    assert len(table) == len(points) + len(jpeg)
+    here = table.dataset == jpeg.dataset[0]
+    assert (table[here & (table.codec == "JPEG")].psnr_db == 1.0).all()
+    assert (table[~here | (table.codec == "WebP")].psnr_db > 20.0).all()
+    assert [found.name for found in path.parent.iterdir()] == ["rd_points.csv"]
+    curve, again = averaged_curve(points, "WebP"), averaged_curve(table[here], "WebP")
+    assert again.value == pytest.approx(curve.value, abs=1e-6)
+
+
+def test_no_permission_to_write_gets_one_clear_sentence(jpeg, tmp_path):
+    (tmp_path / "tables").write_text("a file where the folder should be")
+    with pytest.raises(WeconveneError, match="Cannot write"):
+        write_points(jpeg, tmp_path / "tables" / "rd_points.csv")
+
+
+def test_bd_table_against_a_live_anchor(points):
+    table = bd_table(points, ["JPEG"], samples=60)
+    assert list(table.columns) == BD_COLUMNS
+    assert list(table.method) == ["pchip", "akima", "cubic"]
+    assert set(table.codec) == {"WebP"}
+    assert (table.images == 3).all()
+    assert (table.points == len(QUALITIES)).all()
+    headline = table.iloc[0]
+    expected = bd_rate(averaged_curve(points, "JPEG"), averaged_curve(points, "WebP"))
+    assert headline.bd_rate_pct == pytest.approx(expected.bd_rate_pct, rel=1e-9)
+    assert headline.ci_low <= headline.bd_rate_pct <= headline.ci_high
+    assert headline.bd_rate_pct < 0.0  # WebP beats JPEG on photographs
+    assert bd_table(points, ["JPEG"], samples=60).equals(table)
+
+
+def test_bd_table_in_ms_ssim_and_within_a_range(points):
+    low = averaged_curve(points, "JPEG", "ms_ssim_db").value[1]
+    table = bd_table(points, ["JPEG"], metric="ms_ssim_db", samples=20, within=(low, low + 3.0))
+    assert set(table.metric) == {"ms_ssim_db"}
+    assert table.low_db.to_numpy() == pytest.approx(low)
+    assert (table.high_db <= low + 3.0).all()
+
+
+def test_bd_table_against_a_published_anchor_needs_its_images(points):
+    with pytest.raises(WeconveneError, match="averages over all of 'kodak'"):
+        bd_table(points, ["K-A"])
+    named = points.assign(dataset="kodak")
+    row = bd_table(named, ["K-A"], samples=20).iloc[0]
+    assert row.bd_rate_pct == pytest.approx(
+        bd_rate(anchor_curve("K-A"), averaged_curve(named, "JPEG")).bd_rate_pct, rel=1e-9
+    )
+
+
+def test_bd_table_says_why_a_number_is_missing(points):
+    few = points[(points.codec == "JPEG") | (points.quality < 60)]
+    with pytest.warns(UserWarning, match="'WebP' has 3 points"):
+        table = bd_table(few, ["JPEG"], samples=20)
+    assert table.bd_rate_pct.isna().all()
+
+
+def test_bd_tables_merge_by_codec_anchor_and_metric(points, tmp_path):
+    table = bd_table(points, ["JPEG", "WebP"], samples=20)
+    path = write_bd_table(table, tmp_path / "bd_rate.csv")
+    write_bd_table(table[table.anchor == "JPEG"].assign(bd_rate_pct=-50.0), path)
+    merged = pd.read_csv(path)
+    assert len(merged) == len(table) == 6
+    assert (merged[merged.anchor == "JPEG"].bd_rate_pct == -50.0).all()
+    assert (merged[merged.anchor == "WebP"].bd_rate_pct > 0.0).all()

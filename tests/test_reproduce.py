@@ -1,0 +1,244 @@
+"""Running notebooks for real in a small tree: what makes one run again, and what an interruption leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.paths import ROOT
+from weconvene_core.reproduce import provenance
+from weconvene_core.reproduce.inputs import input_digest
+from weconvene_core.reproduce.run import reproduce, run_all, select
+from weconvene_core.reproduce.tree import Tree, read_stamp, sha256, write_text
+
+WRITE_A_TABLE = "from pathlib import Path\nPath('../results/tables').mkdir(parents=True, exist_ok=True)\n"
+
+
+RUN = """
+import pathlib, sys
+from weconvene_core.reproduce.run import Tree, reproduce
+reproduce("quick", tree=Tree(pathlib.Path(sys.argv[1])))
+"""
+
+
+def write_notebook(path: Path, code: str) -> None:
+    parameters = nbformat.v4.new_code_cell('mode: str = "quick"\nseed: int = 3', metadata={"tags": ["parameters"]})
+    node = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(node, path)
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    monkeypatch.delenv("WECONVENE_DATA", raising=False)
+    monkeypatch.setenv("WECONVENE_CACHE", str(tmp_path / "downloads"))
+    texts = {
+        "pyproject.toml": (ROOT / "pyproject.toml").read_text(),
+        "requirements.lock": "numpy==1.26.4\n",
+        "weconvene_core/layers/weconv.py": "GAIN = 1\n",
+        "data/anchors/kodak.csv": "codec,bpp\n",
+        "data/checkpoints/lite.safetensors": "weights",
+        "data/registry.csv": "name,url\n",
+        "data/claims.csv": "id,claim,tier,paper,expected,tolerance,notebook,table,select,column,cost\n",
+        "README.md": "not an input\n",
+    }
+    for name, text in texts.items():
+        write_text(tmp_path / name, text)
+    first = f"{WRITE_A_TABLE}Path('../results/tables/rates.csv').write_text(f'mode,bpp\\n{{mode}},1.5\\n')\nPath.cwd()"
+    write_notebook(tmp_path / "notebooks/01_rates.ipynb", first)
+    write_notebook(tmp_path / "notebooks/02_curves.ipynb", "print(Path := 'nothing written')")
+    return Tree(tmp_path)
+
+
+def digest(tree: Tree, mode: str = "quick") -> str:
+    return input_digest(tree, tree.notebooks[0], mode)
+
+
+def never(path: Path) -> bool:
+    return False
+
+
+INPUTS = [
+    "weconvene_core/layers/weconv.py",
+    "data/anchors/kodak.csv",
+    "data/checkpoints/lite.safetensors",
+    "data/registry.csv",
+    "requirements.lock",
+]
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_the_digest_follows_the_content_of_each_input(tree: Tree, name: str) -> None:
+    before, text = digest(tree), (tree.root / name).read_text()
+    write_text(tree.root / name, text + "# changed\n")
+    assert digest(tree) != before
+    write_text(tree.root / name, text)
+    assert digest(tree) == before
+
+
+@pytest.mark.parametrize("name", ["weconvene_core/new.py", "data/checkpoints/tiny.json", "data/anchors/clic.csv"])
+def test_the_digest_follows_new_files(tree: Tree, name: str) -> None:
+    before = digest(tree)
+    write_text(tree.root / name, "{}")
+    assert digest(tree) != before
+
+
+@pytest.mark.parametrize("name", ["README.md", "results/figures/rd.svg", "data/checkpoints/training/step.pt"])
+def test_the_digest_ignores_what_does_not_count(tree: Tree, name: str) -> None:
+    before = digest(tree)
+    write_text(tree.root / name, "something else")
+    os.utime(tree.root / INPUTS[0], (1, 1))
+    assert digest(tree) == before
+
+
+def test_the_digest_follows_the_mode(tree: Tree) -> None:
+    assert digest(tree, "full") != digest(tree, "quick")
+
+
+def test_the_digest_follows_the_images_offered_but_not_where_they_lie(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [digest(tree)]
+    for place in ("here/photos", "there/photos"):
+        write_text(tmp_path / place / "kodak/kodim01.png", "pixels")
+        monkeypatch.setenv("WECONVENE_DATA", str(tmp_path / place))
+        found.append(digest(tree))
+    write_text(tmp_path / "there/photos/kodak/kodim02.png", "pixels")
+    found.append(digest(tree))
+    monkeypatch.setenv("WECONVENE_DATA", str(tmp_path / "nowhere"))
+    found.append(digest(tree))
+    write_text(tmp_path / "downloads/kodak/kodim01.png", "pixels")
+    found.append(digest(tree))
+    assert found[1] == found[2]
+    assert len(set(found)) == 5
+
+
+def test_the_digest_sees_the_notebooks_cells_but_not_their_outputs(tree: Tree) -> None:
+    path, before = tree.notebooks[0], digest(tree)
+    node = nbformat.read(path, as_version=4)
+    node.cells[1].outputs = [nbformat.v4.new_output("stream", text="1.5\n")]
+    node.cells[1].execution_count = 7
+    nbformat.write(node, path)
+    assert digest(tree) == before
+    node.cells[1].source += "\nprint(1)"
+    nbformat.write(node, path)
+    assert digest(tree) != before
+
+
+def test_a_finished_run_is_recorded_and_not_repeated(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reproduce("quick", tree=tree) == 0
+    stamp = read_stamp(tree, "01_rates")
+    assert stamp is not None
+    assert stamp.artifacts == {"results/tables/rates.csv": sha256(tree.results / "tables/rates.csv")}
+    assert stamp.parameters == {"mode": "quick", "seed": "3"}
+    assert stamp.seconds > 0
+    assert str(tree.root) not in (tree.executed / "01_rates.ipynb").read_text()
+    manifest = json.loads(tree.manifest.read_text())
+    assert manifest["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
+    assert manifest["notebooks"]["01_rates"]["environment"]["weconvene_data"] is False
+    capsys.readouterr()
+    assert reproduce("quick", tree=tree) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("Nothing to do: 2 notebooks")
+
+
+def test_another_mode_or_an_altered_table_runs_what_it_concerns(tree: Tree) -> None:
+    table = tree.results / "tables/rates.csv"
+    assert run_all(tree, tree.notebooks, "quick", never) == 2
+    table.write_text("mode,bpp\nquick,0.1\n")
+    assert run_all(tree, tree.notebooks, "quick", never) == 1
+    assert table.read_text() == "mode,bpp\nquick,1.5\n"
+    assert run_all(tree, tree.notebooks, "full", never) == 2
+    assert table.read_text() == "mode,bpp\nfull,1.5\n"
+
+
+def test_a_failing_cell_is_named_and_the_run_goes_on_from_there(tree: Tree) -> None:
+    code = "from pathlib import Path\nif not Path('../go').exists():\n    raise OSError('no go')"
+    write_notebook(tree.notebooks[1], code)
+    failing = nbformat.read(tree.notebooks[1], as_version=4).cells[1].id
+    with pytest.raises(WeconveneError, match=rf"02_curves stopped in the cell {failing} .*OSError: no go") as caught:
+        run_all(tree, tree.notebooks, "quick", never)
+    assert "\n" not in str(caught.value)
+    (tree.root / "go").touch()
+    ran: list[str] = []
+    assert run_all(tree, tree.notebooks, "quick", never, ran.append) == 1
+    assert all("02_curves" in line for line in ran)
+
+
+MERGE = f"""{WRITE_A_TABLE}
+table = Path("../results/tables/rates.csv")
+old = table.read_text() if table.exists() else "mode,bpp\\n"
+table.write_text(old + f"{{mode}},1.5\\n")
+if Path("../stop").exists():
+    raise OSError("stopped after writing")
+"""
+
+
+def test_no_row_of_an_earlier_run_stays_in_a_table_and_a_failed_run_leaves_the_table_as_it_was(tree: Tree) -> None:
+    write_notebook(tree.notebooks[0], MERGE)
+    table = tree.results / "tables/rates.csv"
+    run_all(tree, tree.notebooks[:1], "full", never)
+    for stamp in tree.executed.glob("*.json"):
+        stamp.unlink()  # as in a clone: tables and manifest are stored, stamps are not
+    run_all(tree, tree.notebooks[:1], "quick", never)
+    assert table.read_text() == "mode,bpp\nquick,1.5\n"
+    (tree.root / "stop").touch()
+    with pytest.raises(WeconveneError, match="stopped after writing"):
+        run_all(tree, tree.notebooks[:1], "full", never)
+    assert table.read_text() == "mode,bpp\nquick,1.5\n"
+    assert not list((tree.results / "scratch").rglob("*.csv"))
+
+
+def test_a_clone_keeps_the_record_of_the_runs_that_its_results_came_from(tree: Tree) -> None:
+    run_all(tree, tree.notebooks, "quick", never)
+    tree.stamp_path("01_rates").unlink()
+    tree.stamp_path("02_curves").unlink()
+    run_all(tree, tree.notebooks[1:], "quick", never)
+    manifest = json.loads(tree.manifest.read_text())
+    assert manifest["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
+    (tree.results / "tables/rates.csv").write_text("edited")
+    assert provenance.manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] is None
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_killed_run_is_not_taken_for_done(tree: Tree) -> None:
+    wait = "import pathlib, time\nwhile not pathlib.Path('../go').exists():\n    time.sleep(.05)\nprint('end')"
+    write_notebook(tree.notebooks[1], wait)
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(tree.root)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    wait_for(lambda: (tree.executed / "02_curves.partial.ipynb").exists())
+    process.kill()
+    process.wait()
+    assert read_stamp(tree, "01_rates") is not None
+    assert read_stamp(tree, "02_curves") is None
+    assert not (tree.executed / "02_curves.ipynb").exists()
+    (tree.root / "go").touch()
+    assert run_all(tree, tree.notebooks, "quick", never) == 1
+    assert "end" in (tree.executed / "02_curves.ipynb").read_text()
+
+
+def test_names_pick_notebooks(tree: Tree) -> None:
+    assert [path.stem for path in select(tree, ["02"])] == ["02_curves"]
+    assert [path.stem for path in select(tree, ["notebooks/01_rates.ipynb"])] == ["01_rates"]
+    with pytest.raises(WeconveneError, match="no notebook is called '07'"):
+        select(tree, ["07"])
+
+
+def test_an_unknown_mode_is_refused(tree: Tree) -> None:
+    with pytest.raises(WeconveneError, match="unknown mode 'fast'"):
+        reproduce("fast", tree=tree)

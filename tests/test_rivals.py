@@ -1,0 +1,112 @@
+"""The live codecs on one small photograph: settings as stated, honest figures, kept measurements."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb
+from weconvene_core.evaluation.quality import bpp, psnr_rgb
+from weconvene_core.evaluation.rate_distortion import MEAN, POINT_COLUMNS, averaged_curve
+from weconvene_core.evaluation.rivals import JPEG, JPEG_2000, RIVALS, WEBP, available, avif, measure_rivals
+
+by_name = pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return load_rgb(image_set("default").paths[1]).crop((90, 40, 346, 232))  # 256x192 of the cat
+
+
+@pytest.fixture(scope="module")
+def images(picture, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cat")
+    picture.save(folder / "cat.png")
+    return folder_set(folder)
+
+
+@by_name
+def test_quality_rises_with_the_rate(rival, picture):
+    files = [rival.encode(picture, knob) for knob in rival.knobs]
+    rates = [bpp(len(data), *picture.size) for data in files]
+    quality = [psnr_rgb(picture, rival.decode(data)) for data in files]
+    assert len(rival.knobs) >= 7
+    assert (np.diff(rates) > 0).all()
+    assert (np.diff(quality) > 0).all()
+    assert 20.0 < quality[0] < quality[-1] < 50.0
+
+
+@by_name
+def test_files_are_complete_and_deterministic(rival, picture):
+    data = rival.encode(picture, rival.knobs[2])
+    assert Image.open(io.BytesIO(data)).format == rival.format
+    assert data == rival.encode(picture, rival.knobs[2])
+
+
+def test_jpeg_keeps_full_colour_resolution(picture):
+    decoded = Image.open(io.BytesIO(JPEG.encode(picture, 50)))
+    assert {(layer[1], layer[2]) for layer in decoded.layer} == {(1, 1)}
+
+
+def test_jpeg_2000_uses_its_colour_transform(picture):
+    without = replace(JPEG_2000, settings=tuple((k, 0 if k == "mct" else v) for k, v in JPEG_2000.settings))
+    good, bad = (psnr_rgb(picture, rival.decode(rival.encode(picture, 42))) for rival in (JPEG_2000, without))
+    assert good > bad + 0.5
+
+
+def test_avif_is_tuned_for_psnr(picture):
+    def efficiency(rival):
+        files = [rival.encode(picture, knob) for knob in (12, 30, 48, 66)]
+        points = [(bpp(len(f), *picture.size), psnr_rgb(picture, rival.decode(f))) for f in files]
+        return np.interp(32.0, [value for _, value in points], np.log([rate for rate, _ in points]))
+
+    assert efficiency(avif()) < efficiency(avif(tune=None))
+    assert avif(tune=None).name == "AVIF speed 6, tune default"
+
+
+def test_every_setting_is_part_of_the_state():
+    states = {rival.state() for rival in (*RIVALS, avif(5), avif(tune=None), replace(WEBP, settings=(("method", 4),)))}
+    assert len(states) == len(RIVALS) + 3
+    assert "Pillow" in JPEG.state()
+
+
+def test_measurements_are_kept_and_reused(images, tmp_path):
+    rivals = (JPEG, JPEG_2000)
+    first = measure_rivals(images, rivals, processes=1, folder=tmp_path)
+    written = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(written) == len(rivals)
+    again = measure_rivals(images, rivals, processes=1, folder=tmp_path)
+    assert first.equals(again)  # times too: nothing was measured again
+    assert written == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_a_run_that_was_killed_resumes(images, tmp_path):
+    whole = measure_rivals(images, [JPEG], processes=1, folder=tmp_path)
+    (kept,) = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes()[: kept.stat().st_size // 2])  # cut within a line
+    resumed = measure_rivals(images, [JPEG], processes=1, folder=tmp_path)
+    same = ["image", "codec", "quality", "bpp", "psnr_db"]
+    assert resumed[same].equals(whole[same])
+
+
+def test_two_processes_measure_the_same(images, tmp_path):
+    short = [replace(JPEG, knobs=(10, 50)), replace(WEBP, knobs=(10, 50))]
+    one = measure_rivals(images, short, processes=1, folder=tmp_path / "one")
+    two = measure_rivals(images, short, processes=2, folder=tmp_path / "two")
+    same = [column for column in POINT_COLUMNS if not column.endswith("_s")]
+    assert one[same].equals(two[same])
+    assert list(one.image) == ["cat.png"] * 4 + [MEAN] * 4
+    assert len(averaged_curve(two, "WebP")) == 2
+
+
+def test_a_codec_that_pillow_cannot_write_is_named_and_left_out(images, tmp_path):
+    foreign = replace(JPEG, name="BPG", format="BPG")
+    with pytest.warns(UserWarning, match="BPG is left out"):
+        assert available([foreign, JPEG]) == (JPEG,)
+    with pytest.raises(WeconveneError, match="cannot write BPG"):
+        foreign.encode(Image.new("RGB", (8, 8)), 10)
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(WeconveneError, match="Nothing was measured"):
+        measure_rivals(images, [foreign], processes=1, folder=tmp_path)

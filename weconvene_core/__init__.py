@@ -1,0 +1,24 @@
+"""An open, runnable companion of 3DM-WeConvene (arXiv 2504.04658): wavelet-domain learned image compression.
+
+>>> from weconvene_core import decode, encode
+>>> data = encode("photo.png", quality=3)  # doctest: +SKIP
+>>> decode(data).save("back.png")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from weconvene_core.codec.api import decode, encode, load_model
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "decode", "encode", "load_model"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("decode", "encode", "load_model"):
+        from weconvene_core import codec
+
+        return getattr(codec, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

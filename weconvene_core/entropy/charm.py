@@ -1,0 +1,125 @@
+"""3DWeChARM: channel-wise autoregressive entropy model in the wavelet domain (paper section on 3DWeChARM).
+
+The latent's low-frequency part is coded first, slice by slice; then the high-frequency slices, each of which sees *all*
+decoded LF slices. The first LF slice may be an image-like LL band; it is then transformed further (the multi-level
+recursion on LF) and coded from the coarsest level up, each level with the hyper features of its own resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from weconvene_core.entropy.slices import SliceNetwork
+from weconvene_core.entropy.steps import CodingStep
+from weconvene_core.wavelets import Details, Pyramid, dwt2d, idwt2d
+
+LL_WAVELET = "9/7"
+LL_CONTEXT_SCALE = 1 / 8  # LL coefficients are an order of magnitude larger than the others; keep the networks' inputs alike
+
+
+@dataclass(frozen=True)
+class SliceLayout:
+    """Widths of the slices in coding order, and the extra DWT levels of the first LF slice (0: an ordinary slice)."""
+
+    lf: tuple[int, ...]
+    hf: tuple[int, ...]
+    ll_levels: int = 0
+
+
+class WaveletCharm(nn.Module):
+    """LF slices first, then HF slices with all of LF as prior.
+
+    Parameters
+    ----------
+    layout : slice widths.
+    hyper_channels : channels of the hyper features, coarsest resolution first; the last one has the latent's size, and
+        each earlier one half the size of the next (``layout.ll_levels + 1`` entries are used).
+    hidden : width of every slice network.
+    """
+
+    def __init__(self, layout: SliceLayout, hyper_channels: Sequence[int], hidden: int) -> None:
+        super().__init__()
+        self.layout = layout
+        finest = hyper_channels[-1]
+        self.ll_networks = nn.ModuleList(self._ll_networks(layout, hyper_channels, hidden))
+        plain = layout.lf[1:] if layout.ll_levels else layout.lf
+        widths = (*plain, *layout.hf)
+        known = finest + sum(layout.lf) - sum(plain)
+        self.networks = nn.ModuleList(
+            SliceNetwork(known + sum(widths[:i]), width, hidden) for i, width in enumerate(widths)
+        )
+
+    @staticmethod
+    def _ll_networks(layout: SliceLayout, hyper_channels: Sequence[int], hidden: int) -> list[SliceNetwork]:
+        """One network per level of the LL pyramid: the coarsest codes all four bands, the others the three details."""
+        networks, ll = [], layout.lf[0]
+        for level in range(layout.ll_levels):
+            context = hyper_channels[level] + (ll if level else 0)
+            networks.append(SliceNetwork(context, (3 if level else 4) * ll, hidden))
+        return networks
+
+    def forward(
+        self, hyper: Sequence[Tensor], step: CodingStep, lf: Tensor | None = None, hf: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Walk through all slices with ``step`` and return (lf_hat, hf_hat).
+
+        ``lf`` (B, C_lf, h, w) and ``hf`` (B, C_hf, h, w) are the latents in quantiser steps, None when decoding;
+        ``hyper`` are the hyper features, coarsest first.
+        """
+        context, decoded = [hyper[-1]], []
+        if self.layout.ll_levels:
+            ll_hat = self._code_ll(hyper, step, None if lf is None else lf[:, : self.layout.lf[0]])
+            decoded.append(ll_hat)
+            context.append(ll_hat * LL_CONTEXT_SCALE)
+        for network, group, target in self._plain_slices(lf, hf):
+            prediction = network(torch.cat([c.to(hyper[-1].dtype) for c in context], 1))
+            y_hat = network.reconstruct(step(group, prediction, target), prediction)
+            decoded.append(y_hat)
+            context.append(y_hat)
+        n_lf = len(self.layout.lf)
+        return torch.cat(decoded[:n_lf], 1), torch.cat(decoded[n_lf:], 1)
+
+    def _plain_slices(self, lf: Tensor | None, hf: Tensor | None) -> list[tuple[SliceNetwork, str, Tensor | None]]:
+        """Pair every network at the latent's own resolution with its group and its target."""
+        lf_targets = [None] * len(self.layout.lf) if lf is None else list(lf.split(self.layout.lf, 1))
+        hf_targets = [None] * len(self.layout.hf) if hf is None else list(hf.split(self.layout.hf, 1))
+        lf_targets = lf_targets[1:] if self.layout.ll_levels else lf_targets
+        groups = ["y_lf"] * len(lf_targets) + ["y_hf"] * len(hf_targets)
+        return list(zip(self.networks, groups, lf_targets + hf_targets, strict=True))
+
+    def _code_ll(self, hyper: Sequence[Tensor], step: CodingStep, ll: Tensor | None) -> Tensor:
+        """Code the LL band through its own pyramid, coarsest level first."""
+        levels = self.layout.ll_levels
+        targets = [None] * levels if ll is None else ll_targets(ll, levels)
+        ll_hat: Tensor | None = None
+        for network, features, target in zip(self.ll_networks, hyper, targets, strict=False):
+            known = [features] if ll_hat is None else [features, (ll_hat * LL_CONTEXT_SCALE).to(features.dtype)]
+            prediction = network(torch.cat(known, 1))
+            bands = network.reconstruct(step("y_lf", prediction, target), prediction)
+            if ll_hat is None:
+                ll_hat, bands = bands[:, : self.layout.lf[0]], bands[:, self.layout.lf[0] :]
+            ll_hat = idwt2d(Pyramid(ll_hat, (Details(*bands.chunk(3, 1)),), LL_WAVELET))
+        assert ll_hat is not None
+        return ll_hat
+
+    @torch.no_grad()
+    def set_scales(self, lf: Tensor, hf: Tensor, factor: float) -> None:
+        """Start every slice's scale at ``factor`` times the standard deviation of a batch of latents."""
+        targets = [target for _, _, target in self._plain_slices(lf, hf)]
+        networks = list(self.networks)
+        if self.layout.ll_levels:
+            targets += ll_targets(lf[:, : self.layout.lf[0]], self.layout.ll_levels)
+            networks += list(self.ll_networks)
+        for network, target in zip(networks, targets, strict=True):
+            network.set_scale(factor * target.transpose(0, 1).flatten(1).std(1))  # (w,)
+
+
+def ll_targets(ll: Tensor, levels: int) -> list[Tensor]:
+    """Return what is coded of the LL band, coarsest first: (LL_J and its three details), then three details a level."""
+    pyramid = dwt2d(ll, LL_WAVELET, levels)
+    details = [torch.cat([d.hl, d.lh, d.hh], 1) for d in reversed(pyramid.details)]
+    return [torch.cat([pyramid.low, details[0]], 1), *details[1:]]

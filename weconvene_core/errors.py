@@ -1,0 +1,11 @@
+"""The one family of failures that a user may see."""
+
+from __future__ import annotations
+
+
+class WeconveneError(ValueError):
+    """A failure that the user can act on: one sentence that says what failed, why, and what to do."""
+
+
+class CorruptFileError(WeconveneError):
+    """A compressed file that is truncated, altered, foreign, or made by another model."""

@@ -1,0 +1,204 @@
+"""Image sets: where the photographs lie, what they are called in figures, and under which terms."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import warnings
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import Image
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.registry import Entry, cache_folder, faults, fetch, load_registry
+from weconvene_core.paths import ROOT, data_folder
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
+TITLES = {"kodak": "Kodak", "default": "scikit-image photographs", "clic": "CLIC 2020", "tecnick": "Tecnick TESTIMAGES"}
+UNREGISTERED = "not registered: see where the images come from"
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"})
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Photographs to measure on.
+
+    Attributes:
+        name: identifier in result tables; the first N images of a larger set are ``NAME-firstN``, a set of their own.
+        label: what figures say, e.g. ``Kodak, 24 images``.
+        paths: the image files, sorted by name.
+        licence: terms as stated at the source.
+        source: folder the files were found in.
+    """
+
+    name: str
+    label: str
+    paths: tuple[Path, ...]
+    licence: str
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+def image_set(name: str, limit: int | None = None, download: bool = False) -> ImageSet:
+    """Return the image set ``name``: ``default``, ``kodak``, ``clic``, ``tecnick`` or a folder of ``WECONVENE_DATA``.
+
+    Looks in ``WECONVENE_DATA/<name>`` first, then among earlier downloads; ``default`` is embedded in scikit-image and
+    needs neither. A set whose images are registered one by one must be complete and unaltered.
+
+    Args:
+        name: name of the set.
+        limit: take only the first images; None for all.
+        download: fetch a registered set that is not at hand.
+
+    Raises:
+        WeconveneError: no such folder, no images in it, missing or altered files (named), or a limit below 1.
+    """
+    entries = load_registry(name)
+    folder = _locate(name, download)
+    registered = bool(entries) and not any(entry.members for entry in entries)
+    if registered:
+        _verify(name, folder, entries)
+        paths = [folder / entry.name for entry in entries]
+    else:
+        paths = _listing(folder)
+    licence = "; ".join(sorted({entry.licence for entry in entries})) or UNREGISTERED
+    return _limited(name, paths, limit, registered, licence, folder)
+
+
+def folder_set(folder: Path, limit: int | None = None) -> ImageSet:
+    """Return the images of any folder as a set that carries the folder's name.
+
+    Raises:
+        WeconveneError: no such folder, no images in it, or a limit below 1.
+    """
+    if not folder.is_dir():
+        raise WeconveneError(f"There is no folder {folder}: give one that holds images.")
+    return _limited(folder.resolve().name, _listing(folder), limit, False, UNREGISTERED, folder)
+
+
+def test_set(limit: int | None = None) -> ImageSet:  # noqa: PT028  # not a pytest function
+    """Return Kodak when all 24 images are at hand and unaltered, else the embedded default photographs.
+
+    A Kodak folder that is incomplete or altered is named in a warning before the default is taken.
+
+    Raises:
+        WeconveneError: ``WECONVENE_DATA`` names a folder that does not exist, or a limit below 1.
+    """
+    try:
+        return image_set("kodak", limit)
+    except IncompleteSetError as error:
+        warnings.warn(f"{error} The embedded photographs stand in.", stacklevel=2)
+    except MissingSetError:
+        pass
+    return image_set("default", limit)
+
+
+test_set.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test
+
+
+def training_folder() -> Path:
+    """Return ``WECONVENE_DATA/train``, else a folder with copies of the embedded default photographs.
+
+    Without a training folder the four default photographs are training and test images at once: enough to see the
+    machinery run, worthless as a measurement of the trained model on them.
+
+    Raises:
+        WeconveneError: ``WECONVENE_DATA`` names a folder that does not exist, or its ``train`` holds no images.
+    """
+    folder = _data_subfolder("train")
+    if folder is not None:
+        _listing(folder)
+        return folder
+    copies = ROOT / ".cache" / "default"
+    copies.mkdir(parents=True, exist_ok=True)
+    for path in image_set("default").paths:
+        shutil.copyfile(path, copies / path.name)
+    return copies
+
+
+def load_rgb(path: Path) -> Image.Image:
+    """Return the image as 8-bit RGB, loaded; grey is repeated, an alpha channel is dropped.
+
+    Raises:
+        WeconveneError: the file (named) is missing, is no image, is damaged, or has more than 8 bits per channel.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise WeconveneError(f"{path} cannot be read as an image ({error}): replace or remove it.") from error
+    if image.mode not in EIGHT_BIT_MODES:
+        raise WeconveneError(f"{path} has pixels of type '{image.mode}'; give an image of 8 bits per channel.")
+    return image.convert("RGB")
+
+
+class MissingSetError(WeconveneError):
+    """An image set that is not on this machine."""
+
+
+class IncompleteSetError(WeconveneError):
+    """An image set with files missing or altered."""
+
+
+def _data_subfolder(name: str) -> Path | None:
+    root = data_folder()
+    if root is None:
+        return None
+    if not root.is_dir():
+        raise WeconveneError(f"WECONVENE_DATA names {root}, which is not a folder: correct or unset it.")
+    return root / name if (root / name).is_dir() else None
+
+
+def _locate(name: str, download: bool) -> Path:
+    if name == "default":
+        return _scikit_image_folder()
+    found = _data_subfolder(name)
+    if found is not None:
+        return found
+    if download:
+        return fetch(name)  # keeps what is already there and intact
+    cached = cache_folder(name)
+    if cached.is_dir():
+        return cached
+    raise MissingSetError(
+        f"Image set '{name}' is not at hand: put it into a folder '{name}' under the one named by WECONVENE_DATA, "
+        f"or download it if data/registry.csv has its address (weconvene data fetch {name})."
+    )
+
+
+def _scikit_image_folder() -> Path:
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise WeconveneError("The default photographs come with scikit-image, which is not installed: run make setup.")
+    return Path(spec.origin).parent / "data"
+
+
+def _verify(name: str, folder: Path, entries: list[Entry]) -> None:
+    found = faults(folder, entries)
+    if found:
+        raise IncompleteSetError(
+            f"Image set '{name}' in {folder} is not as registered: {', '.join(found)}. Replace these files."
+        )
+
+
+def _listing(folder: Path) -> list[Path]:
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise WeconveneError(f"The folder {folder} holds no images ({', '.join(sorted(SUFFIXES))}): put some there.")
+    return paths
+
+
+def _limited(name: str, paths: list[Path], limit: int | None, registered: bool, licence: str, folder: Path) -> ImageSet:
+    if limit is not None and limit < 1:
+        raise WeconveneError(f"A limit of {limit} images leaves none: give 1 or more.")
+    total, kept = len(paths), paths[:limit]
+    part = len(kept) < total
+    count = f"first {len(kept)} of {total} images" if part else f"{total} image{'s' * (total > 1)}"
+    title = TITLES.get(name, name)
+    # only a set whose every file is verified may carry the set's name; others are so many images *from* it
+    label = f"{title}, {count}" if registered or name not in TITLES else f"{count} from {title}"
+    return ImageSet(f"{name}-first{len(kept)}" if part else name, label, tuple(kept), licence, str(folder))

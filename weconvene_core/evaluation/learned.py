@@ -1,0 +1,90 @@
+"""The trained codec as its users have it: every picture passes through a file on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from weconvene_core.codec import api
+from weconvene_core.codec.files import write_bytes_atomically
+from weconvene_core.model import pad
+from weconvene_core.paths import CHECKPOINTS, RESULTS
+from weconvene_core.training.checkpoint import weights_hash
+
+FILES = RESULTS / "scratch" / "rd_files"
+PACKAGE = Path(api.__file__).parent.parent
+DECIDING = ("wavelets", "layers", "entropy", "codec", "transforms.py", "model.py", "evaluation/quality.py")
+"""Parts of the package that decide over the bytes of a file, the decoded picture, or its measured quality."""
+
+
+@dataclass(frozen=True)
+class FileCodec:
+    """A released model behind the protocol ``ImageCodec``, with its files kept for a closer look.
+
+    Attributes:
+        model: name of a released checkpoint.
+        folder: where the files go, one subfolder per state; named by a hash of the picture's pixels, and the quality.
+    """
+
+    model: str = api.DEFAULT_MODEL
+    folder: Path = FILES
+
+    def encode(self, image: Image.Image, quality: float) -> bytes:
+        """Write an RGB picture to its file and return what is then on disk.
+
+        Raises:
+            WeconveneError: an unknown model, a quality outside 1 to 6, or a folder that cannot be written.
+        """
+        path = self._path(image, quality)
+        data = api.encode(image, quality, self.model)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(path, data)
+        return path.read_bytes()
+
+    def decode(self, data: bytes) -> Image.Image:
+        """Return the picture of a complete file."""
+        return api.decode(data)
+
+    def file(self, image: Image.Image, quality: float) -> bytes:
+        """Return the file that is already on disk for this picture and quality; encode it where there is none."""
+        path = self._path(image, quality)
+        return path.read_bytes() if path.is_file() else self.encode(image, quality)
+
+    def state(self) -> str:
+        """Return a hash of everything that files and measurements depend on: weights, code, and library versions."""
+        return _state(self.model)
+
+    def _path(self, image: Image.Image, quality: float) -> Path:
+        pixels = hashlib.sha256(f"{image.size} {image.mode}".encode() + image.tobytes()).hexdigest()
+        return self.folder / self.state()[:12] / f"{pixels[:16]}_q{quality:g}.wcv"
+
+
+def estimated_bytes(image: Image.Image, quality: float, model: str = api.DEFAULT_MODEL) -> float:
+    """Return the size that the likelihoods promise for an RGB picture, in bytes: what training minimises.
+
+    Raises:
+        WeconveneError: an unknown model or a quality outside 1 to 6.
+    """
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
+    with torch.no_grad():
+        likelihoods = api.load_model(model)(pad(x), quality)["likelihoods"]
+    return sum(-part.double().log2().sum().item() for part in likelihoods.values()) / 8
+
+
+@lru_cache(maxsize=4)
+def _state(model: str) -> str:
+    api.load_model(model)  # an unknown name gets its sentence here
+    digest = hashlib.sha256(weights_hash(CHECKPOINTS / f"{model}.safetensors"))
+    for part in DECIDING:
+        path = PACKAGE / part
+        for source in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            digest.update(source.read_bytes())
+    digest.update(" ".join(version(name) for name in ("torch", "constriction", "pytorch-msssim")).encode())
+    return digest.hexdigest()

@@ -1,0 +1,75 @@
+"""Rate and distortion of a codec over an image set, by real files: the way in to everything measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from weconvene_core.evaluation.datasets import ImageSet
+from weconvene_core.evaluation.measurement import CACHE, ImageCodec, MeasurementCache, measure_image
+from weconvene_core.evaluation.points import (
+    MEAN,
+    MEASURED,
+    POINT_COLUMNS,
+    averaged_curve,
+    image_curves,
+    point_row,
+    with_means,
+)
+from weconvene_core.evaluation.registry import sha256_of
+from weconvene_core.evaluation.tables import BD_COLUMNS, bd_table, write_bd_table, write_points
+
+__all__ = [
+    "BD_COLUMNS",
+    "MEAN",
+    "MEASURED",
+    "POINT_COLUMNS",
+    "ImageCodec",
+    "averaged_curve",
+    "bd_table",
+    "image_curves",
+    "measure",
+    "write_bd_table",
+    "write_points",
+]
+
+
+def measure(
+    codec: ImageCodec,
+    name: str,
+    images: ImageSet,
+    qualities: Sequence[float],
+    state: str | None = None,
+    folder: Path = CACHE,
+) -> pd.DataFrame:
+    """Measure ``codec`` on all images at all qualities, with a progress bar.
+
+    Args:
+        codec: the codec.
+        name: what tables and figures call it.
+        images: the images.
+        qualities: settings of the codec's quality knob.
+        state: identifies codec and checkpoint (a hash); measurements are then kept on disk and resumed. None: not kept.
+        folder: folder of the kept measurements.
+
+    Returns:
+        A table with ``POINT_COLUMNS``: one row per image and quality, then one ``mean`` row per quality.
+
+    Raises:
+        WeconveneError: no qualities, an unreadable picture, or one that comes back in another size.
+    """
+    cache = MeasurementCache(name, state, folder) if state is not None else None
+    hashes = {path: sha256_of(path) for path in images.paths} if cache else {}
+    rows = []
+    jobs = [(path, float(quality)) for path in images.paths for quality in qualities]
+    for path, quality in tqdm(jobs, desc=f"{name} on {images.label}", mininterval=2.0):
+        found = cache.get(hashes[path], quality) if cache else None
+        if found is None:
+            found = measure_image(codec, path, quality)
+            if cache:
+                cache.put(hashes[path], quality, found)
+        rows.append(point_row(images, path, name, quality, found))
+    return with_means(rows)

@@ -1,0 +1,130 @@
+"""Result tables: BD-rates of measured codecs with their intervals, and the merging of new rows into files."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.anchors import ANCHOR_NAMES, anchor_curve
+from weconvene_core.evaluation.bd_rate import METHODS, Range, bd_rate, bootstrap_bd_rate
+from weconvene_core.evaluation.curves import Curve, ImageCurves, Metric
+from weconvene_core.evaluation.points import POINT_COLUMNS, image_curves, only_dataset
+from weconvene_core.paths import RESULTS
+
+RD_POINTS = RESULTS / "tables" / "rd_points.csv"
+BD_RATES = RESULTS / "tables" / "bd_rate.csv"
+BD_COLUMNS = [
+    *("dataset", "images", "codec", "anchor", "metric", "method"),
+    *("bd_rate_pct", "ci_low", "ci_high", "overlap_pct", "points"),
+    *("low_db", "high_db"),
+]
+
+
+def write_points(points: pd.DataFrame, path: Path = RD_POINTS) -> Path:
+    """Merge measured points into the table at ``path``: rows of the same dataset and codec are replaced.
+
+    Raises:
+        WeconveneError: the folder cannot be written.
+    """
+    return _merge(points, path, POINT_COLUMNS)
+
+
+def bd_table(
+    points: pd.DataFrame,
+    anchors: Sequence[str],
+    metric: Metric = "psnr_rgb",
+    dataset: str | None = None,
+    samples: int = 500,
+    seed: int = 0,
+    within: Range | None = None,
+) -> pd.DataFrame:
+    """Return the BD-rate of every measured codec against every anchor by every interpolation, with 95 % intervals.
+
+    Args:
+        points: table with ``POINT_COLUMNS``.
+        anchors: names of published anchors (``K-A`` ...) or of codecs in ``points`` (live anchors).
+        metric: ``psnr_rgb`` or ``ms_ssim_db``.
+        dataset: needed when ``points`` holds several.
+        samples: bootstrap draws over images.
+        seed: seed of the draws.
+        within: quality range in dB to stay in (see :func:`weconvene_core.evaluation.bd_rate.common_range`).
+
+    Returns:
+        A table with ``BD_COLUMNS``; where a pair has no BD-rate the numbers are nan and a warning says why. ``points``
+        counts those of the tested codec; intervals need two images.
+
+    Raises:
+        WeconveneError: a published anchor of other images than those measured, or an unknown anchor.
+    """
+    dataset = only_dataset(points, dataset)
+    here = points[points.dataset == dataset]
+    references = {anchor: _reference(here, anchor, metric, dataset) for anchor in anchors}
+    rows = []
+    for codec in dict.fromkeys(here.codec):
+        test = image_curves(here, codec, metric)
+        for anchor, reference in references.items():
+            if anchor != codec:
+                rows += _bd_rows(test, anchor, reference, samples, seed, within)
+    table = pd.DataFrame(rows, columns=[c for c in BD_COLUMNS if c not in ("dataset", "metric")])
+    metric_shown = "ms_ssim_db" if metric == "ms_ssim" else metric
+    return table.assign(dataset=dataset, metric=metric_shown)[BD_COLUMNS]
+
+
+def write_bd_table(table: pd.DataFrame, path: Path = BD_RATES) -> Path:
+    """Merge BD-rates into the table at ``path``: rows of the same dataset, codec, anchor and metric are replaced.
+
+    Raises:
+        WeconveneError: the folder cannot be written.
+    """
+    return _merge(table, path, BD_COLUMNS, ("dataset", "codec", "anchor", "metric"))
+
+
+def _reference(points: pd.DataFrame, anchor: str, metric: Metric, dataset: str) -> Curve | ImageCurves:
+    if anchor not in ANCHOR_NAMES:
+        return image_curves(points, anchor, metric)
+    wanted = ANCHOR_NAMES[anchor].dataset
+    if wanted != dataset:
+        raise WeconveneError(f"Anchor {anchor} averages over all of '{wanted}'; these points are of '{dataset}'.")
+    return anchor_curve(anchor, "ms_ssim_db" if metric == "ms_ssim" else metric)
+
+
+def _bd_rows(
+    test: ImageCurves, anchor: str, reference: Curve | ImageCurves, samples: int, seed: int, within: Range | None
+) -> list[dict[str, object]]:
+    rows = []
+    for method in METHODS:
+        row: dict[str, object] = {"images": test.images, "codec": test.codec, "anchor": anchor, "method": method}
+        row["points"] = test.bpp.shape[1]
+        try:
+            fixed = reference if isinstance(reference, Curve) else reference.averaged()
+            found = bd_rate(fixed, test.averaged(), method, within)
+            row |= {"bd_rate_pct": found.bd_rate_pct, "overlap_pct": found.overlap_pct}
+            row |= {"low_db": found.low_db, "high_db": found.high_db}
+            if test.images > 1:
+                interval = bootstrap_bd_rate(reference, test, method, samples, seed, within=within)
+                row |= {"ci_low": interval.low, "ci_high": interval.high}
+        except WeconveneError as error:
+            warnings.warn(str(error), stacklevel=3)
+        rows.append(row)
+    return rows
+
+
+def _merge(new: pd.DataFrame, path: Path, columns: list[str], keys: tuple[str, ...] = ("dataset", "codec")) -> Path:
+    if path.is_file():
+        old = pd.read_csv(path)
+        replaced = pd.MultiIndex.from_frame(new[list(keys)])
+        old = old[~pd.MultiIndex.from_frame(old[list(keys)]).isin(replaced)]
+        new = pd.concat([old, new], ignore_index=True) if len(old) else new
+    partial = path.with_suffix(".csv.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new[columns].to_csv(partial, index=False, float_format="%.6f", lineterminator="\n")
+        os.replace(partial, path)  # a killed run leaves the old table whole
+    except OSError as error:
+        raise WeconveneError(f"Cannot write {path} ({error}): check the permissions of the folder.") from error
+    return path

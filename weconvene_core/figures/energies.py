@@ -1,0 +1,96 @@
+"""Energy per band, coefficients kept, and what a channel DWT does, as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from weconvene_core.figures.style import GREY, PALETTE, style
+
+AXIS_LABELS = {
+    "kept_pct": "Coefficients kept (%)",
+    "energy_kept_pct": "Energy kept (%)",
+    "psnr_db": "PSNR of the rebuilt picture (dB)",
+    "levels": "Levels",
+    "coding_gain_db": "Coding gain (dB)",
+}
+
+
+def energy_figure(table: pd.DataFrame, series: str, title: str) -> Figure:
+    """Draw each band's share of the energy (logarithmic) as dots, beside its share of the coefficients as a grey mark.
+
+    Args:
+        table: columns ``band``, ``coefficients_pct``, ``energy_pct`` and ``series``; one row per band and series.
+        series: column whose values get a colour each.
+        title: heading; say which images were measured.
+    """
+    bands, marks = list(dict.fromkeys(table.band)), "os^D"
+    with style():
+        figure = Figure(figsize=(9.0, 1.9 + 0.5 * len(bands)), layout="constrained")
+        axes = figure.add_subplot()
+        coefficients = table.groupby("band", sort=False).coefficients_pct.first()
+        axes.plot(coefficients[bands], range(len(bands)), "|", color=GREY, markersize=22, markeredgewidth=3,
+                  label="share of coefficients")  # fmt: skip
+        for i, (name, rows) in enumerate(table.groupby(series, sort=False)):
+            height = [bands.index(band) + 0.18 * (i - 1) for band in rows.band]
+            axes.plot(rows.energy_pct, height, marks[i], color=PALETTE[i], markersize=8, label=f"energy, {name}")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda share, _: f"{share:g}")
+        axes.set_yticks(range(len(bands)), bands)
+        axes.invert_yaxis()
+        axes.set_xlabel("Share in % (logarithmic)")
+        axes.set_title(title)
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def wavelet_lines(table: pd.DataFrame, panels: Sequence[tuple[str, str]], title: str) -> Figure:
+    """Draw one line per value of the column ``wavelet``, one panel per pair of columns (x, y) of the table."""
+    with style():
+        figure = Figure(figsize=(6.5 * len(panels), 4.8), layout="constrained")
+        for axes, (x, y) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            for (name, rows), mark in zip(table.groupby("wavelet", sort=False), "os^D", strict=False):
+                axes.plot(rows[x], rows[y], f"{mark}-", label=name, markersize=7)
+            if x == "kept_pct":
+                axes.set_xscale("log")
+                axes.xaxis.set_minor_formatter("")
+            axes.set_xticks(sorted(set(table[x])), [f"{value:g}" for value in sorted(set(table[x]))])
+            axes.set_xlabel(AXIS_LABELS[x])
+            axes.set_ylabel(AXIS_LABELS[y])
+        axes.legend(title="wavelet")
+        figure.suptitle(title, x=0.005, ha="left", fontsize=14)
+    return figure
+
+
+def channel_figure(before: Tensor, after: Tensor, own: float, others: Sequence[float], title: str) -> Figure:
+    """Draw channel correlations (C, C) before and after the channel DWT, and the low half's share of the energy.
+
+    Args:
+        before, after: covariances of the channels; shown as correlations, -1 to 1.
+        own: share (0 to 1) of the energy in the channel-low half with the channels in their trained order.
+        others: the same for channels in random orders.
+        title: heading; say which layer and which image.
+    """
+    with style():
+        figure = Figure(figsize=(13.0, 4.9), layout="constrained")
+        left, middle, right = figure.subplots(1, 3)
+        for axes, covariance, name in ((left, before, "Channels"), (middle, after, "After the channel DWT")):
+            scale = covariance.diagonal().clamp_min(1e-12).sqrt()
+            shown = axes.imshow((covariance / scale / scale[:, None]).numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
+            axes.set_title(name)
+            axes.grid(visible=False)
+        figure.colorbar(shown, ax=[left, middle], shrink=0.75, label="correlation")
+        middle.axhline(len(after) / 2 - 0.5, color="black", linewidth=0.8)
+        middle.axvline(len(after) / 2 - 0.5, color="black", linewidth=0.8)
+        right.hist(100 * np.asarray(others), bins=20, color=GREY, label=f"{len(others)} random orders")
+        right.axvline(100 * own, color=PALETTE[1], linewidth=3, label="trained order")
+        right.set_xlabel("Energy in the channel-low half (%)")
+        right.set_title("Does the order matter?")
+        right.set_ylim(0, 1.3 * right.get_ylim()[1])  # room for the legend
+        right.legend(loc="upper left")
+        figure.suptitle(title, x=0.005, ha="left", fontsize=14)
+    return figure

@@ -1,0 +1,68 @@
+"""One look for all figures, and files that are the same byte for byte when the data are the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.paths import RESULTS
+
+FIGURES = RESULTS / "figures"
+# Okabe and Ito's colours (2008), told apart by colour-blind readers; yellow is left out: too pale for lines
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#8A8A8A"
+DPI = 144
+RC: dict[str, object] = {
+    "figure.figsize": (9.0, 5.4),
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs on every machine
+    "font.size": 12.0,
+    "axes.titlesize": 14.0,
+    "axes.titlelocation": "left",
+    "axes.titlepad": 12.0,
+    "axes.labelsize": 12.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.prop_cycle": mpl.cycler(color=PALETTE),
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 2.0,
+    "lines.markersize": 5.0,
+    "legend.frameon": False,
+    "svg.hashsalt": "weconvene",  # element ids would be random otherwise
+    "svg.fonttype": "path",
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the project's style inside a ``with`` block, leaving the reader's own settings alone."""
+    with mpl.rc_context(RC):
+        yield
+
+
+def save(figure: Figure, name: str, folder: Path = FIGURES) -> Path:
+    """Write ``figure`` to ``folder`` as ``NAME.svg`` and ``NAME.png`` without dates or versions; return the PNG's path.
+
+    Raises:
+        WeconveneError: a name with other characters than letters, digits, ``-`` and ``_``, or no write permission.
+    """
+    if not re.fullmatch(r"[\w-]+", name):
+        raise WeconveneError(f"'{name}' cannot name a figure: use letters, digits, '-' and '_'.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with style():
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+            figure.savefig(folder / f"{name}.png", metadata={"Software": None})
+    except OSError as error:
+        raise WeconveneError(f"Cannot write the figure {name} to {folder} ({error}): check its permissions.") from error
+    return folder / f"{name}.png"

@@ -1,0 +1,19 @@
+"""Layers: the 3DM-WeConv convolution, the blocks around it, and the wavelet shortcut."""
+
+from weconvene_core.layers.blocks import (
+    SLOPE,
+    DownWeConvBlock,
+    ResidualBlock,
+    ResidualWeConvBlock,
+    SubPixelConv,
+    UpWeConvBlock,
+    activation,
+)
+from weconvene_core.layers.rate_table import RateTable
+from weconvene_core.layers.shortcut import ImagePyramid
+from weconvene_core.layers.weconv import WeConv3d
+
+__all__ = [
+    "SLOPE", "DownWeConvBlock", "ImagePyramid", "RateTable", "ResidualBlock", "ResidualWeConvBlock", "SubPixelConv",
+    "UpWeConvBlock", "WeConv3d", "activation",
+]  # fmt: skip

@@ -1,0 +1,55 @@
+"""Vectors that depend on the quality: six learned rows, interpolated in log lambda (ours: one model, every rate)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from weconvene_core.errors import WeconveneError
+
+LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
+"""CompressAI's lambda table for MSE: quality 1 is the lowest rate, 6 the highest."""
+
+QUALITY_MIN, QUALITY_MAX = 1.0, float(len(LAMBDAS))
+
+
+def check_quality(quality: float) -> float:
+    """Return ``quality`` as a float.
+
+    Raises
+    ------
+    WeconveneError
+        If it is not a number from 1 to 6.
+    """
+    if not QUALITY_MIN <= quality <= QUALITY_MAX:
+        raise WeconveneError(f"quality={quality} is outside {QUALITY_MIN:g} to {QUALITY_MAX:g}; choose a number between.")
+    return float(quality)
+
+
+def interpolate(rows: Tensor, quality: Tensor) -> Tensor:
+    """Interpolate ``rows`` (6, C) linearly at ``quality`` (B,) in 1..6; returns (B, C).
+
+    The rows stand at the six lambdas and lie evenly in quality, so linear in quality is linear in log lambda between them.
+    """
+    position = (quality - QUALITY_MIN).clamp(0, len(LAMBDAS) - 1)
+    left = position.floor().clamp(max=len(LAMBDAS) - 2).long()
+    weight = (position - left)[:, None].to(rows.dtype)
+    return torch.lerp(rows[left], rows[left + 1], weight)
+
+
+def lambda_of(quality: Tensor) -> Tensor:
+    """Return lambda (B,) for qualities (B,): the table above, interpolated in log lambda."""
+    table = torch.tensor(LAMBDAS, dtype=torch.float64, device=quality.device).log()[:, None]
+    return interpolate(table, quality.double())[:, 0].exp().float()
+
+
+class RateTable(nn.Module):
+    """A learned vector of ``channels`` numbers per quality, zero at the start: (B,) -> (B, C, 1, 1)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.zeros(len(LAMBDAS), channels))
+
+    def forward(self, quality: Tensor) -> Tensor:
+        """Look the vector up for every image of the batch."""
+        return interpolate(self.rows, quality)[:, :, None, None]

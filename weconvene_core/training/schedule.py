@@ -1,0 +1,139 @@
+"""The two training steps as data: what is trained, for how long, at which rate, with which LF and HF weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.model import STRIDE
+from weconvene_core.presets import preset
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training.
+
+    ``learning_rate`` falls to ``final_rate`` by half a cosine after ``warmup`` steps; ``w_lf`` and ``w_hf`` weight the
+    two rates (the paper's second step); ``transforms`` False trains the entropy model alone on the fixed pyramid.
+    """
+
+    name: str
+    steps: int
+    learning_rate: float
+    final_rate: float
+    batch: int
+    crop: int
+    w_lf: float = 1.0
+    w_hf: float = 1.0
+    warmup: int = 50
+    transforms: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values.
+
+        Raises
+        ------
+        WeconveneError
+            For fewer than one step or image, a crop that is no multiple of 32, or a rate that is not positive.
+        """
+        if self.steps < 1 or self.batch < 1:
+            raise WeconveneError(f"phase {self.name!r} has steps={self.steps} and batch={self.batch}; both must be 1 or more.")
+        if self.crop < STRIDE or self.crop % STRIDE:
+            raise WeconveneError(f"phase {self.name!r} has crop={self.crop}; use a multiple of {STRIDE}.")
+        if not 0 < self.final_rate <= self.learning_rate:
+            raise WeconveneError(
+                f"phase {self.name!r} has learning_rate={self.learning_rate} and final_rate={self.final_rate}; "
+                "both must be positive and the final one not larger."
+            )
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate at ``step`` of this phase, counted from 0."""
+        if step < self.warmup:
+            return self.learning_rate * (step + 1) / (self.warmup + 1)
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return self.final_rate + (self.learning_rate - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run: preset, folder of images, phases, seed, and where the run's files go.
+
+    ``images`` None means the default training images (see ``evaluation.datasets.training_folder``). ``start_from`` names
+    a released checkpoint whose weights the run starts from, ``release`` the one that its average is written to at the end.
+    """
+
+    preset: str
+    phases: tuple[Phase, ...]
+    output: str
+    images: str | None = None
+    start_from: str | None = None
+    release: str | None = None
+    seed: int = 0
+    ema_decay: float = 0.999
+    clip_norm: float = 1.0
+    save_seconds: float = 240.0
+    log_every: int = 20
+    validate_every: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the preset's name and that there is something to do."""
+        preset(self.preset)
+        if not self.phases:
+            raise WeconveneError("the training configuration has no phases; give at least one.")
+
+    @property
+    def total_steps(self) -> int:
+        """Number of optimiser steps of all phases."""
+        return sum(phase.steps for phase in self.phases)
+
+    def locate(self, step: int) -> tuple[Phase, int]:
+        """Return the phase that ``step`` (from 0) falls into, and the step within it."""
+        for phase in self.phases:
+            if step < phase.steps:
+                return phase, step
+            step -= phase.steps
+        raise WeconveneError(f"step {step} lies beyond the end of the schedule.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        """Build a configuration from JSON or TOML values.
+
+        Raises
+        ------
+        WeconveneError
+            If a field is missing, unknown or impossible.
+        """
+        try:
+            phases = tuple(Phase(**phase) for phase in values.get("phases", ()))
+            return cls(**{**values, "phases": phases})
+        except TypeError as error:
+            known = ", ".join(field.name for field in fields(cls))
+            raise WeconveneError(f"the training configuration does not fit: {error}; its fields are {known}.") from error
+
+
+def load_config(path: Path | str) -> TrainConfig:
+    """Read a training configuration from a ``.json`` or ``.toml`` file.
+
+    Raises
+    ------
+    WeconveneError
+        If the file is missing, not parseable, or its content does not fit.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise WeconveneError(f"the training configuration {path} cannot be read ({error.strerror}); check the path.") from error
+    except ValueError as error:
+        raise WeconveneError(f"the training configuration {path} is not valid {path.suffix or 'JSON'}: {error}.") from error
+    return TrainConfig.from_dict(values)
