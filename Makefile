@@ -1,7 +1,7 @@
 # The whole companion behind a few words: `make` lists them. GNU make 3.81 or newer.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test reproduce figures bench-complexity clean lock
+.PHONY: help setup lab test reproduce figures bench-complexity readme clean lock
 
 MODE ?= quick
 PY := .venv/bin/python
@@ -59,6 +59,9 @@ figures: $(STAMP) ## run the notebooks that draw figures again, even when up to 
 
 bench-complexity: $(STAMP) ## measure MACs, memory and latency on this machine again
 	@$(RUN) --force 07
+
+readme: $(STAMP) ## write the tables' numbers into README.md
+	$(PY) -m weconvene_core.reproduce.readme
 
 lock: $(STAMP) ## resolve pyproject.toml into requirements.lock (known versions are kept where they fit)
 	.venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev \

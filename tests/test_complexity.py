@@ -1,4 +1,4 @@
-"""Counted MACs against formulas, lifting operations against the operations that really run, and the stopwatch's books."""
+"""Counted MACs against formulas, lifting operations against those that really run, and the stopwatch's books."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_counted_macs_are_those_of_the_formulas(name: str, height: int, width: i
 
 
 def test_macs_of_a_known_convolution_codec() -> None:
-    """bmshj2018-hyperprior at quality 3 (N=128, M=192), from its description in Balle et al. (2018), 5x5 kernels and GDN."""
+    """bmshj2018-hyperprior at quality 3 (N=128, M=192), as Balle et al. (2018) describe it: 5x5 kernels and GDN."""
     encode, decode = complexity.count_macs(contender("bmshj2018-hyperprior"), torch.rand(1, 3, 64, 64))
     n, m, pixels = 128, 192, 64 * 64
     transform = 25 * 3 * n // 4 + 25 * n * n // 16 + 25 * n * n // 64 + 25 * n * m // 256

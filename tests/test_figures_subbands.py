@@ -135,6 +135,15 @@ def test_coding_gain_of_haar_on_a_markov_field_is_the_closed_form():
     assert compaction.coding_gain_db(white, "haar", 1) == pytest.approx(0, abs=0.02)
 
 
+def test_the_energy_of_a_band_is_that_of_the_picture_it_makes_alone():
+    smooth = dwt2d(torch.full((32, 32), 5.0), "5/3", 2)
+    rows = compaction.band_energies(smooth).set_index("band")
+    assert rows.energy_pct["LL2"] == pytest.approx(100)
+    haar = dwt2d(torch.rand(16, 24, dtype=torch.float64), "haar", 2)  # orthonormal: coefficients' energy, no detour
+    found = compaction.band_energies(haar).set_index("band").energy_pct.to_dict()
+    assert found == pytest.approx({name: 100 * share for name, share in haar.energies().items()})
+
+
 def test_band_shares_sum_to_a_hundred(noise):
     rows = compaction.band_energies(dwt2d(noise, "9/7", 2))
     assert list(rows.band) == ["LL2", "HL2", "LH2", "HH2", "HL1", "LH1", "HH1"]
@@ -151,11 +160,11 @@ def test_the_channel_dwt_gathers_what_neighbouring_channels_share():
     assert compaction.channel_low_share(in_pairs, "haar") == pytest.approx(1.0)
     assert compaction.channel_low_share(in_pairs, "haar", apart) == pytest.approx(2 / 3)
     white = torch.eye(256, dtype=torch.float64)
-    assert [compaction.channel_low_share(white, name) for name in ("5/3", "9/7")] == pytest.approx([0.5, 0.5], abs=5e-3)
+    assert [compaction.channel_low_share(white, name) for name in ("5/3", "9/7")] == pytest.approx([0.5, 0.5])
 
 
 @pytest.mark.parametrize("wavelet", ["5/3", "9/7"])
-def test_energies_of_a_3d_transform_come_by_halves_and_are_weighted_across_channels_too(wavelet):
+def test_energies_of_a_3d_transform_come_by_halves(wavelet):
     white = torch.randn(64, 64, 64, generator=torch.Generator().manual_seed(2))
     rows = compaction.band_energies(dwt3d(white, wavelet, 1))
     assert list(zip(rows.band, rows.half, strict=True))[:2] == [("LL1", "channel-low"), ("LL1", "channel-high")]
@@ -164,10 +173,12 @@ def test_energies_of_a_3d_transform_come_by_halves_and_are_weighted_across_chann
     assert rows.energy_pct.sum() == pytest.approx(100)
 
 
-def test_channel_covariance_is_numpys():
+def test_channel_correlation_is_numpys_and_a_constant_channel_correlates_with_none():
     features = torch.randn(2, 3, 4, 5)
-    samples = features.permute(1, 0, 2, 3).reshape(3, -1)
-    np.testing.assert_allclose(compaction.channel_covariance(features), np.cov(samples), atol=1e-6)
+    features[:, 2] = 7.0
+    found = compaction.channel_correlation(features)
+    np.testing.assert_allclose(found[:2, :2], np.corrcoef(features.permute(1, 0, 2, 3).reshape(3, -1)[:2]), atol=1e-6)
+    assert not found[2].any()
 
 
 @pytest.mark.parametrize("alpha", [(), (b"x" * 7,)])

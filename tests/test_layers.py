@@ -15,7 +15,9 @@ from weconvene_core.layers.shortcut import HF_CHANNELS, LF_CHANNELS, polyphase_o
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 13), (16, 16)])
 @pytest.mark.parametrize("channel_dwt", [True, False])
 @pytest.mark.parametrize(("wavelet", "levels"), [("haar", 1), ("5/3", 2), ("9/7", 3), ("9/7", 0)])
-def test_folded_layer_equals_the_papers_order(wavelet: str, levels: int, channel_dwt: bool, size: tuple[int, int]) -> None:
+def test_folded_layer_equals_the_papers_order(
+    wavelet: str, levels: int, channel_dwt: bool, size: tuple[int, int]
+) -> None:
     torch.manual_seed(0)
     layer = WeConv3d(5, 6, wavelet, levels, channel_dwt)
     torch.nn.init.normal_(layer.bias)

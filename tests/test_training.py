@@ -144,7 +144,11 @@ def test_configuration_round_trip_and_its_errors(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config(tmp_path).to_dict()))
     assert load_config(path) == config(tmp_path)
-    for text, words in (("{", "not valid"), ('{"preset": "lite"}', "does not fit"), ('{"preset": "x", "phases": []}', "fit|unknown")):
+    for text, words in (
+        ("{", "not valid"),
+        ('{"preset": "lite"}', "does not fit"),
+        ('{"preset": "x", "phases": []}', "fit|unknown"),
+    ):
         path.write_text(text)
         with pytest.raises(WeconveneError, match=words):
             load_config(path)

@@ -1,4 +1,4 @@
-"""The wavelet engine against independent oracles: PyWavelets, JPEG 2000 values by hand, gains, perfect reconstruction."""
+"""The wavelet engine against independent oracles: PyWavelets, values by hand, gains, reconstruction."""
 
 from __future__ import annotations
 
@@ -41,14 +41,17 @@ def test_haar_equals_pywavelets(n: int) -> None:
 
 def test_five_three_by_hand_in_jpeg2000_scaling() -> None:
     # x = 2 6 4 0 8: high = odd - mean of even neighbours: 6 - (2+4)/2 = 3, 0 - (4+8)/2 = -6.
-    # low = even + quarter of the odd neighbours' high (mirrored): 2 + (3+3)/4 = 3.5, 4 + (3-6)/4 = 3.25, 8 + (-6-6)/4 = 5.
+    # low = even + a quarter of the high neighbours (mirrored):
+    # 2 + (3+3)/4 = 3.5, 4 + (3-6)/4 = 3.25, 8 + (-6-6)/4 = 5.
     low, high = dwt1d(torch.tensor([2.0, 6.0, 4.0, 0.0, 8.0]), "5/3", 0, "jpeg2000")
     assert high.tolist() == [3.0, -6.0]
     assert low.tolist() == [3.5, 3.25, 5.0]
 
 
 @pytest.mark.parametrize("wavelet", WAVELETS)
-@pytest.mark.parametrize(("scaling", "dc", "nyquist"), [("jpeg2000", 1.0, 2.0), ("orthonormal", math.sqrt(2), math.sqrt(2))])
+@pytest.mark.parametrize(
+    ("scaling", "dc", "nyquist"), [("jpeg2000", 1.0, 2.0), ("orthonormal", math.sqrt(2), math.sqrt(2))]
+)
 def test_gains_for_constant_and_alternating_signals(wavelet: str, scaling: str, dc: float, nyquist: float) -> None:
     ones = torch.ones(32, dtype=torch.float64)
     alternating = torch.tensor([1.0, -1.0] * 16, dtype=torch.float64)

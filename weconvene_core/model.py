@@ -136,7 +136,9 @@ class WeConvene(CompressionModel):
         Returns {"strings": [[y_lf], [y_hf], [z]], "shape": (H/32, W/32) of z}.
         """
         if x.shape[0] != 1:
-            raise WeconveneError(f"compress got a batch of {x.shape[0]}; images are coded one by one, so pass one at a time.")
+            raise WeconveneError(
+                f"compress got a batch of {x.shape[0]}; images are coded one by one, so pass one at a time."
+            )
         x, at = pad(x), self._quality(x, quality)
         lf, hf = self.analyse(x, at)
         medians = self.entropy_bottleneck._get_medians().view(1, -1, 1, 1)
@@ -148,7 +150,9 @@ class WeConvene(CompressionModel):
         return {"strings": [[streams["y_lf"]], [streams["y_hf"]], [z_string]], "shape": tuple(symbols.shape[-2:])}
 
     @torch.no_grad()
-    def decompress(self, strings: list[list[bytes]], shape: tuple[int, int], quality: float = DEFAULT_QUALITY) -> dict[str, Tensor]:
+    def decompress(
+        self, strings: list[list[bytes]], shape: tuple[int, int], quality: float = DEFAULT_QUALITY
+    ) -> dict[str, Tensor]:
         """Invert :meth:`compress`: {"x_hat": (1, 3, 32 h, 32 w) in 0..1}; the caller crops to the image's size."""
         (y_lf,), (y_hf,), (z_string,) = strings
         z_hat = self._read_z(z_string, shape) + self.entropy_bottleneck._get_medians().view(1, -1, 1, 1)
@@ -194,4 +198,6 @@ def pad(x: Tensor) -> Tensor:
 def _check_stride(x: Tensor) -> None:
     height, width = x.shape[-2:]
     if height % STRIDE or width % STRIDE:
-        raise WeconveneError(f"x is {height} x {width}; forward needs multiples of {STRIDE}, so pad it first (model.pad).")
+        raise WeconveneError(
+            f"x is {height} x {width}; forward needs multiples of {STRIDE}, so pad it first (model.pad)."
+        )

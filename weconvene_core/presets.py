@@ -15,9 +15,9 @@ from weconvene_core.wavelets import SCHEMES
 class ModelConfig:
     """Everything that defines an architecture; a checkpoint carries it in its JSON sidecar.
 
-    ``wide`` channels live at 1/8 of the image, ``narrow`` ones at 1/4; ``blocks`` are the residual blocks of g_a and g_s
-    at each of these two scales. ``wavelet``, ``levels`` and ``channel_dwt`` belong to the 3DM-WeConv layers,
-    ``latent_wavelet`` to the 3-D DWT between g_a and 3DWeChARM.
+    ``wide`` channels live at 1/8 of the image, ``narrow`` ones at 1/4; ``blocks_a`` and ``blocks_s`` count the residual
+    blocks of g_a and g_s at each of these two scales. ``wavelet``, ``levels`` and ``channel_dwt`` belong to the
+    3DM-WeConv layers, ``latent_wavelet`` to the 3-D DWT between g_a and 3DWeChARM.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ModelConfig:
 
     @property
     def layout(self) -> SliceLayout:
-        """Slices of the latent: four LF slices first, then four HF slices; only the shortcut's LL band is image-like."""
+        """Slices of the latent: four LF, then four HF; only the shortcut's LL band is image-like."""
         return SliceLayout(shortcut.LF_SLICES, shortcut.HF_SLICES, ll_levels=2 if self.shortcut else 0)
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,7 +73,10 @@ class ModelConfig:
         names = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - names)
         if unknown:
-            raise WeconveneError(f"the model configuration has unknown fields: {', '.join(unknown)}; known are {', '.join(sorted(names))}.")
+            raise WeconveneError(
+                f"the model configuration has unknown fields: {', '.join(unknown)}; "
+                f"known are {', '.join(sorted(names))}."
+            )
         try:
             return cls(**values)
         except TypeError as error:
@@ -81,7 +84,9 @@ class ModelConfig:
 
 
 PRESETS: dict[str, ModelConfig] = {
-    "lite": ModelConfig("lite", narrow=64, wide=128, hyper=128, z_channels=64, slice_hidden=128, blocks_a=2, blocks_s=3),
+    "lite": ModelConfig(
+        "lite", narrow=64, wide=128, hyper=128, z_channels=64, slice_hidden=128, blocks_a=2, blocks_s=3
+    ),
     "tiny": ModelConfig("tiny", narrow=16, wide=32, hyper=24, z_channels=16, slice_hidden=32, blocks_a=1, blocks_s=1),
 }
 

@@ -1,7 +1,7 @@
 """g_a, g_s, h_a and h_s: the four networks around the entropy model (paper, figure of the architecture).
 
-Names and order follow the predecessor: residual blocks, then a stride-2 WeConv block, at two scales; g_s mirrors g_a with
-sub-pixel up blocks. Nothing runs at full resolution: images enter and leave through a 4x4 pixel (un)shuffle.
+Names and order follow the predecessor: residual blocks, then a stride-2 WeConv block, at two scales; g_s mirrors g_a
+with sub-pixel up blocks. Nothing runs at full resolution: images enter and leave through a 4x4 pixel (un)shuffle.
 """
 
 from __future__ import annotations

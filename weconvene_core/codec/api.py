@@ -1,7 +1,7 @@
 """The codec in three calls: ``load_model``, ``encode`` and ``decode``.
 
-An image of any size and mode becomes one self-contained file (see ``data/FORMAT.md``) and comes back. Streams of a file,
-in order: LF slices, HF slices, z, and the alpha plane where there is one.
+An image of any size and mode becomes one self-contained file (see ``data/FORMAT.md``) and comes back. The streams of
+a file are, in order: LF slices, HF slices, z, and the alpha plane where there is one.
 """
 
 from __future__ import annotations
@@ -95,7 +95,9 @@ def to_8_bit(x: Tensor) -> np.ndarray:
 def _check_streams(container: Container) -> None:
     expected = LATENT_STREAMS + _has_alpha(container.mode)
     if len(container.streams) != expected:
-        raise CorruptFileError(f"The file has {len(container.streams)} streams where {expected} belong; get a fresh copy.")
+        raise CorruptFileError(
+            f"The file has {len(container.streams)} streams where {expected} belong; get a fresh copy."
+        )
 
 
 def _alpha(container: Container) -> np.ndarray | None:

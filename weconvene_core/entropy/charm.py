@@ -18,7 +18,9 @@ from weconvene_core.entropy.steps import CodingStep
 from weconvene_core.wavelets import Details, Pyramid, dwt2d, idwt2d
 
 LL_WAVELET = "9/7"
-LL_CONTEXT_SCALE = 1 / 8  # LL coefficients are an order of magnitude larger than the others; keep the networks' inputs alike
+LL_CONTEXT_SCALE = (
+    1 / 8
+)  # LL coefficients are an order of magnitude larger than the others; keep the networks' inputs alike
 
 
 @dataclass(frozen=True)

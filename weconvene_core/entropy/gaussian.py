@@ -1,8 +1,8 @@
 """The Gaussian conditional: likelihoods for training, integer tables for coding.
 
-Minnen, Ballé and Toderici (2018): a quantised residual r = round(y - mu) has the probability of the unit interval around
-it under N(0, sigma^2). Training sees y - mu plus uniform noise, coding the rounded residual with sigma taken from a
-table of 64 log-spaced scales.
+Minnen, Ballé and Toderici (2018): a quantised residual r = round(y - mu) has the probability of the unit interval
+around it under N(0, sigma^2). Training sees y - mu plus uniform noise, coding the rounded residual with sigma taken
+from a table of 64 log-spaced scales.
 """
 
 from __future__ import annotations

@@ -39,7 +39,9 @@ class SliceNetwork(nn.Module):
             nn.Conv2d(hidden, hidden, 3, padding=1), activation(),
         )  # fmt: skip
         self.head = nn.Conv2d(hidden, 2 * width, 1)
-        self.lrp = nn.Sequential(nn.Conv2d(hidden + width, hidden // 2, 1), activation(), nn.Conv2d(hidden // 2, width, 1))
+        self.lrp = nn.Sequential(
+            nn.Conv2d(hidden + width, hidden // 2, 1), activation(), nn.Conv2d(hidden // 2, width, 1)
+        )
         self.scale_bound = LowerBound(SCALE_MIN)  # unlike clamp, lets gradients pull a scale up again
         self.scale_bias = nn.Parameter(torch.zeros(width))  # set from the data's standard deviation before training
         for layer in (self.head, self.lrp[-1]):
@@ -49,7 +51,9 @@ class SliceNetwork(nn.Module):
     def forward(self, context: Tensor) -> SlicePrediction:
         """Predict the slice from its context; entropy maths stays in float32 under autocast."""
         features = self.body(context)
-        with torch.autocast(context.device.type, enabled=False):  # a mean of 60 steps needs more than 8 bits of mantissa
+        with torch.autocast(
+            context.device.type, enabled=False
+        ):  # a mean of 60 steps needs more than 8 bits of mantissa
             mean, raw = self.head(features.float()).chunk(2, 1)
         scale = self.scale_bound(F.softplus(raw + self.scale_bias[:, None, None]))
         return SlicePrediction(mean, scale, features)

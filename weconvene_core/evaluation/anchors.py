@@ -11,12 +11,12 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.curves import Curve, Metric
 from weconvene_core.paths import ANCHORS
 
-DATASETS: dict[str, str] = {
-    "kodak": "Kodak, 24 images",
-    "clic2020_professional": "CLIC 2020 Professional validation, 41 images",
-    "tecnick": "Tecnick TESTIMAGES, 100 images",
+DATASETS: dict[str, tuple[str, int]] = {
+    "kodak": ("Kodak", 24),
+    "clic2020_professional": ("CLIC 2020 Professional validation", 41),
+    "tecnick": ("Tecnick TESTIMAGES", 100),
 }
-"""Each table of ``data/anchors`` with the images that its averages run over."""
+"""Each table of ``data/anchors`` with the title of its images and how many of them its averages run over."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,19 @@ def published_curve(dataset: str, codec_or_label: str, metric: Metric = "psnr_rg
     found = _single(found[found.metric == metric], codec_or_label, dataset, metric)
     first = found.iloc[0]
     return Curve(first.codec, found.bpp.to_numpy(), found.value.to_numpy(), metric, first.source, first.note)
+
+
+def reference_curve(dataset: str, name: str, metric: Metric = "psnr_rgb") -> Curve:
+    """Return an anchor by its name (``K-A``), or any other published curve of the dataset by its label or codec.
+
+    Raises:
+        WeconveneError: an anchor of another dataset, or as :func:`published_curve`.
+    """
+    if name not in ANCHOR_NAMES:
+        return published_curve(dataset, name, metric)
+    if ANCHOR_NAMES[name].dataset != dataset:
+        raise WeconveneError(f"Anchor {name} averages over '{ANCHOR_NAMES[name].dataset}', not over '{dataset}'.")
+    return anchor_curve(name, metric)
 
 
 def published_labels(dataset: str, metric: Metric = "psnr_rgb") -> list[tuple[str, str]]:

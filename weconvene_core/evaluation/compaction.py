@@ -1,14 +1,14 @@
 """How well a wavelet packs a picture or feature maps into few coefficients.
 
 Haar is orthonormal: dropping a coefficient c costs exactly c^2 of squared error. 5/3 and 9/7 are biorthogonal: it costs
-about (c n_b)^2, with n_b the L2 norm of the band's synthesis function. Every ranking here uses these weighted values,
-as JPEG 2000 does (ISO/IEC 15444-1, annex E), so that the wavelets are compared on equal terms.
+about (c n_b)^2, with n_b the L2 norm of the band's synthesis function. Rankings and coding gains use these weights, as
+JPEG 2000 does (ISO/IEC 15444-1, annex E). The energy of a band is that of the picture rebuilt from this band alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import Details, Pyramid, Scaling, channel_matrix, dwt2d, idwt2d
+from weconvene_core.wavelets import Details, Pyramid, Scaling, channel_matrix, dwt2d, idwt2d, idwt3d
+from weconvene_core.wavelets.transform import CHANNEL
 
 PEAK = 255.0
 SUPPORTS = 12
@@ -42,43 +43,45 @@ def synthesis_norms(wavelet: str, levels: int, scaling: Scaling = "orthonormal")
 
 
 def weighted_bands(pyramid: Pyramid) -> dict[str, Tensor]:
-    """Return every band times the norms of its synthesis functions: squares are then shares of the error in the input.
-
-    After a 3-D DWT each channel also has the norm of its channel synthesis function.
-    """
+    """Return every band of a 2-D transform times its synthesis norm: squares are then errors in the picture."""
     norms = synthesis_norms(pyramid.wavelet, pyramid.levels, pyramid.scaling)
-    weighted = {name: band * norms[name] for name, band in pyramid.bands().items()}
-    if pyramid.channels is None:
-        return weighted
-    of_channels = _channel_norms(pyramid.channels, pyramid.wavelet)[:, None, None].to(pyramid.low)  # (C, 1, 1)
-    return {name: band * of_channels for name, band in weighted.items()}
+    return {name: band * norms[name] for name, band in pyramid.bands().items()}
 
 
 def band_energies(pyramid: Pyramid) -> pd.DataFrame:
-    """Return the share of the coefficients and of the weighted energy, in percent, of every band.
+    """Return the share of the coefficients and of the energy, in percent, of every band.
 
-    One row per band; after a 3-D DWT one per band and ``half`` (channel-low, channel-high) of its channels.
+    One row per band; after a 3-D DWT one per band and ``half`` (channel-low, channel-high) of its channels. The energy
+    is that of what the inverse transform makes of this part alone, so it means the same for every wavelet.
     """
-    weighted = weighted_bands(pyramid).items()
-    parts = {(name, half): part for name, band in weighted for half, part in _halves(pyramid, band)}
-    table = pd.DataFrame(list(parts), columns=["band", "half"])
-    table["coefficients_pct"] = [part.numel() for part in parts.values()]
-    table["energy_pct"] = [part.double().square().sum().item() for part in parts.values()]
+    inverse = idwt2d if pyramid.channels is None else idwt3d
+    nothing = {name: torch.zeros_like(band) for name, band in pyramid.bands().items()}
+    rows = []
+    for name, half, count, part in _parts(pyramid):
+        alone = inverse(_with_bands(pyramid, nothing | {name: part}))
+        rows.append([name, half, float(count), alone.double().square().sum().item()])
+    table = pd.DataFrame(rows, columns=["band", "half", "coefficients_pct", "energy_pct"])
     shares = ["coefficients_pct", "energy_pct"]
     table[shares] *= 100 / table[shares].sum().clip(lower=1e-12)
     return table
 
 
-def _halves(pyramid: Pyramid, band: Tensor) -> list[tuple[str, Tensor]]:
-    if pyramid.channels is None:
-        return [("all channels", band)]
-    high = pyramid.channels // 2
-    return list(zip(("channel-low", "channel-high"), band.split([pyramid.channels - high, high], -3), strict=True))
+def _parts(pyramid: Pyramid) -> Iterator[tuple[str, str, int, Tensor]]:
+    """Yield (band, half, number of coefficients, band with the other half of its channels set to zero)."""
+    for name, band in pyramid.bands().items():
+        if pyramid.channels is None:
+            yield name, "all channels", band.numel(), band
+            continue
+        low, high = band.split([pyramid.channels - pyramid.channels // 2, pyramid.channels // 2], CHANNEL)
+        yield name, "channel-low", low.numel(), torch.cat([low, torch.zeros_like(high)], CHANNEL)
+        yield name, "channel-high", high.numel(), torch.cat([torch.zeros_like(low), high], CHANNEL)
 
 
-def _channel_norms(channels: int, wavelet: str) -> Tensor:
-    """Return the L2 norms (C,) of the columns of the inverse channel DWT, borders included."""
-    return channel_matrix(channels, wavelet)[1].norm(dim=0)
+def _with_bands(pyramid: Pyramid, bands: Mapping[str, Tensor]) -> Pyramid:
+    """Return the pyramid with other bands, given by name, coarsest first, as ``Pyramid.bands`` returns them."""
+    low, *high = bands.values()
+    details = [Details(*high[i : i + 3]) for i in range(0, len(high), 3)]
+    return replace(pyramid, low=low, details=tuple(reversed(details)))
 
 
 def keep_largest(pyramid: Pyramid, percent: float) -> Pyramid:
@@ -94,27 +97,23 @@ def keep_largest(pyramid: Pyramid, percent: float) -> Pyramid:
     kept = torch.zeros_like(size)
     kept[size.topk(math.ceil(size.numel() * percent / 100)).indices] = 1
     masks = kept.split([band.numel() for band in bands.values()])
-    low, *high = (band * mask.view(band.shape) for band, mask in zip(bands.values(), masks, strict=True))
-    details = [Details(*high[i : i + 3]) for i in range(0, len(high), 3)]  # coarsest first, as bands() names them
-    return replace(pyramid, low=low, details=tuple(reversed(details)))
+    left = {name: band * mask.view(band.shape) for (name, band), mask in zip(bands.items(), masks, strict=True)}
+    return _with_bands(pyramid, left)
 
 
 def compaction(x: Tensor, wavelet: str, levels: int, percents: Sequence[float]) -> pd.DataFrame:
     """Keep the largest coefficients of a grey picture (H, W) in 0..255; return one row per percentage.
 
-    ``energy_kept_pct`` is the share of the weighted energy around the picture's mean, ``psnr_db`` that of the 8-bit
-    picture rebuilt from what was kept.
+    ``psnr_db`` is that of the 8-bit picture rebuilt from what was kept, ``energy_kept_pct`` the share of the picture's
+    energy around its mean that is not lost as squared error.
     """
     mean = x.mean()
-    pyramid = dwt2d(x - mean, wavelet, levels)
-    total = sum(band.square().sum() for band in weighted_bands(pyramid).values())
+    pyramid, total = dwt2d(x - mean, wavelet, levels), x.var(correction=0).item() or 1.0
     rows = []
     for percent in percents:
-        kept = keep_largest(pyramid, percent)
-        energy = sum(band.square().sum() for band in weighted_bands(kept).values())
-        error = (rebuilt(kept, mean) - x).double().square().mean().item()
+        error = (rebuilt(keep_largest(pyramid, percent), mean) - x).double().square().mean().item()
         psnr = 10 * math.log10(PEAK**2 / error) if error else math.inf
-        rows.append({"kept_pct": percent, "energy_kept_pct": 100 * float(energy / total), "psnr_db": psnr})
+        rows.append({"kept_pct": percent, "energy_kept_pct": 100 * (1 - error / total), "psnr_db": psnr})
     return pd.DataFrame(rows)
 
 
@@ -137,22 +136,32 @@ def coding_gain_db(x: Tensor, wavelet: str, levels: int) -> float:
     return 10 * (math.log10(centred.square().mean().item() or 1e-12) - log_mean)
 
 
-def channel_covariance(features: Tensor) -> Tensor:
-    """Return the covariance (C, C) of the channels of feature maps (B, C, H, W) over all positions, in float64."""
+def channel_correlation(features: Tensor) -> Tensor:
+    """Return the correlation (C, C) of the channels of feature maps (B, C, H, W) over all positions, in float64.
+
+    Channels have unit variance in it, so that a few loud ones do not decide; a constant one correlates with none.
+    """
     samples = features.detach().double().transpose(0, 1).flatten(1)  # (B, C, H, W) -> (C, B H W)
-    return torch.cov(samples)
+    centred = samples - samples.mean(1, keepdim=True)
+    unit = torch.nn.functional.normalize(centred, dim=1)
+    return unit @ unit.T
 
 
 def channel_low_share(covariance: Tensor, wavelet: str, order: Tensor | None = None) -> float:
-    """Return the share (0 to 1) of the weighted variance that the channel DWT moves into the channel-low half.
+    """Return the share (0 to 1) of the energy that the channel DWT puts into the channel-low half.
+
+    Both halves are measured by what the inverse transform makes of them alone; white channels give one half.
 
     Args:
-        covariance: (C, C), see :func:`channel_covariance`.
+        covariance: (C, C), see :func:`channel_correlation`.
         wavelet: of the channel DWT.
         order: a permutation (C,) of the channels to apply first; None leaves them as they are.
     """
     if order is not None:
         covariance = covariance[order][:, order]
-    analysis, _ = channel_matrix(covariance.shape[0], wavelet)
-    variances = (analysis @ covariance @ analysis.T).diagonal() * _channel_norms(len(covariance), wavelet).square()
-    return float(variances[: (len(variances) + 1) // 2].sum() / variances.sum())
+    analysis, synthesis = channel_matrix(len(covariance), wavelet)
+    half = -(-len(covariance) // 2)
+    low = synthesis[:, :half] @ analysis[:half]  # channels in, their low part out; the rest is the high part
+    high = torch.eye(len(low), dtype=low.dtype) - low
+    energies = [torch.trace(part @ covariance @ part.T) for part in (low, high)]
+    return float(energies[0] / sum(energies))

@@ -12,8 +12,8 @@ from compressai.models import CompressionModel
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from weconvene_core.layers.shortcut import COLOURS, LEVELS, LF_SLICES, WAVELET
 from weconvene_core.entropy.charm import LL_WAVELET
+from weconvene_core.layers.shortcut import COLOURS, LEVELS, LF_SLICES, WAVELET
 from weconvene_core.presets import ModelConfig
 from weconvene_core.transforms import PATCH_CHANNELS
 from weconvene_core.wavelets import scheme
@@ -51,9 +51,9 @@ class _Decoding(nn.Module):
 def count_macs(model: CompressionModel, x: Tensor) -> tuple[Macs, Macs]:
     """Code one image (1, 3, H, W) for real and return the MACs of encoding and of decoding by part.
 
-    Parts are the model's direct children (g_a, h_s ...) with the convolutions inside them; ``kernel folding`` holds the
-    matrix products inside (a cost per image, not per pixel), ``outside the parts`` the rest: the colour transform of the
-    shortcut, or CompressAI's serial context model.
+    Parts are the model's direct children (g_a, h_s ...) with the convolutions inside them. ``kernel folding`` holds the
+    matrix products inside (a cost per image, not per pixel), ``outside the parts`` the rest: the shortcut's colour
+    transform, or CompressAI's serial context model.
     """
     with FlopCounterMode(display=False) as encoding:
         coded = _Encoding(model)(x)
@@ -76,7 +76,7 @@ def _by_part(counter: FlopCounterMode, root: type[nn.Module], model: Compression
     return macs | {name: value for name, value in ((FOLDING, folding), (OUTSIDE, rest)) if value}
 
 
-# --- by hand -----------------------------------------------------------------------------------------------------------
+# --- by hand ---------------------------------------------------------------------------------------------------------
 
 
 def macs_by_hand(config: ModelConfig, height: int, width: int) -> tuple[Macs, Macs]:
@@ -107,11 +107,13 @@ def slice_macs(config: ModelConfig, height: int, width: int) -> list[tuple[str, 
     rows = []
     for i in range(levels):
         context, coded = c + (ll if i else 0), (3 if i else 4) * ll
-        rows.append((f"LL level {levels - i}", context, coded, n8 // 4 ** (levels - i) * _slice(context, coded, config)))
+        positions = n8 // 4 ** (levels - i)
+        rows.append((f"LL level {levels - i}", context, coded, positions * _slice(context, coded, config)))
     known = c + (ll if levels else 0)
-    plain = [("LF", width) for width in (layout.lf[1:] if levels else layout.lf)] + [("HF", width) for width in layout.hf]
-    for i, (group, coded) in enumerate(plain, start=1):
-        rows.append((f"{group} slice {i}", known, coded, n8 * _slice(known, coded, config)))
+    plain = layout.lf[1:] if levels else layout.lf
+    names = [f"LF slice {i}" for i, _ in enumerate(plain, 1)] + [f"HF slice {i}" for i, _ in enumerate(layout.hf, 1)]
+    for name, coded in zip(names, (*plain, *layout.hf), strict=True):
+        rows.append((name, known, coded, n8 * _slice(known, coded, config)))
         known += coded
     return rows
 
@@ -124,8 +126,8 @@ def _weconv(channels: int, levels: int) -> float:
 
 def _slice(context: int, coded: int, config: ModelConfig) -> int:
     """MACs per position of a slice network: 1x1, 3x3, 1x1 for mean and scale, and two 1x1 for the residual."""
-    hidden = config.slice_hidden
-    return context * hidden + 9 * hidden**2 + 2 * hidden * coded + (hidden + coded) * (hidden // 2) + hidden // 2 * coded
+    hidden, half = config.slice_hidden, config.slice_hidden // 2
+    return context * hidden + 9 * hidden**2 + hidden * 2 * coded + (hidden + coded) * half + half * coded
 
 
 def _folding(layers: list[tuple[int, int]], config: ModelConfig) -> Macs:
@@ -134,7 +136,7 @@ def _folding(layers: list[tuple[int, int]], config: ModelConfig) -> Macs:
     return {FOLDING: macs} if config.channel_dwt else {}
 
 
-# --- lifting -----------------------------------------------------------------------------------------------------------
+# --- lifting ---------------------------------------------------------------------------------------------------------
 
 
 def lifting_flops(config: ModelConfig, height: int, width: int) -> tuple[int, int]:
@@ -147,7 +149,7 @@ def lifting_flops(config: ModelConfig, height: int, width: int) -> tuple[int, in
     up = 2 * config.hyper * (_levels(layer, n16, 1) + _levels(layer, n8, 1))
     shortcut = COLOURS * _levels(WAVELET, n, LEVELS) if config.shortcut else 0
     ll = LF_SLICES[0] * _levels(LL_WAVELET, n8, config.layout.ll_levels)
-    volume = PATCH_CHANNELS * (_levels(latent, n4, 1) + _level(latent, n4))  # spatial passes, then the one across channels
+    volume = PATCH_CHANNELS * (_levels(latent, n4, 1) + _level(latent, n4))  # two spatial passes, one across channels
     g_a = 2 * config.wide * _levels(layer, n8, config.levels)
     g_s = 2 * config.narrow * _levels(layer, n4, config.levels)
     h_a = 2 * config.hyper * _levels(layer, n16, 1)

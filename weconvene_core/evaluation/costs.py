@@ -25,7 +25,7 @@ COLUMNS = [
 ]
 STAGE_COLUMNS = ["model", "image", "side", *STAGES, "total", "runs"]
 COUNTING_SIZE = (256, 256)
-"""CompressAI's models are counted at this size: theirs is a pure cost per pixel, and the serial ones take long to count."""
+"""CompressAI's models are counted at this size: theirs is a pure cost per pixel, and serial ones are slow to count."""
 
 Size = tuple[int, int]
 
@@ -43,8 +43,8 @@ def kmac_per_pixel(name: str, size: Size) -> tuple[float, float, float]:
     """
     height, width = COUNTING_SIZE if name in ZOO else size
     encode, decode = count_macs(contender(name), sample_image(height, width))
-    encoding, decoding, one_pass = (sum(parts.values()) / (1e3 * height * width) for parts in (encode, decode, encode | decode))
-    return encoding, decoding, one_pass
+    unit = 1e3 * height * width
+    return sum(encode.values()) / unit, sum(decode.values()) / unit, sum((encode | decode).values()) / unit
 
 
 def measure_costs(
@@ -95,7 +95,7 @@ def growth(table: pd.DataFrame, column: str) -> tuple[float, float, float]:
 
 
 def megapixels(table: pd.DataFrame) -> np.ndarray:
-    """Return the millions of pixels of the ``image`` column, e.g. ``512x768``."""
+    """Return the millions of pixels of the ``image`` column, e.g. ``768x512``."""
     sides = table.image.str.split("x", expand=True).astype(float)
     return (sides[0] * sides[1] / 1e6).to_numpy()
 
@@ -111,4 +111,4 @@ def published_complexity() -> pd.DataFrame:
     try:
         return pd.read_csv(PUBLISHED)
     except (OSError, ValueError) as error:
-        raise WeconveneError(f"data/{PUBLISHED.name} cannot be read ({error}); restore it, for example with git.") from error
+        raise WeconveneError(f"data/{PUBLISHED.name} cannot be read ({error}); restore it, as with git.") from error

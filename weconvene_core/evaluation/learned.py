@@ -22,6 +22,7 @@ FILES = RESULTS / "scratch" / "rd_files"
 PACKAGE = Path(api.__file__).parent.parent
 DECIDING = ("wavelets", "layers", "entropy", "codec", "transforms.py", "model.py", "evaluation/quality.py")
 """Parts of the package that decide over the bytes of a file, the decoded picture, or its measured quality."""
+LIBRARIES = ("torch", "compressai", "constriction", "pytorch-msssim")
 
 
 @dataclass(frozen=True)
@@ -86,5 +87,5 @@ def _state(model: str) -> str:
         path = PACKAGE / part
         for source in sorted(path.glob("*.py")) if path.is_dir() else [path]:
             digest.update(source.read_bytes())
-    digest.update(" ".join(version(name) for name in ("torch", "constriction", "pytorch-msssim")).encode())
+    digest.update(" ".join(map(version, LIBRARIES)).encode())
     return digest.hexdigest()

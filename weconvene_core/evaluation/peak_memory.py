@@ -1,7 +1,7 @@
 """Peak memory of a codec, measured in a process of its own.
 
-``python -m weconvene_core.evaluation.peak_memory MODEL HEIGHTxWIDTH ...`` prints one JSON object: resident memory in MiB
-once the model is loaded (interpreter, libraries and weights), and its peak after coding an image of each size.
+``python -m weconvene_core.evaluation.peak_memory MODEL THREADS WIDTHxHEIGHT ...`` prints one JSON object: peak resident
+memory in MiB once the model is loaded (interpreter, libraries and weights), then after coding an image of each size.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ AT_ONCE = 2  # a process spends most of its time importing, and its peak does no
 
 
 def peak_memory(name: str, sizes: Sequence[tuple[int, int]], threads: int) -> dict[str, float]:
-    """Code one image of each (height, width) in a fresh process; return peaks in MiB under ``HEIGHTxWIDTH``.
+    """Code one image of each (height, width) in a fresh process; return peaks in MiB under ``WIDTHxHEIGHT``.
 
     The entry ``loaded`` is the peak before the first image. A peak never falls, so sizes are taken in rising order.
 
@@ -40,13 +40,14 @@ def peak_memory(name: str, sizes: Sequence[tuple[int, int]], threads: int) -> di
     command = [sys.executable, "-W", "ignore", "-m", __name__, name, str(threads), *labels]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode:
-        raise WeconveneError(f"the memory of {name} could not be measured: {(done.stderr.strip().splitlines() or ['no output'])[-1]}")
+        reason = (done.stderr.strip().splitlines() or ["it stopped without a word, perhaps for lack of memory"])[-1]
+        raise WeconveneError(f"The memory of {name} could not be measured: {reason}")
     return json.loads(done.stdout)
 
 
 def label(size: tuple[int, int]) -> str:
-    """Name an image size as tables do: ``HEIGHTxWIDTH``."""
-    return f"{size[0]}x{size[1]}"
+    """Name an image size (height, width) as tables do: ``WIDTHxHEIGHT``."""
+    return f"{size[1]}x{size[0]}"
 
 
 def peak_memories(names: Sequence[str], sizes: Sequence[tuple[int, int]], threads: int) -> dict[str, dict[str, float]]:
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str]) -> None:
     model = contender(name)
     peaks = {LOADED: peak_of_this_process()}
     for size in sizes:
-        height, width = map(int, size.split("x"))
+        width, height = map(int, size.split("x"))
         coded = model.compress(sample_image(height, width))
         model.decompress(coded["strings"], coded["shape"])
         peaks[size] = peak_of_this_process()

@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.anchors import ANCHOR_NAMES, anchor_curve
-from weconvene_core.evaluation.bd_rate import METHODS, Range, bd_rate, bootstrap_bd_rate
+from weconvene_core.evaluation.anchors import ANCHOR_NAMES, DATASETS, anchor_curve, published_curve, reference_curve
+from weconvene_core.evaluation.bd_rate import METHODS, BDRate, Range, bd_rate, bootstrap_bd_rate
 from weconvene_core.evaluation.curves import Curve, ImageCurves, Metric
-from weconvene_core.evaluation.points import POINT_COLUMNS, image_curves, only_dataset
+from weconvene_core.evaluation.points import MEAN, POINT_COLUMNS, image_curves, only_dataset
 from weconvene_core.paths import RESULTS
 
 RD_POINTS = RESULTS / "tables" / "rd_points.csv"
@@ -32,6 +32,18 @@ def write_points(points: pd.DataFrame, path: Path = RD_POINTS) -> Path:
         WeconveneError: the folder cannot be written.
     """
     return _merge(points, path, POINT_COLUMNS)
+
+
+def read_points(path: Path = RD_POINTS) -> pd.DataFrame:
+    """Return the measured points that :func:`write_points` wrote.
+
+    Raises:
+        WeconveneError: the table is missing or has other columns.
+    """
+    try:
+        return pd.read_csv(path)[POINT_COLUMNS]
+    except (OSError, KeyError, ValueError) as error:
+        raise WeconveneError(f"{path} is no table of measured points ({error}): run notebook 05 first.") from error
 
 
 def bd_table(
@@ -75,6 +87,55 @@ def bd_table(
     return table.assign(dataset=dataset, metric=metric_shown)[BD_COLUMNS]
 
 
+def published_bd_table(
+    dataset: str, codecs: Sequence[str], anchors: Sequence[str], metric: Metric = "psnr_rgb"
+) -> pd.DataFrame:
+    """Return the BD-rate of published curves against anchors or other published curves, by every interpolation.
+
+    Args:
+        dataset: ``kodak``, ``clic2020_professional`` or ``tecnick``.
+        codecs: labels or codecs as :func:`weconvene_core.evaluation.anchors.published_curve` takes them.
+        anchors: anchors of this dataset, or labels as above.
+        metric: ``psnr_rgb`` or ``ms_ssim_db``.
+
+    Returns:
+        A table with ``BD_COLUMNS``, without intervals: averages are all that was published.
+
+    Raises:
+        WeconveneError: an unknown name, an anchor of another dataset, or curves that have no BD-rate.
+    """
+    rows = []
+    for codec in codecs:
+        test = published_curve(dataset, codec, metric)
+        for anchor in anchors:
+            reference = reference_curve(dataset, anchor, metric)
+            for method in METHODS:
+                row = {"codec": codec, "anchor": anchor, "method": method, "points": len(test)}
+                rows.append(row | _figures(bd_rate(reference, test, method)))
+    table = pd.DataFrame(rows).assign(dataset=dataset, images=DATASETS[dataset][1], metric=metric)
+    return table.reindex(columns=BD_COLUMNS)
+
+
+def image_bd_rates(points: pd.DataFrame, codec: str, anchor: str, metric: Metric = "psnr_rgb") -> pd.Series:
+    """Return one BD-rate per image (percent, PCHIP) of a measured codec against another, indexed by the image's name.
+
+    Images on which the two curves have no BD-rate are left out with a warning that says why.
+
+    Raises:
+        WeconveneError: no such codec, several datasets, or a codec that was not measured alike on all images.
+    """
+    names = sorted(set(points[points.codec == codec].image) - {MEAN})
+    test, reference = image_curves(points, codec, metric), image_curves(points, anchor, metric)
+    found = {}
+    for i, name in enumerate(names):
+        one, other = (Curve(c.codec, c.bpp[i], c.value[i], c.metric) for c in (reference, test))
+        try:
+            found[name] = bd_rate(one, other).bd_rate_pct
+        except WeconveneError as error:
+            warnings.warn(f"{name}: {error}", stacklevel=2)
+    return pd.Series(found, name="bd_rate_pct", dtype=float)
+
+
 def write_bd_table(table: pd.DataFrame, path: Path = BD_RATES) -> Path:
     """Merge BD-rates into the table at ``path``: rows of the same dataset, codec, anchor and metric are replaced.
 
@@ -103,8 +164,7 @@ def _bd_rows(
         try:
             fixed = reference if isinstance(reference, Curve) else reference.averaged()
             found = bd_rate(fixed, test.averaged(), method, within)
-            row |= {"bd_rate_pct": found.bd_rate_pct, "overlap_pct": found.overlap_pct}
-            row |= {"low_db": found.low_db, "high_db": found.high_db}
+            row |= _figures(found)
             if test.images > 1:
                 interval = bootstrap_bd_rate(reference, test, method, samples, seed, within=within)
                 row |= {"ci_low": interval.low, "ci_high": interval.high}
@@ -112,6 +172,11 @@ def _bd_rows(
             warnings.warn(str(error), stacklevel=3)
         rows.append(row)
     return rows
+
+
+def _figures(found: BDRate) -> dict[str, float]:
+    kept = ("bd_rate_pct", "overlap_pct", "low_db", "high_db")
+    return {name: getattr(found, name) for name in kept}
 
 
 def _merge(new: pd.DataFrame, path: Path, columns: list[str], keys: tuple[str, ...] = ("dataset", "codec")) -> Path:

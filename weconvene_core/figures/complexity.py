@@ -9,22 +9,27 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weconvene_core.evaluation.complexity import Macs
+from weconvene_core.evaluation.complexity import FOLDING, OUTSIDE, Macs
 from weconvene_core.evaluation.costs import growth, megapixels
 from weconvene_core.evaluation.latency import STAGES
 from weconvene_core.figures.style import GREY, PALETTE, style
 
-PART_NAMES = {
-    "g_a": "g_a (analysis)",
-    "g_s": "g_s (synthesis)",
-    "h_a": "h_a (hyper analysis)",
-    "h_s": "h_s (hyper synthesis)",
-    "charm": "3DWeChARM",
+PARTS = {
+    "g_a": ("g_a (analysis)", PALETTE[0]),
+    "h_a": ("h_a (hyper analysis)", PALETTE[3]),
+    "h_s": ("h_s (hyper synthesis)", PALETTE[2]),
+    "charm": ("3DWeChARM", PALETTE[1]),
+    "g_s": ("g_s (synthesis)", PALETTE[5]),
+    FOLDING: ("folding the channel DWT into kernels", GREY),
+    OUTSIDE: ("colour transform", PALETTE[6]),
 }
+"""The parts of this project's models in the order of the data flow, with their names and colours."""
 STAGE_COLOURS = (PALETTE[0], PALETTE[2], PALETTE[1], GREY)
 BAR = 0.62
 NARROW = 0.06
 """A piece of a bar below this share of its axis is left without a number."""
+CLOSE = 0.12
+"""Points whose vertical logarithmic distance is smaller stand in each other's way."""
 
 
 def macs_figure(sides: Mapping[str, Macs], pixels: int, limit: float, title: str) -> Figure:
@@ -36,19 +41,20 @@ def macs_figure(sides: Mapping[str, Macs], pixels: int, limit: float, title: str
         limit: kMAC/px of the bound, drawn as a line.
         title: what was counted.
     """
-    parts = list(dict.fromkeys(part for macs in sides.values() for part in macs))
     with style():
-        figure = Figure(figsize=(9.0, 3.6), layout="constrained")
+        figure = Figure(figsize=(9.0, 3.9), layout="constrained")
         axes = figure.add_subplot()
-        for part, colour in zip(parts, [*PALETTE, GREY, "#C9C9C9"], strict=False):
-            widths = [macs.get(part, 0) / (1e3 * pixels) for macs in sides.values()]
-            starts = [_before(part, parts, macs) / (1e3 * pixels) for macs in sides.values()]
-            axes.barh(range(len(sides)), widths, BAR, starts, color=colour, label=PART_NAMES.get(part, part))
+        starts = np.zeros(len(sides))
+        for part, (name, colour) in PARTS.items():
+            widths = np.array([macs.get(part, 0) / (1e3 * pixels) for macs in sides.values()])
+            axes.barh(range(len(sides)), widths, BAR, starts, color=colour, label=name)
             _numbers(axes, starts, widths, limit)
-        axes.axvline(limit, color="#333333", linestyle=(0, (5, 3)))
-        axes.annotate(f"bound {limit:g}", (limit, -0.5), (4, 0), textcoords="offset points", va="bottom")
-        _frame_bars(axes, list(sides), title, "Thousands of MACs per pixel")
-        axes.set_xlim(0, 1.14 * max(limit, *(sum(macs.values()) / (1e3 * pixels) for macs in sides.values())))
+            starts = starts + widths
+        axes.axvline(limit, color="#333333", linestyle=(0, (5, 3)), linewidth=1.2)
+        axes.annotate(f"bound {limit:g}", (limit, 0.5), (5, 0), textcoords="offset points", va="center")
+        labels = [f"{side}\n{total:.1f} in all" for side, total in zip(sides, starts, strict=True)]
+        _frame_bars(axes, labels, title, "Thousands of MACs per pixel")
+        axes.set_xlim(0, 1.14 * max(limit, starts.max()))
         figure.legend(loc="outside lower center", ncols=3)
     return figure
 
@@ -127,7 +133,7 @@ def landscape_figure(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
         _name_points(axes, measured.model, measured.params_m, measured.kmac_px, PALETTE[0])
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlim(0.6 * measured.params_m.min(), 2.2 * published.params_m_high.max())
+        axes.set_xlim(0.3 * measured.params_m.min(), 2.4 * published.params_m_high.max())
         axes.set_ylim(0.6 * measured.kmac_px.min(), 1.8 * published.kmac_px.max())
         axes.set_xlabel("Parameters (millions, logarithmic)")
         axes.set_ylabel("kMAC per pixel, one pass (logarithmic)")
@@ -137,22 +143,20 @@ def landscape_figure(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
 
 
 def _name_points(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float], colour: str) -> None:
-    """Write each name to the left or right of its point, whichever side its neighbours in the list leave free."""
-    for i, (name, at_x, at_y) in enumerate(zip(names, x, y, strict=True)):
-        close = any(abs(np.log(at_y / other)) < 0.2 and at_x < x0 for j, (x0, other) in enumerate(zip(x, y, strict=True)) if j != i)
-        offset, side = ((-9, 0), "right") if close else ((9, 0), "left")
-        axes.annotate(name, (at_x, at_y), offset, textcoords="offset points", ha=side, va="center", color=colour, fontsize=11)
-
-
-def _before(part: str, parts: Sequence[str], macs: Macs) -> float:
-    return sum(macs.get(earlier, 0) for earlier in parts[: parts.index(part)])
+    """Write each name to the right of its point, or to the left where a neighbour stands on the right."""
+    points = list(zip(x, y, strict=True))
+    for name, (at_x, at_y) in zip(names, points, strict=True):
+        crowded = any(other_x > at_x and abs(np.log(at_y / other_y)) < CLOSE for other_x, other_y in points)
+        look = {"ha": "right" if crowded else "left", "va": "center", "color": colour, "fontsize": 11}
+        axes.annotate(name, (at_x, at_y), (-9 if crowded else 9, 0), textcoords="offset points", **look)
 
 
 def _numbers(axes: Axes, starts: Sequence[float], widths: Sequence[float], whole: float, text: str = "{:.1f}") -> None:
     """Write each piece's size into it where there is room."""
     for i, (start, width) in enumerate(zip(starts, widths, strict=True)):
         if width > NARROW * whole:
-            axes.annotate(text.format(width), (start + width / 2, i), ha="center", va="center", color="white", fontsize=11)
+            look = {"ha": "center", "va": "center", "color": "white", "fontsize": 11}
+            axes.annotate(text.format(width), (start + width / 2, i), **look)
 
 
 def _frame_bars(axes: Axes, labels: Sequence[str], title: str, xlabel: str) -> None:

@@ -63,14 +63,19 @@ def rd_figure(
     return figure
 
 
-def bd_rate_figure(table: pd.DataFrame, images: str, anchor: str, method: str = "pchip") -> Figure:
+def bd_rate_figure(
+    table: pd.DataFrame, images: str, anchor: str, method: str = "pchip", ours: str | None = None
+) -> Figure:
     """Draw the BD-rate of every codec against one anchor as dots with their bootstrap intervals, best on top.
+
+    Rows without an interval (published points, of which only averages are known) are drawn in grey.
 
     Args:
         table: BD-rates as :func:`weconvene_core.evaluation.tables.bd_table` returns them.
         images: label of the image set, shown in the title.
         anchor: entry of the ``anchor`` column.
         method: interpolation.
+        ours: name of the codec to emphasise.
 
     Raises:
         WeconveneError: no BD-rate for this anchor and method.
@@ -83,14 +88,18 @@ def bd_rate_figure(table: pd.DataFrame, images: str, anchor: str, method: str = 
         figure = Figure(figsize=(9.0, 1.9 + 0.55 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         axes.axvline(0.0, color="#333333", linewidth=1.2)
-        axes.hlines(rows.index, rows.ci_low, rows.ci_high, color=PALETTE[0], linewidth=2.0, alpha=0.45)
-        axes.plot(rows.bd_rate_pct, rows.index, "o", color=PALETTE[0], markersize=8.0)
-        for i, value in enumerate(rows.bd_rate_pct):
-            axes.annotate(f"{value:+.1f} %", (value, i), (0, 9), textcoords="offset points", ha="center", fontsize=11)
+        for row in rows.itertuples():
+            colour = PALETTE[1] if row.codec == ours else GREY if np.isnan(row.ci_low) else PALETTE[0]
+            axes.hlines(row.Index, row.ci_low, row.ci_high, color=colour, linewidth=2.0, alpha=0.45)
+            axes.plot(row.bd_rate_pct, row.Index, "o", color=colour, markersize=8.0)
+            at = (row.bd_rate_pct, row.Index)
+            axes.annotate(f"{row.bd_rate_pct:+.1f} %", at, (0, 9), textcoords="offset points", ha="center", fontsize=11)
         axes.set_yticks(rows.index, rows.codec)
+        axes.margins(x=0.08)  # room for the numbers
         axes.set_ylim(-0.6, len(rows) - 0.3)
         interval = "anchor held fixed" if anchor in ANCHOR_NAMES else "drawn in pairs"
-        axes.set_xlabel(f"BD-rate in % by {_metric(rows)}, left is better\nline: 95 % over images, {interval}")
+        note = f"\nline: 95 % over images, {interval}" if rows.ci_low.notna().any() else ""
+        axes.set_xlabel(f"BD-rate in % by {_metric(rows)}, left is better{note}")
         axes.set_title(f"BD-rate against {anchor}: {images}")
     return figure
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 from weconvene_core.figures.style import GREY, PALETTE, style
@@ -17,6 +18,7 @@ AXIS_LABELS = {
     "psnr_db": "PSNR of the rebuilt picture (dB)",
     "levels": "Levels",
     "coding_gain_db": "Coding gain (dB)",
+    "over_haar_db": "PSNR over that of Haar (dB)",
 }
 
 
@@ -28,36 +30,39 @@ def energy_figure(table: pd.DataFrame, series: str, title: str) -> Figure:
         series: column whose values get a colour each.
         title: heading; say which images were measured.
     """
-    bands, marks = list(dict.fromkeys(table.band)), "os^D"
+    bands, marks, names = list(dict.fromkeys(table.band)), "os^D", list(dict.fromkeys(table[series]))
     with style():
         figure = Figure(figsize=(9.0, 1.9 + 0.5 * len(bands)), layout="constrained")
         axes = figure.add_subplot()
         coefficients = table.groupby("band", sort=False).coefficients_pct.first()
         axes.plot(coefficients[bands], range(len(bands)), "|", color=GREY, markersize=22, markeredgewidth=3,
                   label="share of coefficients")  # fmt: skip
-        for i, (name, rows) in enumerate(table.groupby(series, sort=False)):
-            height = [bands.index(band) + 0.18 * (i - 1) for band in rows.band]
+        for i, name in enumerate(names):
+            rows = table[table[series] == name]
+            height = [bands.index(band) + 0.18 * (i - (len(names) - 1) / 2) for band in rows.band]
             axes.plot(rows.energy_pct, height, marks[i], color=PALETTE[i], markersize=8, label=f"energy, {name}")
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda share, _: f"{share:g}")
         axes.set_yticks(range(len(bands)), bands)
         axes.invert_yaxis()
         axes.set_xlabel("Share in % (logarithmic)")
         axes.set_title(title)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), labelspacing=1.0)
     return figure
 
 
 def wavelet_lines(table: pd.DataFrame, panels: Sequence[tuple[str, str]], title: str) -> Figure:
     """Draw one line per value of the column ``wavelet``, one panel per pair of columns (x, y) of the table."""
     with style():
-        figure = Figure(figsize=(6.5 * len(panels), 4.8), layout="constrained")
+        figure = Figure(figsize=(13.0, 4.6), layout="constrained")
         for axes, (x, y) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             for (name, rows), mark in zip(table.groupby("wavelet", sort=False), "os^D", strict=False):
                 axes.plot(rows[x], rows[y], f"{mark}-", label=name, markersize=7)
             if x == "kept_pct":
                 axes.set_xscale("log")
-                axes.xaxis.set_minor_formatter("")
+                axes.xaxis.set_minor_locator(NullLocator())
             axes.set_xticks(sorted(set(table[x])), [f"{value:g}" for value in sorted(set(table[x]))])
             axes.set_xlabel(AXIS_LABELS[x])
             axes.set_ylabel(AXIS_LABELS[y])
@@ -70,7 +75,7 @@ def channel_figure(before: Tensor, after: Tensor, own: float, others: Sequence[f
     """Draw channel correlations (C, C) before and after the channel DWT, and the low half's share of the energy.
 
     Args:
-        before, after: covariances of the channels; shown as correlations, -1 to 1.
+        before, after: covariances of the channels, shown as correlations, -1 to 1.
         own: share (0 to 1) of the energy in the channel-low half with the channels in their trained order.
         others: the same for channels in random orders.
         title: heading; say which layer and which image.
@@ -90,7 +95,6 @@ def channel_figure(before: Tensor, after: Tensor, own: float, others: Sequence[f
         right.axvline(100 * own, color=PALETTE[1], linewidth=3, label="trained order")
         right.set_xlabel("Energy in the channel-low half (%)")
         right.set_title("Does the order matter?")
-        right.set_ylim(0, 1.3 * right.get_ylim()[1])  # room for the legend
-        right.legend(loc="upper left")
+        right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18))
         figure.suptitle(title, x=0.005, ha="left", fontsize=14)
     return figure

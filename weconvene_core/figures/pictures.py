@@ -40,7 +40,7 @@ def crops_figure(pictures: Mapping[str, NDArray[np.uint8]], box: Box, title: str
         raise WeconveneError(f"The detail {box} does not lie inside a picture of {width} x {height}: choose another.")
     ratio = height / width + down / across
     with style():
-        figure = Figure(figsize=(11.0, 11.0 / len(pictures) * ratio + 1.3), layout="constrained")
+        figure = Figure(figsize=(11.0, 11.0 / len(pictures) * ratio + 1.0), layout="constrained")
         rows = figure.subplots(2, len(pictures), squeeze=False, height_ratios=[height / width, down / across])
         for (name, picture), whole, detail in zip(pictures.items(), *rows, strict=True):
             look = {"cmap": "gray", "vmin": 0, "vmax": 255}

@@ -17,6 +17,8 @@ from weconvene_core.figures.style import PALETTE, style
 from weconvene_core.wavelets import Pyramid, dwt1d
 
 MID_GREY = 0.5
+TALLEST = 7.0
+"""Largest height of a mosaic in inches: it should fit on a slide."""
 CLIPPED_SHARE = 0.005
 """Share of a level's coefficients that may exceed the grey scale; otherwise a few strong edges flatten all else."""
 
@@ -47,16 +49,18 @@ def mosaic_figure(pyramids: Mapping[str, Pyramid], title: str) -> Figure:
         WeconveneError: as :func:`mosaic`.
     """
     pictures = {name: mosaic(pyramid) for name, pyramid in pyramids.items()}
+    alone = len(pictures) == 1
     height, width = next(iter(pictures.values())).shape
-    across = 13.0 if len(pictures) > 1 else 9.0
+    across = min(11.0, TALLEST * len(pictures) * width / height)
     with style():
-        figure = Figure(figsize=(across, across / len(pictures) * height / width + 0.9), layout="constrained")
+        figure = Figure(figsize=(across, across / len(pictures) * height / width + 0.8), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(pictures), squeeze=False)[0], pictures, strict=True):
             axes.imshow(pictures[name], cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
-            _label_bands(axes, pyramids[name], 10 if len(pictures) > 1 else 14)
+            _label_bands(axes, pyramids[name], 12 if alone else 10)
             axes.set_axis_off()
-            axes.set_title(name if len(pictures) > 1 else "")
-        figure.suptitle(title, x=0.005, ha="left", fontsize=14)
+            axes.set_title(title if alone else name, fontsize=12)
+        if not alone:
+            figure.suptitle(title, x=0.005, ha="left", fontsize=14)
     return figure
 
 
@@ -74,7 +78,7 @@ def lifting_figure(signal: Tensor) -> Figure:
             axes.plot(odd, found, "s", color=PALETTE[1], markersize=9, label="odd sample")
             axes.plot(odd, predicted, "_", color="black", markersize=22, markeredgewidth=2, label="prediction")
             for x, y, value in zip(odd, (predicted + found) / 2, left_over, strict=True):
-                axes.annotate(f"{value:+g}", (x, y), (10, 0), textcoords="offset points", va="center", fontsize=12)
+                axes.annotate(f"{value:+g}", (x, y), (16, 0), textcoords="offset points", va="center", fontsize=12)
             axes.set_title({"haar": "Haar: the left neighbour", "5/3": "5/3: the mean of both neighbours"}[wavelet])
             axes.set_xlabel("Sample")
             axes.margins(x=0.08)

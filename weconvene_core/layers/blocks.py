@@ -1,4 +1,4 @@
-"""Building blocks around 3DM-WeConv: residual, stride-2 and up blocks (paper figure of the network; predecessor sec. 3).
+"""Building blocks around 3DM-WeConv: residual, stride-2 and up blocks (the paper's network figure).
 
 Each block is ``3x3 convolution -> LeakyReLU -> 3DM-WeConv`` beside a skip connection, the shape of the predecessor's
 WeConv block. Group-wise normalisation (GDN) is left out in the small presets: it costs more time than it gains there.

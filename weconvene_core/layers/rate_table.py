@@ -22,14 +22,17 @@ def check_quality(quality: float) -> float:
         If it is not a number from 1 to 6.
     """
     if not QUALITY_MIN <= quality <= QUALITY_MAX:
-        raise WeconveneError(f"quality={quality} is outside {QUALITY_MIN:g} to {QUALITY_MAX:g}; choose a number between.")
+        raise WeconveneError(
+            f"quality={quality} is outside {QUALITY_MIN:g} to {QUALITY_MAX:g}; choose a number between."
+        )
     return float(quality)
 
 
 def interpolate(rows: Tensor, quality: Tensor) -> Tensor:
     """Interpolate ``rows`` (6, C) linearly at ``quality`` (B,) in 1..6; returns (B, C).
 
-    The rows stand at the six lambdas and lie evenly in quality, so linear in quality is linear in log lambda between them.
+    The rows stand at the six lambdas and lie evenly in quality: linear in quality is linear in log lambda between
+    two of them.
     """
     position = (quality - QUALITY_MIN).clamp(0, len(LAMBDAS) - 1)
     left = position.floor().clamp(max=len(LAMBDAS) - 2).long()

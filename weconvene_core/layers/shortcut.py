@@ -7,9 +7,9 @@ give exactly one coefficient per sample: 192 channels at 1/8 of the image's size
 * 48 are the low-frequency part (LL3, level 3, level 2 = everything below the finest level), and
 * 144 the high-frequency part (level 1),
 
-the same split that a one-level DWT of a 48-channel latent at 1/4 has, so the pyramid enters in the wavelet domain of the
-latent and 3DWeChARM stays as in the paper. Finer bands are split into polyphase channels, ordered so that the neighbours
-of a position sit in earlier slices: channel-wise autoregression then is spatial context at no serial cost.
+the same split that a one-level DWT of a 48-channel latent at 1/4 has, so the pyramid enters in the wavelet domain of
+the latent and 3DWeChARM stays as in the paper. Finer bands are split into polyphase channels, ordered so that the
+neighbours of a position sit in earlier slices: channel-wise autoregression then is spatial context at no serial cost.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Data flow, as in the paper's figure::
 
-    x -> channel DWT -> spatial DWT (J levels) -> 3x3 on LF, 1x1 on every HF band -> inverse spatial, inverse channel DWT
+    x -> channel DWT -> spatial DWT (J levels) -> 3x3 on LF, 1x1 on each HF band -> inverse spatial -> inverse channel
 
 The channel DWT is a fixed matrix and commutes with everything spatial, so it is folded into the band kernels:
 ``IDWT_c * W * DWT_c`` is computed on the weights (a C x C product) instead of on the feature maps (every pixel).
@@ -96,7 +96,8 @@ class WeConv3d(nn.Module):
 
     def extra_repr(self) -> str:
         """Show the choices that the kernels' shapes do not tell."""
-        return f"{tuple(self.low_weight.shape)}, wavelet={self.wavelet}, levels={self.levels}, channel_dwt={self.channel_dwt}"
+        choices = f"wavelet={self.wavelet}, levels={self.levels}, channel_dwt={self.channel_dwt}"
+        return f"{tuple(self.low_weight.shape)}, {choices}"
 
     def macs(self, height: int, width: int) -> int:
         """Multiplications of the band convolutions on a map of the given size, by hand.
@@ -119,7 +120,9 @@ class WeConv3d(nn.Module):
 def _convolve(pyramid: Pyramid, low_weight: Tensor, high_weights: Sequence[Tensor]) -> Pyramid:
     """Convolve every band with its own kernel; sizes stay."""
     details = tuple(
-        Details(*(_same_conv(band, high_weights[level * BANDS_PER_LEVEL + i]) for i, band in enumerate((d.hl, d.lh, d.hh))))
+        Details(
+            *(_same_conv(band, high_weights[level * BANDS_PER_LEVEL + i]) for i, band in enumerate((d.hl, d.lh, d.hh)))
+        )
         for level, d in enumerate(pyramid.details)
     )
     low = _same_conv(pyramid.low, low_weight)

@@ -50,7 +50,6 @@ def _input_files(tree: Tree) -> Iterator[Path]:
     yield from (tree.data / "anchors").glob("*")
     yield from (tree.data / "checkpoints").glob("*")
     yield from tree.data.glob("registry*")
-    yield from (tree.results / "expected").glob("*")
     yield tree.root / "requirements.lock"
 
 
@@ -65,7 +64,7 @@ def input_digest(tree: Tree, notebook: Path, mode: str) -> str:
     """Return the sha256 of everything that the notebook's results depend on.
 
     That is: the package's sources, the locked versions, the notebook's cells, checkpoints, anchors, the data registry,
-    the golden numbers, tables written by earlier notebooks, the mode, and which images ``WECONVENE_DATA`` and
+    tables written by earlier notebooks, the mode, and which images ``WECONVENE_DATA`` and
     earlier downloads offer.
     """
     files = {*_input_files(tree), *_earlier_tables(tree, notebook.stem)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import platform
 import re
-import subprocess
 import tomllib
 from dataclasses import asdict
 from functools import lru_cache
@@ -14,26 +13,7 @@ from pathlib import Path
 
 from weconvene_core.paths import data_folder
 from weconvene_core.reproduce.tree import REPOSITORY, Tree, recorded_runs, sha256, write_text, writers
-
-
-def _git(root: Path, *words: str) -> str | None:
-    try:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-def git_version(root: Path) -> str:
-    """Return ``git describe`` of the checkout, with ``-dirty`` when a file outside ``results/`` differs.
-
-    ``unknown`` without git, without a commit, or when ``root`` is not itself a checkout.
-    """
-    commit = _git(root, "describe", "--always", "--tags") if (root / ".git").exists() else None
-    if commit is None:
-        return "unknown"
-    changed = _git(root, "status", "--porcelain", "--", ".", ":(exclude)results")
-    return f"{commit}-dirty" if changed else commit
+from weconvene_core.version import git_version
 
 
 def declared_packages(root: Path) -> list[str]:

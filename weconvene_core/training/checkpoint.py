@@ -1,4 +1,4 @@
-"""Checkpoints without pickle: one safetensors file, its description in JSON, written to a temporary name and renamed."""
+"""Checkpoints without pickle: one safetensors file with a JSON description, written aside and renamed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mappin
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)
-        raise WeconveneError(f"the checkpoint {path} cannot be written ({error}); check space and permission.") from error
+        raise WeconveneError(
+            f"the checkpoint {path} cannot be written ({error}); check space and permission."
+        ) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -51,11 +53,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             description = json.loads((file.metadata() or {})[DESCRIPTION])
-            return {name: file.get_tensor(name) for name in file.keys()}, description
+            return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118  # no mapping
     except FileNotFoundError as error:
         raise WeconveneError(f"the checkpoint {path} does not exist; train it or check the name.") from error
     except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise WeconveneError(f"the checkpoint {path} is damaged or of another kind ({error}); fetch or train it again.") from error
+        raise WeconveneError(
+            f"the checkpoint {path} is damaged or of another kind ({error}); fetch or train it again."
+        ) from error
 
 
 def release(model: WeConvene, path: Path, facts: Mapping[str, Any]) -> None:
@@ -107,4 +111,6 @@ def load_weights(model: WeConvene, state: Mapping[str, Tensor], path: Path) -> N
         model.load_state_dict(full)
     except (RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
-        raise WeconveneError(f"the checkpoint {path} belongs to another architecture than {model.config.name!r} ({reason}).") from error
+        raise WeconveneError(
+            f"the checkpoint {path} belongs to another architecture than {model.config.name!r} ({reason})."
+        ) from error

@@ -19,10 +19,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.datasets import training_folder
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import CHECKPOINTS, ROOT
 from weconvene_core.presets import preset
-from weconvene_core.evaluation.datasets import training_folder
 from weconvene_core.training.checkpoint import load_weights, read_tensors, release, write_tensors
 from weconvene_core.training.data import ImagePool, folder_images, load_pool, random_batch
 from weconvene_core.training.losses import RateDistortion, rate_distortion
@@ -36,7 +36,7 @@ Watcher = Callable[["Trainer"], None]
 
 
 def autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Return bfloat16 autocast where the hardware multiplies bfloat16 natively, otherwise a context that does nothing."""
+    """Return bfloat16 autocast where the hardware multiplies bfloat16 natively, else a context that does nothing."""
     if device.type == "cuda":
         return torch.autocast("cuda", dtype=torch.bfloat16)
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
@@ -47,8 +47,8 @@ def autocast(device: torch.device) -> AbstractContextManager[None]:
 class Trainer:
     """One run of a :class:`TrainConfig` on an :class:`ImagePool`.
 
-    ``run`` trains to the end, or resumes where an interrupted run of the same configuration stopped: every step draws its
-    images and its noise from (seed, step) alone, so the result is the same.
+    ``run`` trains to the end, or resumes where an interrupted run of the same configuration stopped: every step draws
+    its images and its noise from (seed, step) alone, so the result is the same.
     """
 
     config: TrainConfig
@@ -122,7 +122,9 @@ class Trainer:
         terms = rate_distortion(output, x, quality)
         loss = terms.balanced(phase.w_lf, phase.w_hf)
         if not math.isfinite(loss.item()):
-            raise WeconveneError(f"the loss became {loss.item()} at step {self.step}; lower the learning rate of {phase.name!r}.")
+            raise WeconveneError(
+                f"the loss became {loss.item()} at step {self.step}; lower the learning rate of {phase.name!r}."
+            )
         self._update(loss)
         return terms
 
@@ -150,14 +152,17 @@ class Trainer:
     def _log(self, phase: Phase, within: int, terms: RateDistortion, bar: tqdm[Any]) -> None:
         pixels = phase.batch * phase.crop**2
         row = {
-            "step": self.step, "phase": phase.name, "learning_rate": phase.rate_at(within), "seconds": round(self.seconds, 2),
+            "step": self.step, "phase": phase.name,
+            "learning_rate": phase.rate_at(within), "seconds": round(self.seconds, 2),
             "loss": terms.balanced().item(), "bpp": terms.bpp.mean().item(), "bpp_lf": terms.r_lf.mean().item(),
             "bpp_hf": terms.r_hf.mean().item(), "bpp_z": terms.r_z.mean().item(),
             "psnr_db": (-10 * terms.mse.detach().log10()).mean().item(), "pixels": pixels,
         }  # fmt: skip
         self.history.append(row)
         _append_csv(self.folder / LOG, row)
-        bar.set_postfix(phase=phase.name, loss=f"{row['loss']:.3f}", bpp=f"{row['bpp']:.3f}", psnr=f"{row['psnr_db']:.2f}")
+        bar.set_postfix(
+            phase=phase.name, loss=f"{row['loss']:.3f}", bpp=f"{row['bpp']:.3f}", psnr=f"{row['psnr_db']:.2f}"
+        )
 
     def _validate(self, bar: tqdm[Any]) -> None:
         """Measure the averaged model on whole images: crops can look well while whole images collapse."""
@@ -167,7 +172,10 @@ class Trainer:
             row = {"step": self.step, "seconds": round(self.seconds, 1), **row}
             self.validations.append(row)
             _append_csv(self.folder / "validation.csv", row)
-        bar.write(f"step {self.step}: " + "  ".join(f"q{r['quality']:g} {r['bpp']:.3f} bpp {r['psnr_db']:.2f} dB" for r in rows))
+        bar.write(
+            f"step {self.step}: "
+            + "  ".join(f"q{r['quality']:g} {r['bpp']:.3f} bpp {r['psnr_db']:.2f} dB" for r in rows)
+        )
 
     def facts(self) -> dict[str, Any]:
         """What a released checkpoint says of its making."""
@@ -188,7 +196,12 @@ class Trainer:
         for label, optimizer in (("adam", self.optimizer), ("aux", self.aux_optimizer)):
             for index, state in optimizer.state_dict()["state"].items():
                 tensors |= {f"{label}/{index}/{key}": value for key, value in state.items()}
-        position = {"step": self.step, "seconds": self.seconds, "history": self.history, "config": self.config.to_dict()}
+        position = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": self.history,
+            "config": self.config.to_dict(),
+        }
         write_tensors(self.folder / STATE, tensors, position)
 
     def load(self) -> None:
@@ -231,7 +244,7 @@ def train_from_config(path: Path | str) -> WeConvene:
 
 
 def _optimizers(model: WeConvene) -> tuple[torch.optim.Adam, torch.optim.Adam]:
-    """Adam for the weights, another for the quantiles of the factorised prior (CompressAI's two-optimiser convention)."""
+    """Adam for the weights, another for the factorised prior's quantiles (CompressAI's convention)."""
     quantiles = [p for name, p in model.named_parameters() if name.endswith(".quantiles")]
     weights = [p for name, p in model.named_parameters() if not name.endswith(".quantiles")]
     return torch.optim.Adam(weights, lr=1e-3), torch.optim.Adam(quantiles, lr=AUX_RATE)

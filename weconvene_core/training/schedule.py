@@ -42,7 +42,9 @@ class Phase:
             For fewer than one step or image, a crop that is no multiple of 32, or a rate that is not positive.
         """
         if self.steps < 1 or self.batch < 1:
-            raise WeconveneError(f"phase {self.name!r} has steps={self.steps} and batch={self.batch}; both must be 1 or more.")
+            raise WeconveneError(
+                f"phase {self.name!r} has steps={self.steps} and batch={self.batch}; both must be 1 or more."
+            )
         if self.crop < STRIDE or self.crop % STRIDE:
             raise WeconveneError(f"phase {self.name!r} has crop={self.crop}; use a multiple of {STRIDE}.")
         if not 0 < self.final_rate <= self.learning_rate:
@@ -63,8 +65,8 @@ class Phase:
 class TrainConfig:
     """One training run: preset, folder of images, phases, seed, and where the run's files go.
 
-    ``images`` None means the default training images (see ``evaluation.datasets.training_folder``). ``start_from`` names
-    a released checkpoint whose weights the run starts from, ``release`` the one that its average is written to at the end.
+    ``images`` None means the default training images (see ``evaluation.datasets.training_folder``). ``start_from``
+    names a released checkpoint whose weights the run starts from, ``release`` the one that its average becomes.
     """
 
     preset: str
@@ -117,7 +119,9 @@ class TrainConfig:
             return cls(**{**values, "phases": phases})
         except TypeError as error:
             known = ", ".join(field.name for field in fields(cls))
-            raise WeconveneError(f"the training configuration does not fit: {error}; its fields are {known}.") from error
+            raise WeconveneError(
+                f"the training configuration does not fit: {error}; its fields are {known}."
+            ) from error
 
 
 def load_config(path: Path | str) -> TrainConfig:
@@ -133,7 +137,11 @@ def load_config(path: Path | str) -> TrainConfig:
         text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except OSError as error:
-        raise WeconveneError(f"the training configuration {path} cannot be read ({error.strerror}); check the path.") from error
+        raise WeconveneError(
+            f"the training configuration {path} cannot be read ({error.strerror}); check the path."
+        ) from error
     except ValueError as error:
-        raise WeconveneError(f"the training configuration {path} is not valid {path.suffix or 'JSON'}: {error}.") from error
+        raise WeconveneError(
+            f"the training configuration {path} is not valid {path.suffix or 'JSON'}: {error}."
+        ) from error
     return TrainConfig.from_dict(values)

@@ -15,7 +15,9 @@ QUALITIES = (1.0, 3.0, 5.0)
 
 
 @torch.no_grad()
-def validate(model: WeConvene, images: Sequence[np.ndarray], qualities: Sequence[float] = QUALITIES) -> list[dict[str, Any]]:
+def validate(
+    model: WeConvene, images: Sequence[np.ndarray], qualities: Sequence[float] = QUALITIES
+) -> list[dict[str, Any]]:
     """Return one row per quality: mean estimated bpp (total, LF, HF, z), mean PSNR in dB and mean loss over the images.
 
     Images are (H, W, 3) uint8; the model is put into evaluation mode.

@@ -52,7 +52,9 @@ def idwt1d(low: Tensor, high: Tensor, wavelet: str, dim: int, scaling: Scaling =
     """
     n_low, n_high = low.shape[dim], high.shape[dim]
     if not 0 <= n_low - n_high <= 1:
-        raise WeconveneError(f"low and high have sizes {n_low} and {n_high} along axis {dim}; low must be high or one more.")
+        raise WeconveneError(
+            f"low and high have sizes {n_low} and {n_high} along axis {dim}; low must be high or one more."
+        )
     lifting = scheme(wavelet)
     low_gain, high_gain = lifting.gains(scaling)
     low, high = _scaled(low, 1.0 / low_gain), _scaled(high, 1.0 / high_gain)

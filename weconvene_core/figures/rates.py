@@ -1,0 +1,83 @@
+"""What the rate of a codec is spent on, and how far images differ, as figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from weconvene_core.evaluation.rate_distortion import averaged_curve, image_curves
+from weconvene_core.figures.style import GREY, PALETTE, style
+
+READABLE = 0.05
+"""Least share of a bar that carries its number inside."""
+
+
+def streams_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Draw the mean rate of every part of the files, stacked: in bits per pixel, and as shares of the whole.
+
+    Args:
+        table: columns ``quality``, ``part`` and ``bpp``, one row per image, quality and part; parts in stacking order.
+        title: heading; say which images were coded.
+    """
+    means = table.groupby(["part", "quality"], sort=False).bpp.mean().unstack()
+    with style():
+        figure = Figure(figsize=(12.0, 5.2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        _stack(left, means)
+        _stack(right, 100 * means / means.sum(), numbers=True)
+        left.set_ylabel("Rate (bits per pixel)")
+        right.set_ylabel("Share of the file (%)")
+        figure.suptitle(title, x=0.005, ha="left", fontsize=14)
+        figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=len(means))
+    return figure
+
+
+def _stack(axes: Axes, means: pd.DataFrame, numbers: bool = False) -> None:
+    """Draw one bar per column (quality), its parts (rows) on top of each other."""
+    places, bottom = np.arange(means.shape[1]), np.zeros(means.shape[1])
+    colours = [*PALETTE[: len(means) - 1], GREY]  # the last part is the header, hardly to be seen
+    for (name, heights), colour in zip(means.iterrows(), colours, strict=True):
+        axes.bar(places, heights, 0.72, bottom, color=colour, label=name)
+        for place, height, start in zip(places, heights, bottom, strict=True):
+            if numbers and height >= 100 * READABLE:
+                axes.text(place, start + height / 2, f"{height:.0f}", ha="center", va="center", color="white")
+        bottom = bottom + heights.to_numpy()
+    axes.set_xticks(places, [f"{quality:g}" for quality in means.columns])
+    axes.set_xlabel("Quality")
+    axes.grid(visible=False, axis="x")
+
+
+def spread_figure(points: pd.DataFrame, codec: str, title: str) -> Figure:
+    """Draw the curve of every image behind the averaged one; the cheapest and the dearest image are named.
+
+    Args:
+        points: measured points of one dataset, as :func:`weconvene_core.evaluation.rate_distortion.measure` gives them.
+        codec: entry of the ``codec`` column.
+        title: heading; say which images were measured.
+
+    Raises:
+        WeconveneError: no such codec, or several datasets.
+    """
+    curves, mean = image_curves(points, codec), averaged_curve(points, codec)
+    names = sorted(set(points[points.codec == codec].image) - {"mean"})
+    middle = curves.bpp.shape[1] // 2
+    named = {int(curves.bpp[:, middle].argmin()): PALETTE[2], int(curves.bpp[:, middle].argmax()): PALETTE[1]}
+    with style():
+        figure = Figure(figsize=(9.5, 5.6), layout="constrained")
+        axes = figure.add_subplot()
+        for i, (bpp, value) in enumerate(zip(curves.bpp, curves.value, strict=True)):
+            colour, layer = named.get(i, GREY), 3 if i in named else 2
+            axes.plot(bpp, value, ".-", color=colour, linewidth=2.2 if i in named else 0.9, zorder=layer)
+            if i in named:
+                axes.annotate(names[i], (bpp[-1], value[-1]), (6, 0), textcoords="offset points", va="center",
+                              color=colour, fontsize=11)  # fmt: skip
+        axes.plot(mean.bpp, mean.value, "o-", color=PALETTE[0], linewidth=3.2, zorder=4)
+        axes.annotate("mean over the images", (mean.bpp[-1], mean.value[-1]), (6, 0), textcoords="offset points",
+                      va="center", color=PALETTE[0], fontsize=11, fontweight="bold")  # fmt: skip
+        axes.set_xlim(left=0.0, right=1.18 * curves.bpp.max())
+        axes.set_xlabel("Rate (bits per pixel, whole files)")
+        axes.set_ylabel("PSNR on 8-bit RGB (dB)")
+        axes.set_title(title)
+    return figure
