@@ -26,7 +26,7 @@ def small_model(**changes: object) -> WeConvene:
     torch.manual_seed(3)
     model = WeConvene(replace(preset("tiny"), **changes)).eval()
     with torch.no_grad():
-        model.charm.set_scales(*model.analyse(photograph(128), torch.tensor([5.0])), factor=1.5)
+        model.charm.set_scales(*model.analyse(photograph(128), torch.tensor([5.0])), factor=4.0)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))

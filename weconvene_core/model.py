@@ -6,6 +6,7 @@ Contracts are CompressAI's: ``forward`` -> {"x_hat", "likelihoods": {"y_lf", "y_
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from weconvene_core.entropy import Estimate, Read, WaveletCharm, Write, coding_tables, tables_of
 from weconvene_core.entropy.coder import Decoder, Encoder
+from weconvene_core.entropy.laplace import scale_table as default_scale_table
 from weconvene_core.entropy.slices import straight_through_round
 from weconvene_core.entropy.steps import CodingStep
 from weconvene_core.errors import WeconveneError
@@ -56,7 +58,7 @@ class WeConvene(CompressionModel):
         self.gain_lf, self.gain_hf = QuantiserGain(LF_CHANNELS), QuantiserGain(HF_CHANNELS)
         self.charm = WaveletCharm(config.layout, [config.hyper] * 3, config.slice_hidden)
         self.entropy_bottleneck = EntropyBottleneck(config.z_channels, init_scale=Z_INIT_SCALE)
-        self.gaussian_conditional = coding_tables()
+        self.laplace_conditional = coding_tables()
 
     # --- training and analysis -------------------------------------------------------------------------------------
 
@@ -144,7 +146,7 @@ class WeConvene(CompressionModel):
         medians = self.entropy_bottleneck._get_medians().view(1, -1, 1, 1)
         symbols = torch.round(self.h_a(torch.cat([lf, hf], 1)) - medians)
         z_string = self._write_z(symbols)
-        step = Write(tables_of(self.gaussian_conditional))
+        step = Write(tables_of(self.laplace_conditional))
         self.charm(self.h_s(symbols + medians, at), step, lf, hf)
         streams = step.streams()
         return {"strings": [[streams["y_lf"]], [streams["y_hf"]], [z_string]], "shape": tuple(symbols.shape[-2:])}
@@ -157,7 +159,7 @@ class WeConvene(CompressionModel):
         (y_lf,), (y_hf,), (z_string,) = strings
         z_hat = self._read_z(z_string, shape) + self.entropy_bottleneck._get_medians().view(1, -1, 1, 1)
         at = self._quality(z_hat, quality)
-        step: CodingStep = Read(tables_of(self.gaussian_conditional), {"y_lf": y_lf, "y_hf": y_hf})
+        step: CodingStep = Read(tables_of(self.laplace_conditional), {"y_lf": y_lf, "y_hf": y_hf})
         lf_hat, hf_hat = self.charm(self.h_s(z_hat, at), step)
         return {"x_hat": self.synthesise(lf_hat, hf_hat, at).clamp(0, 1)}
 
@@ -174,6 +176,12 @@ class WeConvene(CompressionModel):
         full = (1, self.config.z_channels, *shape)
         symbols = Decoder(data).pop(self._z_indexes(full).ravel(), tables_of(self.entropy_bottleneck))
         return torch.from_numpy(symbols.astype(np.float32).reshape(full)).to(self.entropy_bottleneck.quantiles)
+
+    def update(
+        self, scale_table: Sequence[float] | None = None, force: bool = False, update_quantiles: bool = False
+    ) -> bool:
+        """Build the integer coding tables; the default scales are ours, whose minimum is lower than CompressAI's."""
+        return super().update(scale_table or default_scale_table(), force, update_quantiles)
 
     # --- start -----------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
-"""Entropy model: Gaussian slices, 3DWeChARM, and the range coder that turns them into bytes."""
+"""Entropy model: Laplacian slices, 3DWeChARM, and the range coder that turns them into bytes."""
 
 from weconvene_core.entropy.charm import SliceLayout, WaveletCharm
-from weconvene_core.entropy.gaussian import coding_tables, gaussian_likelihood
+from weconvene_core.entropy.laplace import coding_tables, laplace_likelihood
 from weconvene_core.entropy.steps import Estimate, Read, Write, tables_of
 
 __all__ = [
-    "Estimate", "Read", "SliceLayout", "WaveletCharm", "Write", "coding_tables", "gaussian_likelihood", "tables_of",
+    "Estimate", "Read", "SliceLayout", "WaveletCharm", "Write", "coding_tables", "laplace_likelihood", "tables_of",
 ]  # fmt: skip

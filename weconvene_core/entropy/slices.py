@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from compressai.ops import LowerBound
 from torch import Tensor, nn
 
-from weconvene_core.entropy.gaussian import SCALE_MIN
+from weconvene_core.entropy.laplace import SCALE_MIN
 from weconvene_core.layers import activation
 
 LRP_RANGE = 0.5  # the quantisation error of a rounded value lies in -0.5 .. 0.5
@@ -42,7 +41,6 @@ class SliceNetwork(nn.Module):
         self.lrp = nn.Sequential(
             nn.Conv2d(hidden + width, hidden // 2, 1), activation(), nn.Conv2d(hidden // 2, width, 1)
         )
-        self.scale_bound = LowerBound(SCALE_MIN)  # unlike clamp, lets gradients pull a scale up again
         self.scale_bias = nn.Parameter(torch.zeros(width))  # set from the data's standard deviation before training
         for layer in (self.head, self.lrp[-1]):
             nn.init.zeros_(layer.weight)
@@ -55,7 +53,7 @@ class SliceNetwork(nn.Module):
             context.device.type, enabled=False
         ):  # a mean of 60 steps needs more than 8 bits of mantissa
             mean, raw = self.head(features.float()).chunk(2, 1)
-        scale = self.scale_bound(F.softplus(raw + self.scale_bias[:, None, None]))
+        scale = lower_bound(F.softplus(raw + self.scale_bias[:, None, None]), SCALE_MIN)
         return SlicePrediction(mean, scale, features)
 
     def reconstruct(self, residual: Tensor, prediction: SlicePrediction) -> Tensor:
@@ -66,7 +64,13 @@ class SliceNetwork(nn.Module):
     @torch.no_grad()
     def set_scale(self, scale: Tensor) -> None:
         """Start from a known standard deviation (w,) of the slice, in quantiser steps."""
-        self.scale_bias.copy_(torch.log(torch.expm1(scale.clamp_min(SCALE_MIN + 0.02))))
+        scale = scale.clamp_min(SCALE_MIN + 0.02)
+        self.scale_bias.copy_(scale + torch.log(-torch.expm1(-scale)))  # inverse of softplus, without overflow
+
+
+def lower_bound(x: Tensor, bound: float) -> Tensor:
+    """Clamp from below with the gradient of the identity, so that a value under the bound can rise again."""
+    return x + (x.clamp_min(bound) - x).detach()
 
 
 def straight_through_round(x: Tensor) -> Tensor:

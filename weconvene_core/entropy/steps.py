@@ -10,11 +10,11 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from compressai.entropy_models import GaussianConditional
+from compressai.entropy_models import EntropyModel
 from torch import Tensor
 
 from weconvene_core.entropy.coder import Decoder, Encoder, Tables
-from weconvene_core.entropy.gaussian import gaussian_likelihood, scale_indexes
+from weconvene_core.entropy.laplace import laplace_likelihood, scale_indexes
 from weconvene_core.entropy.slices import SlicePrediction, straight_through_round
 
 
@@ -52,10 +52,10 @@ class Estimate:
         if self.noisy:
             offset = target - prediction.mean
             residual = straight_through_round(offset)
-            likelihood = gaussian_likelihood(offset + torch.empty_like(offset).uniform_(-0.5, 0.5), prediction.scale)
+            likelihood = laplace_likelihood(offset + torch.empty_like(offset).uniform_(-0.5, 0.5), prediction.scale)
         else:
             residual, indexes = quantise(prediction, target)
-            likelihood = torch.where(indexes > 0, gaussian_likelihood(residual, prediction.scale), 1.0)
+            likelihood = torch.where(indexes > 0, laplace_likelihood(residual, prediction.scale), 1.0)
         self.likelihoods.setdefault(group, []).append(likelihood)
         return residual
 
@@ -97,6 +97,6 @@ class Read:
         return torch.from_numpy(residual).to(prediction.mean)
 
 
-def tables_of(conditional: GaussianConditional) -> Tables:
+def tables_of(model: EntropyModel) -> Tables:
     """Return the coder's tables from CompressAI's integer buffers."""
-    return Tables.from_buffers(conditional.quantized_cdf, conditional.cdf_length, conditional.offset)
+    return Tables.from_buffers(model.quantized_cdf, model.cdf_length, model.offset)

@@ -95,7 +95,7 @@ def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip", within: Range 
 def log_rate(curve: Curve, method: Method = "pchip") -> PPoly:
     """Return log10 of the rate (bpp) as a function of the quality (dB), as :func:`bd_rate` integrates it.
 
-    Called with qualities beyond the curve's ends it extrapolates, which :func:`bd_rate` never does.
+    Beyond the curve's ends PCHIP and the cubic extrapolate and Akima gives nan; :func:`bd_rate` never goes there.
 
     Raises:
         WeconveneError: under 4 points, or a curve that does not rise strictly.

@@ -12,7 +12,7 @@ from compressai.models import CompressionModel
 from tqdm.auto import tqdm
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.complexity import count_macs
+from weconvene_core.evaluation.complexity import Macs, count_macs
 from weconvene_core.evaluation.contenders import ZOO, contender, sample_image
 from weconvene_core.evaluation.latency import CODING, STAGES, Latency, time_codec
 from weconvene_core.evaluation.peak_memory import label
@@ -33,6 +33,16 @@ Size = tuple[int, int]
 def parameters_m(model: CompressionModel) -> float:
     """Number of trained parameters in millions."""
     return sum(p.numel() for p in model.parameters()) / 1e6
+
+
+def parts_table(counted: tuple[Macs, Macs], by_hand: tuple[Macs, Macs], size: Size) -> pd.DataFrame:
+    """Set counted MACs of (encode, decode) of an image (height, width) beside those of the formulas, by part."""
+    rows = []
+    for side, found, formula in zip(("encode", "decode"), counted, by_hand, strict=True):
+        for part in found | formula:
+            n, m = found.get(part, 0), formula.get(part, 0)
+            rows.append([side, part, n, m, "match" if n == m else "MISMATCH", n / (1e3 * size[0] * size[1])])
+    return pd.DataFrame(rows, columns=["side", "part", "counted", "by hand", "verdict", "kmac_px"])
 
 
 @lru_cache
@@ -98,6 +108,12 @@ def megapixels(table: pd.DataFrame) -> np.ndarray:
     """Return the millions of pixels of the ``image`` column, e.g. ``768x512``."""
     sides = table.image.str.split("x", expand=True).astype(float)
     return (sides[0] * sides[1] / 1e6).to_numpy()
+
+
+def one_pass(names: Sequence[str], size: Size) -> pd.DataFrame:
+    """Return parameters (millions) and kMAC/px of one pass of several contenders, as others publish them."""
+    rows = [[name, parameters_m(contender(name)), kmac_per_pixel(name, size)[2]] for name in names]
+    return pd.DataFrame(rows, columns=["model", "params_m", "kmac_px"])
 
 
 def published_complexity() -> pd.DataFrame:

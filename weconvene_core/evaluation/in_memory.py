@@ -41,7 +41,7 @@ def code(model: WeConvene, picture: NDArray[np.uint8], quality: float) -> Coded:
     return Coded(quality, bpp(size, width, height), psnr_rgb(picture, decoded), decoded)
 
 
-def code_at_rate(model: WeConvene, picture: NDArray[np.uint8], rate: float, most: int = 12) -> Coded:
+def code_at_rate(model: WeConvene, picture: NDArray[np.uint8], rate: float, most: int = 8) -> Coded:
     """Code a picture at the quality whose rate comes close to ``rate`` (bits per pixel), found by halving an interval.
 
     Raises

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from weconvene_core.evaluation.datasets import ImageSet
 from weconvene_core.evaluation.measurement import CACHE, ImageCodec, MeasurementCache, measure_image
@@ -65,7 +65,7 @@ def measure(
     hashes = {path: sha256_of(path) for path in images.paths} if cache else {}
     rows = []
     jobs = [(path, float(quality)) for path in images.paths for quality in qualities]
-    for path, quality in tqdm(jobs, desc=f"{name} on {images.label}", mininterval=2.0):
+    for path, quality in tqdm(jobs, desc=f"{name} on {images.label}", mininterval=5.0):
         found = cache.get(hashes[path], quality) if cache else None
         if found is None:
             found = measure_image(codec, path, quality)

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import PIL
 from PIL import Image, features
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.datasets import ImageSet
@@ -173,7 +173,7 @@ def measure_rivals(
     found = {(r, p, k): caches[r.name].get(hashes[p], k) for r, p, k in jobs}
     todo = [job for job in jobs if found[job] is None]
     results = _measure_all(todo, processes or os.cpu_count() or 1)
-    bar = tqdm(results, total=len(todo), desc=f"Live codecs on {images.label}", mininterval=2.0, disable=not todo)
+    bar = tqdm(results, total=len(todo), desc=f"Live codecs on {images.label}", mininterval=5.0, disable=not todo)
     for job, measured in zip(todo, bar, strict=True):
         rival, path, knob = job
         caches[rival.name].put(hashes[path], knob, measured)

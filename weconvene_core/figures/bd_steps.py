@@ -73,8 +73,9 @@ def local_rate_figure(anchor: Curve, tests: Sequence[Curve], images: str, ours: 
             axes.plot(quality, 100 * (ratio - 1), color=PALETTE[i % len(PALETTE)], linewidth=width, label=label)
         axes.set_xlabel("PSNR on 8-bit RGB (dB)" if anchor.metric == "psnr_rgb" else "MS-SSIM, dB of the mean")
         axes.set_ylabel(f"Rate above {anchor.codec} (%)")
-        axes.set_title(f"The same quality costs so much more: {images}")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="BD-rate over the\nwhole common range")
+        axes.set_title(f"Extra rate at equal quality: {images}")
+        heading = "BD-rate, where both\ncurves have points"
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title=heading, alignment="left")
     return figure
 
 

@@ -26,7 +26,12 @@ EARLY_END = 0.85
 
 
 def rd_figure(
-    live: Sequence[Curve], published: Sequence[Curve], images: str, max_bpp: float = 1.3, ours: str | None = None
+    live: Sequence[Curve],
+    published: Sequence[Curve],
+    images: str,
+    max_bpp: float = 1.3,
+    ours: str | None = None,
+    note: str = "",
 ) -> Figure:
     """Draw rate-distortion curves: measured here solid and coloured, published ones thin, dashed and grey.
 
@@ -36,6 +41,7 @@ def rd_figure(
         images: label of the image set, shown in the title.
         max_bpp: right end of the axis; curves are cut there.
         ours: name of the codec to emphasise.
+        note: conditions worth stating below the figure.
 
     Raises:
         WeconveneError: no curves, several metrics, or a curve that lies wholly beyond ``max_bpp``.
@@ -56,10 +62,9 @@ def rd_figure(
         axes.set_xlabel("Rate (bits per pixel, whole files)" if live else "Rate (bits per pixel)")
         axes.set_ylabel(AXIS_LABEL[curves[0].metric])
         axes.set_title(f"Rate and distortion: {images}")
-        if live and published:
-            figure.supxlabel(
-                "solid: measured in this run     dashed grey: published points", fontsize=10, color="#555555"
-            )
+        legend = "solid: measured in this run     dashed grey: published points" if live and published else ""
+        if legend or note:
+            figure.supxlabel("\n".join(filter(None, (legend, note))), fontsize=10, color="#555555")
     return figure
 
 
@@ -85,20 +90,23 @@ def bd_rate_figure(
     if rows.empty:
         raise WeconveneError(f"The table holds no BD-rate against '{anchor}' by {method}: measure it first.")
     with style():
-        figure = Figure(figsize=(9.0, 1.9 + 0.55 * len(rows)), layout="constrained")
+        intervals = rows.ci_low.notna().any()
+        figure = Figure(figsize=(9.0, 1.9 + (0.55 if intervals else 0.36) * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         axes.axvline(0.0, color="#333333", linewidth=1.2)
+        place = {"xytext": (0, 9), "ha": "center"} if intervals else {"xytext": (9, 0), "va": "center"}
+        outline = [withStroke(linewidth=3.0, foreground="white")]  # numbers may lie over the zero line
         for row in rows.itertuples():
             colour = PALETTE[1] if row.codec == ours else GREY if np.isnan(row.ci_low) else PALETTE[0]
             axes.hlines(row.Index, row.ci_low, row.ci_high, color=colour, linewidth=2.0, alpha=0.45)
             axes.plot(row.bd_rate_pct, row.Index, "o", color=colour, markersize=8.0)
-            at = (row.bd_rate_pct, row.Index)
-            axes.annotate(f"{row.bd_rate_pct:+.1f} %", at, (0, 9), textcoords="offset points", ha="center", fontsize=11)
+            text, at = f"{row.bd_rate_pct:+.1f} %", (row.bd_rate_pct, row.Index)
+            axes.annotate(text, at, textcoords="offset points", fontsize=11, path_effects=outline, **place)
         axes.set_yticks(rows.index, rows.codec)
-        axes.margins(x=0.08)  # room for the numbers
+        axes.margins(x=0.1)  # room for the numbers
         axes.set_ylim(-0.6, len(rows) - 0.3)
         interval = "anchor held fixed" if anchor in ANCHOR_NAMES else "drawn in pairs"
-        note = f"\nline: 95 % over images, {interval}" if rows.ci_low.notna().any() else ""
+        note = f"\nline: 95 % over images, {interval}" if intervals else ""
         axes.set_xlabel(f"BD-rate in % by {_metric(rows)}, left is better{note}")
         axes.set_title(f"BD-rate against {anchor}: {images}")
     return figure
@@ -132,7 +140,7 @@ def sensitivity_figure(table: pd.DataFrame, images: str, codec: str) -> Figure:
         axes.set_yticks(range(len(anchors)), anchors)
         axes.set_ylim(-0.6, len(anchors) - 0.4)
         axes.set_xlabel(f"BD-rate of {codec} in %, {_metric(rows)}")
-        axes.set_title(f"How far {codec} depends on anchor and interpolation: {images}", fontsize=13)
+        axes.set_title(f"{codec} by anchor and interpolation: {images}")
         axes.margins(x=0.14)  # room for the numbers
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

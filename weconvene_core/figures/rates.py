@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from weconvene_core.evaluation.rate_distortion import averaged_curve, image_curves
 from weconvene_core.figures.style import GREY, PALETTE, style
@@ -71,13 +72,18 @@ def spread_figure(points: pd.DataFrame, codec: str, title: str) -> Figure:
             colour, layer = named.get(i, GREY), 3 if i in named else 2
             axes.plot(bpp, value, ".-", color=colour, linewidth=2.2 if i in named else 0.9, zorder=layer)
             if i in named:
-                axes.annotate(names[i], (bpp[-1], value[-1]), (6, 0), textcoords="offset points", va="center",
-                              color=colour, fontsize=11)  # fmt: skip
+                _name(axes, names[i], bpp[-1], value[-1], colour)
         axes.plot(mean.bpp, mean.value, "o-", color=PALETTE[0], linewidth=3.2, zorder=4)
-        axes.annotate("mean over the images", (mean.bpp[-1], mean.value[-1]), (6, 0), textcoords="offset points",
-                      va="center", color=PALETTE[0], fontsize=11, fontweight="bold")  # fmt: skip
+        _name(axes, "mean over the images", mean.bpp[-1], mean.value[-1], PALETTE[0])
         axes.set_xlim(left=0.0, right=1.18 * curves.bpp.max())
         axes.set_xlabel("Rate (bits per pixel, whole files)")
         axes.set_ylabel("PSNR on 8-bit RGB (dB)")
         axes.set_title(title)
     return figure
+
+
+def _name(axes: Axes, text: str, bpp: float, value: float, colour: str) -> None:
+    """Write a curve's name to the right of its end, readable where it lies over other curves."""
+    outline = [withStroke(linewidth=3.0, foreground="white")]
+    axes.annotate(text, (bpp, value), (8, 0), textcoords="offset points", va="center", color=colour, fontsize=11,
+                  fontweight="bold", zorder=5, path_effects=outline)  # fmt: skip

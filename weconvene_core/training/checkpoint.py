@@ -63,15 +63,21 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def release(model: WeConvene, path: Path, facts: Mapping[str, Any]) -> None:
-    """Write the weights that ship: half-precision floats, integer coding tables, and a JSON sidecar beside.
+    """Write the weights that ship: half-precision kernels, integer coding tables, and a JSON sidecar beside.
 
     ``facts`` says how the weights came about (data, steps, time, device, commit); the architecture is added.
     """
-    model.update(force=True)  # integer CDF tables travel with the weights: a decoder never recomputes them
-    state = {name: t.half() if t.is_floating_point() else t for name, t in model.state_dict().items()}
+    # Integer CDF tables travel with the weights: a decoder never recomputes them.
+    model.update(force=True, update_quantiles=True)
+    state = {name: t.half() if _is_kernel(t) else t for name, t in model.state_dict().items()}
     description = {"architecture": model.config.to_dict(), **facts}
     write_tensors(path, state, description)
     path.with_suffix(".json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+
+
+def _is_kernel(tensor: Tensor) -> bool:
+    """Tell the large convolution kernels from everything else: bounds such as 1e-9 do not survive half precision."""
+    return tensor.is_floating_point() and tensor.ndim == 4
 
 
 def load_model_file(path: Path) -> WeConvene:

@@ -1,0 +1,136 @@
+"""Tables and figures of notebooks 05 and 06: what they say is what the curves give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.anchors import anchor_curve, published_curve, reference_curve
+from weconvene_core.evaluation.bd_rate import METHODS, bd_rate, log_rate
+from weconvene_core.evaluation.curves import Curve
+from weconvene_core.evaluation.points import MEASURED, POINT_COLUMNS, with_means
+from weconvene_core.evaluation.tables import (
+    BD_COLUMNS,
+    image_bd_rates,
+    published_bd_table,
+    read_points,
+    write_bd_table,
+    write_points,
+)
+from weconvene_core.figures.bd_steps import bd_example_figure, image_bd_figure, local_rate_figure
+from weconvene_core.figures.curves import bd_rate_figure, rd_figure
+from weconvene_core.figures.rates import spread_figure, streams_figure
+
+QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0)
+RATIOS = {"a.png": 0.8, "b.png": 1.25, "c.png": 1.0}
+
+
+@pytest.fixture(scope="module")
+def points() -> pd.DataFrame:
+    """Codec two needs RATIOS times the rate of codec one, image by image."""
+    rows = []
+    for image, ratio in RATIOS.items():
+        for quality in QUALITIES:
+            base = dict.fromkeys(MEASURED, 0.1) | {"psnr_db": 27.0 + 2.0 * quality, "ms_ssim": 0.9 + 0.01 * quality}
+            row = {"dataset": "made up", "image": image, "quality": quality, **base}
+            rate = 0.1 * 1.6**quality * len(image)
+            rows += [row | {"codec": "one", "bpp": rate}, row | {"codec": "two", "bpp": ratio * rate}]
+    return with_means(rows)
+
+
+def texts(figure) -> str:
+    return "\n".join(text.get_text() for axes in figure.axes for text in (*axes.texts, *axes.get_legend().get_texts()))
+
+
+def test_one_bd_rate_per_image(points, recwarn):
+    found = image_bd_rates(points, "two", "one")
+    assert found.to_dict() == pytest.approx({name: 100 * (ratio - 1) for name, ratio in RATIOS.items()})
+    assert not recwarn.list
+
+
+def test_images_without_a_bd_rate_are_named_and_left_out(points):
+    bent = points.copy()
+    bent.loc[(bent.image == "b.png") & (bent.quality == 2.0), "psnr_db"] = 40.0
+    with pytest.warns(UserWarning, match=r"b\.png: .*does not rise"):
+        assert list(image_bd_rates(bent, "two", "one").index) == ["a.png", "c.png"]
+
+
+def test_published_table_holds_every_method_and_merges(tmp_path):
+    table = published_bd_table("kodak", ["LALIC", "WebP"], ["K-A", "VTM-12.1-degraded"])
+    assert list(table.columns) == BD_COLUMNS
+    assert len(table) == 2 * 2 * len(METHODS)
+    row = table[(table.codec == "WebP") & (table.anchor == "VTM-12.1-degraded") & (table.method == "akima")].iloc[0]
+    found = bd_rate(published_curve("kodak", "VTM-12.1-degraded"), published_curve("kodak", "WebP"), "akima")
+    assert (row.bd_rate_pct, row.low_db, row.points) == (found.bd_rate_pct, found.low_db, found.points_test)
+    assert len(pd.read_csv(write_bd_table(table, tmp_path / "bd.csv"))) == len(table)
+
+
+def test_an_anchor_of_other_images_is_refused():
+    with pytest.raises(WeconveneError, match="C-L averages over 'clic2020_professional'"):
+        reference_curve("kodak", "C-L")
+    assert reference_curve("kodak", "K-B").bpp == pytest.approx(anchor_curve("K-B").bpp)
+
+
+def test_points_are_read_back_or_asked_for(points, tmp_path):
+    path = write_points(points, tmp_path / "rd_points.csv")
+    pd.testing.assert_frame_equal(read_points(path), points[POINT_COLUMNS], atol=1e-6)
+    with pytest.raises(WeconveneError, match="run notebook 05 first"):
+        read_points(tmp_path / "missing.csv")
+    path.write_text("codec,bpp\nlite,0.5\n")
+    with pytest.raises(WeconveneError, match="run notebook 05 first"):
+        read_points(path)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_log_rate_is_what_a_bd_rate_integrates(method):
+    anchor, test = anchor_curve("K-A"), published_curve("kodak", "WeConvene")
+    found = bd_rate(anchor, test, method)
+    grid = np.linspace(found.low_db, found.high_db, 20001)
+    mean = (log_rate(test, method)(grid) - log_rate(anchor, method)(grid)).mean()
+    assert 100 * (10**mean - 1) == pytest.approx(found.bd_rate_pct, abs=1e-3)
+
+
+def test_interpolations_pass_through_the_points_and_the_cubic_beside_them():
+    curve = anchor_curve("K-A")
+    for method in ("pchip", "akima"):
+        assert log_rate(curve, method)(curve.value) == pytest.approx(np.log10(curve.bpp))
+    assert np.abs(log_rate(curve, "cubic")(curve.value) - np.log10(curve.bpp)).max() > 1e-4
+    with pytest.raises(WeconveneError, match="has 3 points"):
+        log_rate(Curve("short", curve.bpp[:3], curve.value[:3]))
+
+
+def test_stacked_parts_add_up_to_the_rate():
+    rows = [{"image": i, "quality": q, "part": p, "bpp": q * s} for i in "ab" for q in (1.0, 2.0)
+            for p, s in (("LF", 0.5), ("HF", 0.3), ("header", 0.01))]  # fmt: skip
+    left, right = streams_figure(pd.DataFrame(rows), "made up").axes
+    assert [text.get_text() for text in right.texts] == ["62", "62", "37", "37"]  # the header is too thin for a number
+    assert max(bar.get_y() + bar.get_height() for bar in left.patches) == pytest.approx(2 * 0.81)
+    assert max(bar.get_y() + bar.get_height() for bar in right.patches) == pytest.approx(100)
+
+
+def test_the_cheapest_and_the_dearest_image_are_named(points):
+    figure = spread_figure(points, "two", "made up")
+    assert {text.get_text() for text in figure.axes[0].texts} == {"a.png", "b.png", "mean over the images"}
+
+
+def test_figures_of_bd_rates_say_their_numbers(points):
+    anchor, test = anchor_curve("K-A"), published_curve("kodak", "WeConvene")
+    assert f"WeConvene: {bd_rate(anchor, test).bd_rate_pct:+.1f} %" in texts(local_rate_figure(anchor, [test], "Kodak"))
+    assert f"{bd_rate(anchor, test).bd_rate_pct:+.2f} %" in bd_example_figure(anchor, test).get_supxlabel()
+    found = image_bd_rates(points, "two", "one")
+    assert f"mean of the images: {found.mean():+.1f} %" in texts(image_bd_figure(found, 3.0, "made up"))
+
+
+def test_published_dots_are_grey_and_claim_no_interval():
+    table = published_bd_table("kodak", ["LALIC", "WeConvene"], ["K-A"])
+    axes = bd_rate_figure(table, "Kodak", "K-A", ours="WeConvene").axes[0]
+    assert "95 %" not in axes.get_xlabel()
+    colours = [line.get_color() for line in axes.lines if line.get_marker() == "o"]
+    assert len(set(colours)) == 2
+
+
+def test_a_note_stands_below_the_curves():
+    figure = rd_figure([anchor_curve("K-A")], [], "Kodak", note="lite: 10 steps")
+    assert figure.get_supxlabel() == "lite: 10 steps"
