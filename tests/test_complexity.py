@@ -6,6 +6,7 @@ import sys
 import time
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -13,9 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import complexity, latency
+from weconvene_core.evaluation import complexity, costs, latency
 from weconvene_core.evaluation.contenders import contender, sample_image
 from weconvene_core.evaluation.peak_memory import LOADED, peak_memory
+from weconvene_core.figures import complexity as figures
 from weconvene_core.model import WeConvene
 from weconvene_core.presets import ModelConfig, preset
 
@@ -159,3 +161,49 @@ def test_peak_memory_grows_with_the_image() -> None:
 def test_unknown_contender_is_named() -> None:
     with pytest.raises(WeconveneError, match="nothing-like-this"):
         contender("nothing-like-this")
+
+
+def test_growth_finds_a_line_and_refuses_two_points() -> None:
+    table = pd.DataFrame({"image": ["1000x500", "1000x1000", "2000x1000"], "decode_ms": [150.0, 250.0, 450.0]})
+    slope, start, fit = costs.growth(table, "decode_ms")
+    assert (slope, start, fit) == pytest.approx((200.0, 50.0, 1.0))
+    with pytest.raises(WeconveneError, match="at least three"):
+        costs.growth(table[:2], "decode_ms")
+
+
+def test_parts_table_names_a_mismatch() -> None:
+    found, formula = {"g_a": 2000, "h_s": 10}, {"g_a": 2000, "h_s": 11}
+    table = costs.parts_table((found, {}), (formula, {}), (2, 1))
+    assert table.verdict.tolist() == ["match", "MISMATCH"]
+    assert table.kmac_px[0] == 1.0
+
+
+def test_costs_of_one_model_fill_every_column() -> None:
+    size = (64, 128)
+    peaks = {"bmshj2018-hyperprior": {"128x64": 300.0}}
+    table, stages = costs.measure_costs(["bmshj2018-hyperprior"], [size], peaks, runs=1)
+    assert list(table) == costs.COLUMNS
+    assert table.notna().all(axis=None)
+    row = table.iloc[0]
+    assert (row.image, row.peak_mb) == ("128x64", 300.0)
+    assert 0 < row.entropy_coding_ms < row.decode_ms
+    assert stages.side.tolist() == ["encode", "decode"]
+    both = costs.kmac_per_pixel("bmshj2018-hyperprior", size)
+    assert (row.kmac_px_encode, row.kmac_px_decode) == both[:2]
+    assert max(both[:2]) < both[2] < sum(both[:2])  # h_s runs on both sides
+
+
+def test_published_figures_name_their_sources() -> None:
+    published = costs.published_complexity()
+    assert (published.params_m_low <= published.params_m_high).all()
+    assert published.source.str.len().min() > 0
+    assert 2343 in published.kmac_px.tolist()
+
+
+def test_bars_of_the_figures_add_up() -> None:
+    found, _ = complexity.macs_by_hand(TINY, 64, 64)
+    axes = figures.macs_figure({"encode": found}, 64 * 64, limit=5.0, title="tiny").axes[0]
+    assert sum(bar.get_width() for bar in axes.patches) == pytest.approx(sum(found.values()) / (1e3 * 64 * 64))
+    stages = pd.DataFrame([["m", "i", "encode", 1.0, 2.0, 3.0, 4.0, 10.0, 1]], columns=costs.STAGE_COLUMNS)
+    axes = figures.stages_figure(stages, "an image").axes[0]
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([10.0, 20.0, 30.0, 40.0])

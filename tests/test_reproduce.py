@@ -242,3 +242,25 @@ def test_names_pick_notebooks(tree: Tree) -> None:
 def test_an_unknown_mode_is_refused(tree: Tree) -> None:
     with pytest.raises(WeconveneError, match="unknown mode 'fast'"):
         reproduce("fast", tree=tree)
+
+
+def test_executed_copies_are_kept_small() -> None:
+    from base64 import b64decode, b64encode
+    from io import BytesIO
+
+    import numpy as np
+    from nbformat.v4 import new_code_cell, new_notebook, new_output
+    from PIL import Image
+
+    from weconvene_core.reproduce.compact import compact
+
+    photograph = BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(photograph, "PNG")
+    bar = [new_output("stream", name="stderr", text=f"\r{i}/3 done") for i in range(4)]
+    figure = new_output("display_data", data={"image/png": b64encode(photograph.getvalue()).decode()})
+    node = new_notebook(cells=[new_code_cell("", outputs=[*bar, figure])])
+    compact(node)
+    text, picture = node.cells[0].outputs
+    assert text.text == "3/3 done"
+    assert set(picture.data) == {"image/jpeg"}
+    assert Image.open(BytesIO(b64decode(picture.data["image/jpeg"]))).size == (300, 300)

@@ -14,7 +14,7 @@ from IPython.utils.capture import capture_output
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.in_memory import TOLERANCE, code, code_at_rate
 from weconvene_core.evaluation.quality import psnr_rgb
-from weconvene_core.figures import training as figures
+from weconvene_core.figures import live, training
 from weconvene_core.model import WeConvene
 from weconvene_core.presets import preset
 from weconvene_core.training.data import ImagePool
@@ -48,7 +48,7 @@ def trainer(folder: Path, names: tuple[str, ...], steps: int = 4) -> Trainer:
 
 def test_live_curves_follow_runs_one_after_the_other(tmp_path: Path) -> None:
     InteractiveShell.instance()  # displays need a shell; kernels and terminals have one
-    curves = figures.LiveCurves(photograph(32, 64), every=2, refresh_s=1e9)
+    curves = live.LiveCurves(photograph(32, 64), every=2, refresh_s=1e9)
     first, second = trainer(tmp_path / "a", ("one", "two")), trainer(tmp_path / "b", ("three",))
     with capture_output() as shown:
         curves(first)
@@ -66,7 +66,7 @@ def test_live_curves_follow_runs_one_after_the_other(tmp_path: Path) -> None:
 
 def test_phases_are_named_once_where_they_lie() -> None:
     rows = pd.DataFrame({"step": [0, 2, 4, 6, 8], "phase": ["a", "a", "a", "b", "c"]})
-    assert figures._phase_spans(rows) == [("a", 0.0, 4.0), ("b", 4.0, 6.0), ("c", 6.0, 8.0)]
+    assert live.phase_spans(rows) == [("a", 0.0, 4.0), ("b", 4.0, 6.0), ("c", 6.0, 8.0)]
 
 
 def stages() -> pd.DataFrame:
@@ -76,7 +76,7 @@ def stages() -> pd.DataFrame:
 
 
 def test_shares_are_percent_of_the_rate_and_losses_relative_to_the_start() -> None:
-    share, loss = figures.shares_figure(stages(), "before", "two").axes
+    share, loss = training.shares_figure(stages(), "before", "two").axes
     before, after = share.lines
     assert before.get_ydata() == pytest.approx([50.0, 50.0])
     assert after.get_ydata() == pytest.approx([75.0, 75.0])
@@ -85,22 +85,22 @@ def test_shares_are_percent_of_the_rate_and_losses_relative_to_the_start() -> No
 
 
 def test_stages_are_drawn_in_order_with_the_reference_dashed() -> None:
-    axes = figures.stages_figure(stages(), "two", {"lite": stages().iloc[:2]}).axes[0]
+    axes = training.stages_figure(stages(), "two", {"lite": stages().iloc[:2]}).axes[0]
     assert [line.get_label() for line in axes.lines] == ["lite", "before", "after"]
     assert axes.lines[0].get_linestyle() == "--"
     assert axes.lines[2].get_xdata() == pytest.approx([0.3, 0.9])
 
 
 def test_checkpoint_log_is_optional_but_must_be_whole(tmp_path: Path) -> None:
-    assert figures.checkpoint_log("lite", tmp_path) is None
+    assert training.checkpoint_log("lite", tmp_path) is None
     rows = [[500, 10.0, 1.0, 0.3, 0.2, 0.1, 0.0, 30.0, 0.4], [1000, 20.0, 1.0, 0.2, 0.1, 0.1, 0.0, 30.0, 0.3]]
     pd.DataFrame(rows, columns=COLUMNS).to_csv(tmp_path / "lite_validation.csv", index=False)
-    found = figures.checkpoint_log("lite", tmp_path)
+    found = training.checkpoint_log("lite", tmp_path)
     assert found is not None
-    assert figures.log_figure(found, "lite").axes[0].lines[0].get_ydata() == pytest.approx([0.0, -25.0])
+    assert training.log_figure(found, "lite").axes[0].lines[0].get_ydata() == pytest.approx([0.0, -25.0])
     (tmp_path / "lite_validation.csv").write_text("step,bpp\n1,2\n", encoding="utf-8")
     with pytest.raises(WeconveneError, match="cannot be read"):
-        figures.checkpoint_log("lite", tmp_path)
+        training.checkpoint_log("lite", tmp_path)
 
 
 def test_bytes_in_memory_carry_the_picture(model: WeConvene) -> None:

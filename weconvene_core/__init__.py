@@ -7,10 +7,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from weconvene_core.codec.api import decode, encode, load_model
+
+# CompressAI compiles with torch.jit on import; its deprecation is nothing that a reader of this package can act on.
+warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "decode", "encode", "load_model"]

@@ -10,15 +10,10 @@ import argparse
 import json
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import CHECKPOINTS
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 def encode(arguments: argparse.Namespace) -> int:
@@ -95,10 +90,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
     _check_model(arguments.model)
     from weconvene_core.evaluation import rate_distortion as rd
     from weconvene_core.evaluation.datasets import image_set
+    from weconvene_core.evaluation.learned import FileCodec
 
     images = image_set(arguments.set)
     qualities = sorted(set(arguments.qualities))
-    points = rd.measure(_FileCodec(arguments.model), arguments.model, images, qualities)
+    points = rd.measure(FileCodec(arguments.model), arguments.model, images, qualities)
     print(f"{arguments.model} on {images.label}, means over the images:")
     print(points[points.image == rd.MEAN][["quality", *rd.MEASURED]].to_string(index=False, float_format="%.4f"))
     if images.name == "kodak" and len(qualities) >= 4:
@@ -121,23 +117,6 @@ def fetch(arguments: argparse.Namespace) -> int:
 
     print(registry.fetch(arguments.name))
     return 0
-
-
-@dataclass(frozen=True)
-class _FileCodec:
-    """A trained model as rate_distortion.ImageCodec: whole files out, whole pictures back."""
-
-    model: str
-
-    def encode(self, image: Image, quality: float) -> bytes:
-        from weconvene_core.codec import api
-
-        return api.encode(image, quality, model=self.model)
-
-    def decode(self, data: bytes) -> Image:
-        from weconvene_core.codec import api
-
-        return api.decode(data)
 
 
 def _check_output(source: Path, output: Path, force: bool) -> None:

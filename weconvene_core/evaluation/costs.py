@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from compressai.models import CompressionModel
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.complexity import Macs, count_macs

@@ -78,7 +78,8 @@ def stages_figure(stages: pd.DataFrame, image: str) -> Figure:
             starts = starts + share
         for i, total in enumerate(stages.total):
             axes.annotate(_milliseconds(total), (100, i), (8, 0), textcoords="offset points", va="center")
-        _frame_bars(axes, labels, f"Where the time goes: {image}", "Share of the time (%); beside it the median in all")
+        figure.suptitle(f"Where the time goes: {image}", x=0.005, ha="left", fontsize=14)
+        _frame_bars(axes, labels, "", "Share of the time (%); beside it the median in all")
         axes.set_xlim(0, 114)
         axes.set_xticks(range(0, 101, 20))
         figure.legend(loc="outside lower center", ncols=4)

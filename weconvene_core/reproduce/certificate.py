@@ -53,7 +53,7 @@ def writing_cell(tree: Tree, claim: Claim) -> str:
         cells = json.loads((tree.root / "notebooks" / f"{claim.notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, KeyError):
         return ""
-    table = Path(claim.table).stem
+    table = Path(claim.table).name
     ids = (c.get("id", "") for c in cells if c["cell_type"] == "code" and table in "".join(c["source"]))
     return next(ids, "")
 

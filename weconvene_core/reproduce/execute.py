@@ -18,6 +18,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import data_folder
+from weconvene_core.reproduce.compact import compact
 from weconvene_core.reproduce.tree import Tree
 
 
@@ -127,12 +128,13 @@ def _parameters(notebook: Path, mode: str) -> dict[str, str]:
 
 
 def _publish(tree: Tree, notebook: Path, node: nbformat.NotebookNode, partial: Path) -> None:
-    """Strip this machine's paths from the executed copy and give it its final name."""
+    """Strip this machine's paths from the executed copy, make it small, and give it its final name."""
     final = tree.executed / notebook.name
     node.metadata.papermill.update(input_path=tree.relative(notebook), output_path=tree.relative(final))
     for cell in node.cells:
         for output in cell.get("outputs", []):
             _strip_paths(tree, output)
+    compact(node)
     nbformat.write(node, partial)
     os.replace(partial, final)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.datasets import training_folder
@@ -179,12 +179,14 @@ class Trainer:
 
     def facts(self) -> dict[str, Any]:
         """What a released checkpoint says of its making."""
-        start = CHECKPOINTS / f"{self.config.start_from}.json"
+        path = CHECKPOINTS / f"{self.config.start_from}.json"
+        start = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         return {
+            "total_steps": self.step + total(start, "steps"),
+            "total_seconds": round(self.seconds + total(start, "seconds")),
             "steps": self.step, "seconds": round(self.seconds), "device": device_name(self.device),
             "training_images": len(self.pool.train), "training_megapixels": round(self.pool.pixels / 1e6, 1),
-            "commit": git_version(ROOT), "config": self.config.to_dict(),
-            "started_from": json.loads(start.read_text(encoding="utf-8")) if start.is_file() else None,
+            "commit": git_version(ROOT), "config": self.config.to_dict(), "started_from": start,
         }  # fmt: skip
 
     # --- state -----------------------------------------------------------------------------------------------------
@@ -248,6 +250,11 @@ def _optimizers(model: WeConvene) -> tuple[torch.optim.Adam, torch.optim.Adam]:
     quantiles = [p for name, p in model.named_parameters() if name.endswith(".quantiles")]
     weights = [p for name, p in model.named_parameters() if not name.endswith(".quantiles")]
     return torch.optim.Adam(weights, lr=1e-3), torch.optim.Adam(quantiles, lr=AUX_RATE)
+
+
+def total(facts: dict[str, Any] | None, key: str) -> float:
+    """Sum ``key`` over a checkpoint's facts and those of all that it started from."""
+    return facts[key] + total(facts.get("started_from"), key) if facts else 0
 
 
 def device_name(device: torch.device) -> str:
