@@ -50,6 +50,7 @@ def _input_files(tree: Tree) -> Iterator[Path]:
     yield from (tree.data / "anchors").glob("*")
     yield from (tree.data / "checkpoints").glob("*")
     yield from tree.data.glob("registry*")
+    yield from tree.data.glob("published*")
     yield tree.root / "requirements.lock"
 
 
