@@ -15,7 +15,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.datasets import image_set
 from weconvene_core.training.checkpoint import load_model_file, read_tensors, release, write_tensors
 from weconvene_core.training.data import ImagePool, folder_images, load_pool, random_batch
-from weconvene_core.training.loop import STATE, Trainer
+from weconvene_core.training.loop import LOG, STATE, Trainer
 from weconvene_core.training.losses import RateDistortion
 from weconvene_core.training.schedule import Phase, TrainConfig, load_config
 from weconvene_core.training.validation import validate
@@ -53,6 +53,8 @@ def test_interrupted_run_resumes_to_the_same_weights(tmp_path: Path, pool: Image
     resumed = Trainer(config(tmp_path / "b"), pool)
     resumed.run()
     assert resumed.step == straight.step == 12
+    logged = [line.split(",")[0] for line in (tmp_path / "b" / "run" / LOG).read_text().splitlines()]
+    assert logged == ["step", "2", "4", "6", "8", "10", "12"]
     for name, tensor in weights(straight).items():
         torch.testing.assert_close(weights(resumed)[name], tensor, atol=0, rtol=0)
 

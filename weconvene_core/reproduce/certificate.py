@@ -53,9 +53,10 @@ def writing_cell(tree: Tree, claim: Claim) -> str:
         cells = json.loads((tree.root / "notebooks" / f"{claim.notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError, KeyError):
         return ""
-    table = Path(claim.table).name
-    ids = (c.get("id", "") for c in cells if c["cell_type"] == "code" and table in "".join(c["source"]))
-    return next(ids, "")
+    code = [(cell.get("id", ""), "".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
+    table = Path(claim.table)
+    named = [i for name in (table.name, table.stem) for i, source in code if name in source]  # the file's name first
+    return named[0] if named else ""
 
 
 def _measure(tree: Tree, claim: Claim, stamp: Stamp | None) -> tuple[str, str]:

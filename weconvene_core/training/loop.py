@@ -31,7 +31,7 @@ from weconvene_core.training.validation import validate
 from weconvene_core.version import git_version
 
 AUX_RATE = 1e-3  # learning rate of the quantiles of z (CompressAI's auxiliary loss)
-STATE, LOG = "state.safetensors", "log.csv"
+STATE, LOG, VALIDATION_LOG = "state.safetensors", "log.csv", "validation.csv"
 Watcher = Callable[["Trainer"], None]
 
 
@@ -82,6 +82,9 @@ class Trainer:
         """
         if resume and (self.folder / STATE).is_file():
             self.load()
+        else:
+            for name in (LOG, VALIDATION_LOG):  # a new run starts new logs
+                (self.folder / name).unlink(missing_ok=True)
         last_save = time.monotonic()
         try:
             with tqdm(total=self.config.total_steps, initial=self.step, unit="step", mininterval=1.0) as bar:
@@ -171,7 +174,7 @@ class Trainer:
         for row in rows:
             row = {"step": self.step, "seconds": round(self.seconds, 1), **row}
             self.validations.append(row)
-            _append_csv(self.folder / "validation.csv", row)
+            _append_csv(self.folder / VALIDATION_LOG, row)
         bar.write(
             f"step {self.step}: "
             + "  ".join(f"q{r['quality']:g} {r['bpp']:.3f} bpp {r['psnr_db']:.2f} dB" for r in rows)

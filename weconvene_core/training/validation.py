@@ -32,7 +32,7 @@ def validate(
 
 def _measure(model: WeConvene, image: np.ndarray, quality: float) -> dict[str, float]:
     device = next(model.parameters()).device
-    x = pad(torch.from_numpy(image).permute(2, 0, 1)[None].to(device).float() / 255)
+    x = pad(torch.tensor(image).permute(2, 0, 1)[None].to(device).float() / 255)
     at = torch.full((1,), quality, device=device)
     output = model(x, at)
     output["x_hat"] = (output["x_hat"].float().clamp(0, 1) * 255).round() / 255
