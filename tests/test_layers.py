@@ -119,3 +119,14 @@ def test_rate_table_interpolates_its_rows() -> None:
     with torch.no_grad():
         table.rows.copy_(torch.arange(12.0).view(6, 2))
     torch.testing.assert_close(table(torch.tensor([1.0, 2.25, 6.0]))[:, 0, 0, 0], torch.tensor([0.0, 2.5, 10.0]))
+
+
+def test_receptive_field_is_what_one_output_really_depends_on() -> None:
+    layer = WeConv3d(1, 1, "haar", levels=2, channel_dwt=False)
+    with torch.no_grad():
+        layer.low_weight.fill_(1.0)
+        layer.high_weight.zero_()
+    x = torch.zeros(1, 1, 32, 32, requires_grad=True)
+    layer(x)[0, 0, 16, 16].backward()
+    assert x.grad is not None
+    assert x.grad[0, 0].any(0).sum().item() == layer.receptive_field() == 12

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import image_set
+from weconvene_core.evaluation.datasets import folder_set, image_set
 from weconvene_core.training.checkpoint import load_model_file, read_tensors, release, write_tensors
-from weconvene_core.training.data import ImagePool, folder_images, load_pool, random_batch
+from weconvene_core.training.data import ImagePool, load_pool, random_batch
 from weconvene_core.training.loop import LOG, STATE, Trainer
 from weconvene_core.training.losses import RateDistortion
 from weconvene_core.training.schedule import Phase, TrainConfig, load_config
@@ -111,19 +111,19 @@ def test_images_smaller_than_the_crop_are_padded_and_counted() -> None:
 def test_unreadable_images_are_named_and_left_out(tmp_path: Path) -> None:
     Image.new("RGB", (40, 40), "red").save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    found = load_pool(folder_images(tmp_path))
+    found = load_pool(folder_set(tmp_path).paths)
     assert found.skipped == ("bad.png",)
     assert len(found.train) == 1
     (tmp_path / "good.png").unlink()
     with pytest.raises(WeconveneError, match="none of the 1 training images"):
-        load_pool(folder_images(tmp_path))
+        load_pool(folder_set(tmp_path).paths)
 
 
 def test_folders_without_images_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeconveneError, match="holds no images"):
-        folder_images(tmp_path)
-    with pytest.raises(WeconveneError, match="does not exist"):
-        folder_images(tmp_path / "nowhere")
+        folder_set(tmp_path)
+    with pytest.raises(WeconveneError, match="There is no folder"):
+        folder_set(tmp_path / "nowhere")
 
 
 def test_loss_is_rate_plus_weighted_distortion() -> None:

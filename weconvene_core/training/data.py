@@ -9,12 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.datasets import load_rgb
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm"}
 VALIDATION_EVERY = 40  # every 40th image (by name) is kept out of training, for validation on whole images
 
 
@@ -55,27 +54,10 @@ def load_pool(paths: Sequence[Path]) -> ImagePool:
     return ImagePool(train, validation, skipped)
 
 
-def folder_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder, sorted by name.
-
-    Raises
-    ------
-    WeconveneError
-        If the folder does not exist or holds no image.
-    """
-    if not folder.is_dir():
-        raise WeconveneError(f"the image folder {folder} does not exist; check its name or WECONVENE_DATA.")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise WeconveneError(f"the folder {folder} holds no images; put PNG or JPEG photographs into it.")
-    return paths
-
-
 def _decode(path: Path) -> np.ndarray | None:
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError):
+        return np.asarray(load_rgb(path))
+    except WeconveneError:
         return None
 
 

@@ -19,12 +19,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import training_folder
+from weconvene_core.evaluation.datasets import folder_set, training_folder
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import CHECKPOINTS, ROOT
 from weconvene_core.presets import preset
 from weconvene_core.training.checkpoint import load_weights, read_tensors, release, write_tensors
-from weconvene_core.training.data import ImagePool, folder_images, load_pool, random_batch
+from weconvene_core.training.data import ImagePool, load_pool, random_batch
 from weconvene_core.training.losses import RateDistortion, rate_distortion
 from weconvene_core.training.schedule import Phase, TrainConfig, load_config
 from weconvene_core.training.validation import validate
@@ -238,9 +238,11 @@ def train_from_config(path: Path | str) -> WeConvene:
         If the configuration, its images or its start are unusable, or the loss stops being finite.
     """
     config = load_config(path)
-    pool = load_pool(folder_images(Path(config.images) if config.images else training_folder()))
+    pool = load_pool(folder_set(Path(config.images) if config.images else training_folder()).paths)
     for name in pool.skipped:
         tqdm.write(f"left out, unreadable: {name}")
+    if small := pool.count_smaller_than(max(phase.crop for phase in config.phases)):
+        tqdm.write(f"{small} of {len(pool.train)} training images are smaller than the crop: padded by reflection")
     trainer = Trainer(config, pool)
     model = trainer.run()
     if config.release:
