@@ -1,7 +1,7 @@
 # The whole companion behind a few words: `make` lists them. GNU make 3.81 or newer.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test reproduce figures bench-complexity readme clean lock
+.PHONY: help setup lab test reproduce figures bench-complexity bench-wavelets readme clean lock
 
 MODE ?= quick
 PY := .venv/bin/python
@@ -60,11 +60,14 @@ figures: $(STAMP) ## run the notebooks that draw figures again, even when up to 
 bench-complexity: $(STAMP) ## measure MACs, memory and latency on this machine again
 	@$(RUN) --force 07
 
+bench-wavelets: $(STAMP) ## time every DWT library and the 3DM-WeConv layer side by side (keep the machine idle)
+	$(PY) -m weconvene_core.evaluation.wavelet_speed
+
 readme: $(STAMP) ## write the tables' numbers into README.md
 	$(PY) -m weconvene_core.reproduce.readme
 
 lock: $(STAMP) ## resolve pyproject.toml into requirements.lock (known versions are kept where they fit)
-	.venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev \
+	.venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra bench \
 	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 clean: ## remove .venv, caches and the run stamps; figures, tables and executed notebooks stay

@@ -54,7 +54,7 @@ def band_energies(pyramid: Pyramid) -> pd.DataFrame:
     One row per band; after a 3-D DWT one per band and ``half`` (channel-low, channel-high) of its channels. The energy
     is that of what the inverse transform makes of this part alone, so it means the same for every wavelet.
     """
-    inverse = idwt2d if pyramid.channels is None else idwt3d
+    inverse = idwt2d if pyramid.channel_split is None else idwt3d
     nothing = {name: torch.zeros_like(band) for name, band in pyramid.bands().items()}
     rows = []
     for name, half, count, part in _parts(pyramid):
@@ -69,10 +69,10 @@ def band_energies(pyramid: Pyramid) -> pd.DataFrame:
 def _parts(pyramid: Pyramid) -> Iterator[tuple[str, str, int, Tensor]]:
     """Yield (band, half, number of coefficients, band with the other half of its channels set to zero)."""
     for name, band in pyramid.bands().items():
-        if pyramid.channels is None:
+        if pyramid.channel_split is None:
             yield name, "all channels", band.numel(), band
             continue
-        low, high = band.split([pyramid.channels - pyramid.channels // 2, pyramid.channels // 2], CHANNEL)
+        low, high = band.split(pyramid.channel_split.sizes, CHANNEL)
         yield name, "channel-low", low.numel(), torch.cat([low, torch.zeros_like(high)], CHANNEL)
         yield name, "channel-high", high.numel(), torch.cat([torch.zeros_like(low), high], CHANNEL)
 

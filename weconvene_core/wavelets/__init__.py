@@ -1,10 +1,24 @@
-"""Wavelets: lifting tables, one-level lifting, and multi-level 2-D and 3-D transforms with named bands."""
+"""Wavelets: lifting schemes, lifting along any axis, and multi-level 2-D and 3-D transforms with named bands."""
 
-from weconvene_core.wavelets.filters import SCHEMES, LiftingScheme, LiftingStep, Scaling, WaveletName, scheme
+from weconvene_core.wavelets.axis import AxisSplit, channel_matrix
+from weconvene_core.wavelets.filters import (
+    REVERSIBLE,
+    SCHEMES,
+    LiftingScheme,
+    LiftingStep,
+    Scaling,
+    Tap,
+    Wavelet,
+    scheme,
+)
+from weconvene_core.wavelets.learnable import LearnableLifting
 from weconvene_core.wavelets.lifting import dwt1d, idwt1d
-from weconvene_core.wavelets.transform import Details, Pyramid, channel_matrix, dwt2d, dwt3d, idwt2d, idwt3d
+from weconvene_core.wavelets.plan import Mode
+from weconvene_core.wavelets.pyramid import Details, Pyramid
+from weconvene_core.wavelets.transform import dwt2d, dwt3d, idwt2d, idwt3d
 
 __all__ = [
-    "SCHEMES", "Details", "LiftingScheme", "LiftingStep", "Pyramid", "Scaling", "WaveletName",
-    "channel_matrix", "dwt1d", "dwt2d", "dwt3d", "idwt1d", "idwt2d", "idwt3d", "scheme",
+    "REVERSIBLE", "SCHEMES", "AxisSplit", "Details", "LearnableLifting", "LiftingScheme", "LiftingStep", "Mode",
+    "Pyramid", "Scaling", "Tap", "Wavelet", "channel_matrix", "dwt1d", "dwt2d", "dwt3d", "idwt1d", "idwt2d", "idwt3d",
+    "scheme",
 ]  # fmt: skip
