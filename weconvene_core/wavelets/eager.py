@@ -49,7 +49,7 @@ class Analysis(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, how: Separable) -> tuple[Tensor, ...]:
         """Split with gains, then lift in place."""
-        parts = {phase: _samples(x, how.dims, phase) * how.gain(phase) for phase in phases(len(how.dims))}
+        parts = {phase: samples(x, how.dims, phase) * how.gain(phase) for phase in phases(len(how.dims))}
         for axis in range(len(how.dims)):
             _shear(parts, how, axis, -1.0 if how.dual else 1.0, backwards=False)
         return tuple(parts.values())
@@ -115,7 +115,7 @@ def phases(axes: int) -> Iterator[Phase]:
     return product((0, 1), repeat=axes)
 
 
-def _samples(x: Tensor, dims: Sequence[int], phase: Phase) -> Tensor:
+def samples(x: Tensor, dims: Sequence[int], phase: Phase) -> Tensor:
     """View every second sample along each of ``dims`` (< 0), starting at 0 or 1."""
     index = [slice(None)] * x.ndim
     for dim, start in zip(dims, phase, strict=True):
@@ -139,14 +139,18 @@ def _shear(parts: dict[Phase, Tensor], how: Separable, axis: int, sign: float, b
 
 
 def _merged(parts: dict[Phase, Tensor], how: Separable) -> Tensor:
-    """Interleave the parts, scaled back, in the memory format of the first."""
-    first, last = (parts[(bit,) * len(how.dims)] for bit in (0, 1))
-    shape = list(first.shape)
-    for dim in how.dims:
-        shape[dim] += last.shape[dim]
-    channels_last = first.ndim == 4 and first.shape[1] > 1 and first.is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    x = torch.empty(shape, dtype=first.dtype, device=first.device, memory_format=layout)
+    """Interleave the parts, scaled back."""
+    x = merged_like(*(parts[(bit,) * len(how.dims)] for bit in (0, 1)), how.dims)
     for phase, part in parts.items():
-        torch.mul(part, 1 / how.gain(phase), out=_samples(x, how.dims, phase))
+        torch.mul(part, 1 / how.gain(phase), out=samples(x, how.dims, phase))
     return x
+
+
+def merged_like(low: Tensor, high: Tensor, dims: Sequence[int]) -> Tensor:
+    """Make room for the signal of an all-low and an all-high band, in the memory format of the low one."""
+    shape = list(low.shape)
+    for dim in dims:
+        shape[dim] += high.shape[dim]
+    channels_last = low.ndim == 4 and low.shape[1] > 1 and low.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=low.dtype, device=low.device, memory_format=layout)

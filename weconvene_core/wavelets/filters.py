@@ -157,3 +157,11 @@ def scheme(wavelet: Wavelet) -> LiftingScheme:
     from weconvene_core.wavelets.factor import factored  # PyWavelets is imported only where it is asked for
 
     return factored(wavelet)
+
+
+def is_named(lifting: LiftingScheme) -> bool:
+    """True if :func:`scheme` finds this very scheme by its name."""
+    try:
+        return scheme(lifting.name) is lifting
+    except WeconveneError:
+        return False

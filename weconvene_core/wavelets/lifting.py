@@ -3,9 +3,10 @@
 Critically sampled: a signal of length n >= 1 gives ceil(n/2) low and floor(n/2) high samples and comes back with its
 exact length. Two executions of the same lifting steps:
 
-* eager, plain numbers (:mod:`.eager`): in place on the polyphase parts, with a hand-written adjoint; the fast one;
-* everything else (learnt coefficients, integers, ``torch.compile``, ``torch.export``): :mod:`.functional`, made of
-  slices, ``cat`` and additions, which automatic differentiation and compilers follow by themselves.
+* :mod:`.eager`: in place on the polyphase parts, with a hand-written adjoint; the fast one. Compiled graphs reach it
+  through the operators of :mod:`.operator`;
+* :mod:`.functional`: slices, ``cat`` and additions that automatic differentiation and compilers follow by themselves,
+  for learnt coefficients, integers, exported programs, and Haar inside compiled graphs.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import torch
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import functional
+from weconvene_core.wavelets import functional, operator
 from weconvene_core.wavelets.eager import Analysis, Separable, Synthesis
-from weconvene_core.wavelets.filters import LiftingScheme, Scaling, Wavelet, scheme
+from weconvene_core.wavelets.filters import LiftingScheme, Scaling, Wavelet, is_named, scheme
 from weconvene_core.wavelets.plan import Mode, check_mode, make_plan
 
 
@@ -69,6 +70,8 @@ def split_axes(x: Tensor, wavelet: Wavelet, dims: Sequence[int], scaling: Scalin
     axes = tuple(dim % x.ndim - x.ndim for dim in dims)  # counted from the end
     if not _is_plain(lifting):
         return functional.split_axes(x, lifting, axes, scaling, mode)
+    if torch.compiler.is_compiling():
+        return tuple(operator.split(x, lifting.name, scaling, mode, axes, False))
     plans = tuple(make_plan(lifting, scaling, mode, x.shape[dim]) for dim in axes)
     return Analysis.apply(x, Separable(plans, axes))
 
@@ -93,12 +96,18 @@ def join_axes(
             )
     if not _is_plain(lifting):
         return functional.join_axes(bands, lifting, axes, scaling, mode)
+    if torch.compiler.is_compiling():
+        return operator.join(list(bands), lifting.name, scaling, mode, axes, False)
     plans = tuple(make_plan(lifting, scaling, mode, first.shape[dim] + last.shape[dim]) for dim in axes)
     return Synthesis.apply(Separable(plans, axes, overwrite=overwrite), *bands)
 
 
 def _is_plain(lifting: LiftingScheme) -> bool:
-    return not (lifting.integer or lifting.learnt or torch.compiler.is_compiling())
+    """True where the in-place execution serves best."""
+    if lifting.integer or lifting.learnt or torch.compiler.is_exporting():
+        return False
+    reaches_neighbours = any(len(step.taps) > 1 for step in lifting.steps)
+    return not torch.compiler.is_compiling() or (reaches_neighbours and is_named(lifting))
 
 
 def _checked(x: Tensor, wavelet: Wavelet, dims: Sequence[int], mode: Mode) -> LiftingScheme:
