@@ -7,7 +7,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.layers import DownWeConvBlock, ImagePyramid, RateTable, ResidualWeConvBlock, UpWeConvBlock, WeConv3d
+from weconvene_core.layers import (
+    DownWeConvBlock,
+    ImagePyramid,
+    RateTable,
+    ResidualWeConvBlock,
+    UpWeConvBlock,
+    WeConv3d,
+    WeConvSpec,
+)
 from weconvene_core.layers.rate_table import LAMBDAS, check_quality, lambda_of
 from weconvene_core.layers.shortcut import HF_CHANNELS, LF_CHANNELS, polyphase_order
 
@@ -59,9 +67,9 @@ def test_two_levels_cost_a_sixth_of_a_plain_convolution() -> None:
 @pytest.mark.parametrize(
     ("block", "shape"),
     [
-        (ResidualWeConvBlock(4, "5/3", 1, True), (2, 4, 9, 14)),
-        (DownWeConvBlock(4, 6, "5/3", 1, True), (2, 6, 5, 7)),
-        (UpWeConvBlock(4, 6, "5/3", 1, True), (2, 6, 18, 28)),
+        (ResidualWeConvBlock(4, WeConvSpec("5/3", 1)), (2, 4, 9, 14)),
+        (DownWeConvBlock(4, 6, WeConvSpec("5/3", 1)), (2, 6, 5, 7)),
+        (UpWeConvBlock(4, 6, WeConvSpec("5/3", 1)), (2, 6, 18, 28)),
     ],
 )
 def test_blocks_change_sizes_as_documented(block: torch.nn.Module, shape: tuple[int, ...]) -> None:

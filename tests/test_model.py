@@ -15,7 +15,7 @@ from weconvene_core.codec import api
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.model import WeConvene, pad
-from weconvene_core.presets import PRESETS, ModelConfig, preset
+from weconvene_core.presets import PRESETS, preset
 from weconvene_core.training.checkpoint import release
 
 FACTS = {"steps": 0}
@@ -173,23 +173,10 @@ def test_unknown_model_and_quality_are_one_sentence(released: Path) -> None:
         api.encode(np.zeros((8, 8, 3), np.uint8), 7.0)
 
 
-def test_forward_refuses_sizes_that_do_not_fit() -> None:
-    with pytest.raises(WeconveneError, match="33 x 64"):
-        small_model()(torch.zeros(1, 3, 33, 64))
-
-
-@pytest.mark.parametrize("bad", [{"narrow": 0}, {"levels": -1}, {"wavelet": "db99"}, {"blocks_s": -1}])
-def test_impossible_configurations_name_the_field(bad: dict[str, object]) -> None:
-    with pytest.raises(WeconveneError, match=next(iter(bad))):
-        replace(preset("tiny"), **bad)
-
-
 def test_presets_fit_their_frames() -> None:
     def millions(name: str) -> float:
         return sum(p.numel() for p in WeConvene(PRESETS[name]).parameters()) / 1e6
 
     assert millions("lite") <= 8
     assert millions("tiny") < 0.5
-    assert ModelConfig.from_dict(preset("lite").to_dict()) == preset("lite")
-    with pytest.raises(WeconveneError, match="unknown; use one of lite, tiny"):
-        preset("gigantic")
+    assert millions("paper") < 107

@@ -13,10 +13,12 @@ from PIL import Image
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.datasets import folder_set, image_set
+from weconvene_core.model import pad
 from weconvene_core.training.checkpoint import load_model_file, read_tensors, release, write_tensors
-from weconvene_core.training.data import ImagePool, load_pool, random_batch
-from weconvene_core.training.loop import LOG, STATE, Trainer
+from weconvene_core.training.data import ImagePool, load_pool
+from weconvene_core.training.loop import Trainer
 from weconvene_core.training.losses import RateDistortion
+from weconvene_core.training.sampling import on_device
 from weconvene_core.training.schedule import Phase, TrainConfig, load_config
 from weconvene_core.training.validation import validate
 
@@ -31,32 +33,6 @@ def pool() -> ImagePool:
 
 def config(tmp_path: Path, *phases: Phase) -> TrainConfig:
     return TrainConfig("tiny", phases or (ENTROPY, JOINT), output=str(tmp_path / "run"), log_every=2)
-
-
-def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {**trainer.model.state_dict(), **{f"ema/{k}": v for k, v in trainer.ema.state_dict().items()}}
-
-
-def test_interrupted_run_resumes_to_the_same_weights(tmp_path: Path, pool: ImagePool) -> None:
-    straight = Trainer(config(tmp_path / "a"), pool)
-    straight.run()
-
-    class Interrupted(Exception):
-        pass
-
-    def stop(trainer: Trainer) -> None:
-        if trainer.step == 8:
-            raise Interrupted
-
-    with pytest.raises(Interrupted):
-        Trainer(config(tmp_path / "b"), pool).run(watch=stop)
-    resumed = Trainer(config(tmp_path / "b"), pool)
-    resumed.run()
-    assert resumed.step == straight.step == 12
-    logged = [line.split(",")[0] for line in (tmp_path / "b" / "run" / LOG).read_text().splitlines()]
-    assert logged == ["step", "2", "4", "6", "8", "10", "12"]
-    for name, tensor in weights(straight).items():
-        torch.testing.assert_close(weights(resumed)[name], tensor, atol=0, rtol=0)
 
 
 def test_training_lowers_the_loss_on_whole_images(tmp_path: Path, pool: ImagePool) -> None:
@@ -75,37 +51,32 @@ def test_transforms_stay_untouched_in_the_entropy_phase(tmp_path: Path, pool: Im
     assert all(torch.equal(before[name], p) for name, p in trainer.model.g_s.named_parameters())
 
 
-def test_state_of_another_configuration_is_refused(tmp_path: Path, pool: ImagePool) -> None:
-    Trainer(config(tmp_path, ENTROPY), pool).run()
-    with pytest.raises(WeconveneError, match="another configuration"):
-        Trainer(config(tmp_path, replace(ENTROPY, steps=9)), pool).run()
+def test_images_smaller_than_the_crop_are_extended_and_counted() -> None:
+    small = np.arange(20 * 300 * 3, dtype=np.uint8).reshape(20, 300, 3)
+    (extended,) = on_device([small], 64, torch.device("cpu"))
+    assert extended.shape == (64, 300, 3)
+    assert torch.equal(extended[20:40], extended[:20].flip(0))
+    assert ImagePool((small,), ()).count_smaller_than(64) == 1
 
 
-def test_loss_that_is_not_finite_stops_with_the_last_state_intact(tmp_path: Path, pool: ImagePool) -> None:
+def test_whole_images_are_measured_without_their_padding(tmp_path: Path, pool: ImagePool) -> None:
+    model = Trainer(config(tmp_path, ENTROPY), pool).ema
+    image = pool.validation[0][:40, :50]
+    (row,) = validate(model, [image], [3.0])
+    x = torch.tensor(image).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        output = model(pad(x), 3.0)
+    bits = -sum(likelihoods.log2().sum() for likelihoods in output["likelihoods"].values())
+    x_hat = (output["x_hat"][..., :40, :50].clamp(0, 1) * 255).round() / 255
+    assert row["bpp"] == pytest.approx(bits.item() / (40 * 50), rel=1e-5)
+    assert row["psnr_db"] == pytest.approx(-10 * (x_hat - x).square().mean().log10().item(), abs=1e-3)
+
+
+def test_the_average_never_bypasses_the_transforms(tmp_path: Path, pool: ImagePool) -> None:
     trainer = Trainer(config(tmp_path, ENTROPY), pool)
-
-    def spoil(trainer: Trainer) -> None:
-        trainer.save()
-        with torch.no_grad():
-            trainer.model.gain_lf.down.rows.fill_(float("nan"))
-
-    with pytest.raises(WeconveneError, match="loss became nan at step 2"):
-        trainer.run(watch=spoil, resume=False)
-    tensors, _ = read_tensors(tmp_path / "run" / STATE)
-    assert all(t.isfinite().all() for name, t in tensors.items() if name.startswith("ema/") and t.is_floating_point())
-
-
-def test_batches_depend_on_the_seed_alone(pool: ImagePool) -> None:
-    first, again = (random_batch(pool.train, 3, 64, np.random.default_rng(5)) for _ in range(2))
-    assert torch.equal(first, again)
-    assert first.shape == (3, 3, 64, 64)
-    assert 0 <= first.min() < first.max() <= 1
-
-
-def test_images_smaller_than_the_crop_are_padded_and_counted() -> None:
-    small = (np.full((20, 300, 3), 7, np.uint8),)
-    assert random_batch(small, 2, 64, np.random.default_rng(0)).unique().numel() == 1
-    assert ImagePool(small, small).count_smaller_than(64) == 1
+    trainer.run(resume=False)
+    assert trainer.model.bypass_transforms
+    assert not trainer.ema.bypass_transforms
 
 
 def test_unreadable_images_are_named_and_left_out(tmp_path: Path) -> None:
@@ -115,7 +86,7 @@ def test_unreadable_images_are_named_and_left_out(tmp_path: Path) -> None:
     assert found.skipped == ("bad.png",)
     assert len(found.train) == 1
     (tmp_path / "good.png").unlink()
-    with pytest.raises(WeconveneError, match="none of the 1 training images"):
+    with pytest.raises(WeconveneError, match=f"none of the 1 training images in {tmp_path} can be read"):
         load_pool(folder_set(tmp_path).paths)
 
 
@@ -150,6 +121,8 @@ def test_configuration_round_trip_and_its_errors(tmp_path: Path) -> None:
         ("{", "not valid"),
         ('{"preset": "lite"}', "does not fit"),
         ('{"preset": "x", "phases": []}', "fit|unknown"),
+        ('{"preset": "tiny", "phases": [], "output": "x"}', "no phases"),
+        ('{"preset": "tiny", "phases": [], "output": "x", "model": {"wider": 3}}', "unknown fields: wider"),
     ):
         path.write_text(text)
         with pytest.raises(WeconveneError, match=words):
@@ -158,6 +131,11 @@ def test_configuration_round_trip_and_its_errors(tmp_path: Path) -> None:
         load_config(tmp_path / "none.json")
     with pytest.raises(WeconveneError, match="multiple of 32"):
         replace(ENTROPY, crop=50)
+    for wrong, words in (({"scale_min": 0.1}, "scale_min=0.1"), ({"pack_steps": 0}, "pack_steps=0")):
+        with pytest.raises(WeconveneError, match=words):
+            replace(config(tmp_path), **wrong)
+    with pytest.raises(WeconveneError, match="crop=32; 'paper' needs multiples of 64"):
+        replace(config(tmp_path, replace(ENTROPY, crop=32)), preset="paper")
 
 
 def test_checkpoint_files_survive_and_fail_in_sentences(tmp_path: Path, pool: ImagePool) -> None:

@@ -1,4 +1,4 @@
-"""3DM-WeConvene: g_a, 3-D DWT, hyperprior, 3DWeChARM and g_s wired as in the paper's figure, one model for every rate.
+"""3DM-WeConvene: g_a, 3-D DWT, hyperprior, 3DWeChARM and g_s wired as in the paper's figure.
 
 Contracts are CompressAI's: ``forward`` -> {"x_hat", "likelihoods": {"y_lf", "y_hf", "z"}}, ``compress`` ->
 {"strings", "shape"}, ``decompress``, ``update``, ``aux_loss``.
@@ -7,96 +7,129 @@ Contracts are CompressAI's: ``forward`` -> {"x_hat", "likelihoods": {"y_lf", "y_
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from compressai.entropy_models import EntropyBottleneck
+from compressai.entropy_models import EntropyBottleneck, GaussianConditional
 from compressai.models import CompressionModel
+from compressai.registry import register_model
 from torch import Tensor
 
-from weconvene_core.entropy import Estimate, Read, WaveletCharm, Write, coding_tables, tables_of
+from weconvene_core.bands import from_bands, to_bands
+from weconvene_core.config import PADDING, ModelConfig
+from weconvene_core.entropy import (
+    LIKELIHOODS,
+    Estimate,
+    Read,
+    SliceNetwork,
+    SplitSliceNetwork,
+    WaveletCharm,
+    Write,
+    coding_tables,
+    tables_of,
+)
+from weconvene_core.entropy.charm import MakeSlice
 from weconvene_core.entropy.coder import Decoder, Encoder
 from weconvene_core.entropy.laplace import scale_table as default_scale_table
 from weconvene_core.entropy.slices import straight_through_round
 from weconvene_core.entropy.steps import CodingStep
 from weconvene_core.errors import WeconveneError
+from weconvene_core.inputs import check_images, check_samples, check_sides, pad
 from weconvene_core.layers import ImagePyramid
-from weconvene_core.layers.rate_table import lambda_of
-from weconvene_core.layers.shortcut import HF_CHANNELS, LF_CHANNELS
-from weconvene_core.presets import ModelConfig
+from weconvene_core.layers.rate_table import check_quality, lambda_of
 from weconvene_core.transforms import (
     AnalysisTransform,
     HyperAnalysis,
     HyperSynthesis,
     QuantiserGain,
+    SplitHyperSynthesis,
     SynthesisTransform,
 )
-from weconvene_core.wavelets import Details, Pyramid, dwt3d, idwt3d
 
-STRIDE = 32  # z has 1/32 of the image's size
+__all__ = ["DEFAULT_QUALITY", "STRIDE", "WeConvene", "pad"]
+
+STRIDE = PADDING  # "shape" of compressed data counts in blocks of this side, whatever the model
 DEFAULT_QUALITY = 3.0
+GROUPS = ("y_lf", "y_hf")
 Z_INIT_SCALE = 2.0  # CompressAI's 10 starts z at 4 bits a symbol, which takes thousands of steps to unlearn
+QUALITY_STEP = 1e-3  # files keep thousandths
 
 
+@register_model("weconvene")
 class WeConvene(CompressionModel):
     """The codec network of a :class:`ModelConfig`.
 
     Attributes
     ----------
     bypass_transforms : skip g_a and g_s while they are untrained (both end in zeros, so nothing changes but the time).
+    default_quality : what ``forward``, ``compress`` and ``decompress`` take when they are given no quality.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.bypass_transforms = False
+        self.default_quality = DEFAULT_QUALITY if config.quality is None else config.quality
         self.pyramid = ImagePyramid()
         self.g_a, self.g_s = AnalysisTransform(config), SynthesisTransform(config)
-        self.h_a, self.h_s = HyperAnalysis(config), HyperSynthesis(config)
-        self.gain_lf, self.gain_hf = QuantiserGain(LF_CHANNELS), QuantiserGain(HF_CHANNELS)
-        self.charm = WaveletCharm(config.layout, [config.hyper] * 3, config.slice_hidden)
+        split = config.slice_network == "split"
+        self.h_a, self.h_s = HyperAnalysis(config), (SplitHyperSynthesis if split else HyperSynthesis)(config)
+        self.gain_lf = QuantiserGain(sum(config.layout.lf), config)
+        self.gain_hf = QuantiserGain(sum(config.layout.hf), config)
+        self.charm = WaveletCharm(config.layout, config.hyper_features, slice_maker(config))
         self.entropy_bottleneck = EntropyBottleneck(config.z_channels, init_scale=Z_INIT_SCALE)
-        self.laplace_conditional = coding_tables()
+        self.add_module(f"{config.distribution}_conditional", coding_tables(config.distribution))
+
+    @property
+    def conditional(self) -> GaussianConditional:
+        """The module that holds the slices' integer tables."""
+        return self.get_submodule(f"{self.config.distribution}_conditional")
 
     # --- training and analysis -------------------------------------------------------------------------------------
 
-    def forward(self, x: Tensor, quality: Tensor | float = DEFAULT_QUALITY) -> dict[str, Any]:
+    def forward(self, x: Tensor, quality: Tensor | float | None = None) -> dict[str, Any]:
         """Code a batch with estimated likelihoods.
 
         Parameters
         ----------
-        x : images (B, 3, H, W) in 0..1, H and W multiples of 32.
-        quality : one number from 1 to 6, or (B,) of them.
+        x : images (B, 3, H, W) in 0..1, H and W multiples of ``config.stride``.
+        quality : one number from 1 to 6, or (B,) of them; None is ``default_quality``.
 
         Returns
         -------
-        {"x_hat": (B, 3, H, W), "likelihoods": {"y_lf", "y_hf", "z"}}; each likelihood is a list of tensors (B, c, h, w)
-        flattened to (B, n).
+        {"x_hat": (B, 3, H, W), "likelihoods": {"y_lf", "y_hf", "z"}}; each likelihood is flattened to (B, n). Without
+        wavelet entropy model all of y counts as ``y_lf``, and ``y_hf`` is empty.
+
+        Raises
+        ------
+        WeconveneError
+            If ``x`` has another shape or type, or the model has no such quality.
         """
-        _check_stride(x)
+        check_images(x)
+        check_sides(x, self.config.stride)
         quality = self._quality(x, quality)
         lf, hf = self.analyse(x, quality)
         z = self.h_a(torch.cat([lf, hf], 1)).float()
         z_hat, z_likelihoods = self._bottleneck(z)
-        step = Estimate(noisy=self.training)
+        step = Estimate(LIKELIHOODS[self.config.distribution], noisy=self.training)
         lf_hat, hf_hat = self.charm(self.h_s(z_hat, quality), step, lf, hf)
-        likelihoods = {group: torch.cat([t.flatten(1) for t in parts], 1) for group, parts in step.likelihoods.items()}
+        parts = {group: step.likelihoods.get(group, [hf_hat]) for group in GROUPS}
+        likelihoods = {group: torch.cat([t.flatten(1) for t in tensors], 1) for group, tensors in parts.items()}
         likelihoods["z"] = z_likelihoods.flatten(1)
         return {"x_hat": self.synthesise(lf_hat, hf_hat, quality), "likelihoods": likelihoods}
 
     def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Image -> wavelet-domain latent (LF, HF) in quantiser steps: DWT3D(g_a(x)) plus the wavelet shortcut."""
+        """Image -> what is coded, (LF, HF) in quantiser steps: DWT3D(g_a(x)) plus the wavelet shortcut."""
         if self.bypass_transforms:
             return self._shortcut(x, quality)
-        latent = dwt3d(self.g_a(x, quality).float(), self.config.latent_wavelet)
-        detail = latent.details[0]
-        lf, hf = latent.low, torch.cat([detail.hl, detail.lh, detail.hh], 1)
-        if not self.config.shortcut:
-            return lf, hf
-        lf_base, hf_base = self._shortcut(x, quality)
-        return lf_base + lf, hf_base + hf
+        lf, hf = to_bands(self.g_a(x, quality).float(), self.config)
+        if self.config.shortcut:
+            lf_base, hf_base = self._shortcut(x, quality)
+            return lf_base + lf, hf_base + hf
+        lam = lambda_of(quality)
+        return self.gain_lf.scale(lf, lam, quality), self.gain_hf.scale(hf, lam, quality)
 
     def _shortcut(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """The image's own pyramid in quantiser steps; it has no weights before the gains, so it needs no gradient."""
@@ -106,16 +139,17 @@ class WeConvene(CompressionModel):
         return self.gain_lf.scale(lf, lam, quality), self.gain_hf.scale(hf, lam, quality)
 
     def synthesise(self, lf_hat: Tensor, hf_hat: Tensor, quality: Tensor) -> Tensor:
-        """Wavelet-domain latent in quantiser steps -> image: inverse shortcut plus g_s(IDWT3D(y_hat))."""
+        """What was coded, in quantiser steps -> image: inverse shortcut plus g_s(IDWT3D(y_hat))."""
         lam = lambda_of(quality)
         lf, hf = self.gain_lf.unscale(lf_hat, lam, quality), self.gain_hf.unscale(hf_hat, lam, quality)
-        base = self.pyramid.synthesis(lf, hf) if self.config.shortcut else lf.new_full(_image_shape(lf), 0.5)
+        if not self.config.shortcut:
+            return self.g_s(from_bands(lf, hf, self.config), quality).float() + 0.5
+        base = self.pyramid.synthesis(lf, hf)
         if self.bypass_transforms:
             return base
-        details = Details(*hf_hat.chunk(3, 1))
-        y_hat = idwt3d(Pyramid(lf_hat, (details,), self.config.latent_wavelet))
         steps = QuantiserGain.base(lam)
-        return base + self.g_s(y_hat, (base - 0.5) * steps, quality).float() / steps
+        y_hat = from_bands(lf_hat, hf_hat, self.config)
+        return base + self.g_s(y_hat, quality, (base - 0.5) * steps).float() / steps
 
     def _bottleneck(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Quantise z straight-through around its medians; its likelihoods come from CompressAI's bottleneck."""
@@ -124,44 +158,58 @@ class WeConvene(CompressionModel):
         medians = self.entropy_bottleneck._get_medians().view(1, -1, 1, 1).detach()
         return straight_through_round(z - medians) + medians, likelihoods
 
-    def _quality(self, x: Tensor, quality: Tensor | float) -> Tensor:
-        if isinstance(quality, Tensor):
-            return quality.to(x.device)
-        return torch.full((x.shape[0],), float(quality), device=x.device)
-
     # --- real bytes ------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def compress(self, x: Tensor, quality: float = DEFAULT_QUALITY) -> dict[str, Any]:
-        """Code one image (1, 3, H, W) in 0..1, any H, W >= 1, into bytes.
+    def compress(self, x: Tensor, quality: float | None = None) -> dict[str, Any]:
+        """Code images (B, 3, H, W) in 0..1, any H, W >= 1, into bytes, one by one.
 
-        Returns {"strings": [[y_lf], [y_hf], [z]], "shape": (H/32, W/32) of z}.
+        Returns {"strings": [y_lf, y_hf, z], "shape"}: three lists of B byte strings, and the padded size in blocks of
+        32 x 32 pixels.
+
+        Raises
+        ------
+        WeconveneError
+            If ``x`` has another shape or type, holds NaN or values outside 0..1, or the model has no such quality.
         """
-        if x.shape[0] != 1:
-            raise WeconveneError(
-                f"compress got a batch of {x.shape[0]}; images are coded one by one, so pass one at a time."
-            )
-        x, at = pad(x), self._quality(x, quality)
-        lf, hf = self.analyse(x, at)
+        check_images(x)
+        check_samples(x)
+        x = pad(x, self.config.stride)
+        coded = [self._compress_one(image, self._quality(image, quality)) for image in x.split(1)]
+        shape = (x.shape[2] // STRIDE, x.shape[3] // STRIDE)
+        return {"strings": [list(streams) for streams in zip(*coded, strict=True)], "shape": shape}
+
+    def _compress_one(self, x: Tensor, quality: Tensor) -> tuple[bytes, bytes, bytes]:
+        lf, hf = self.analyse(x, quality)
         medians = self.entropy_bottleneck._get_medians().view(1, -1, 1, 1)
         symbols = torch.round(self.h_a(torch.cat([lf, hf], 1)) - medians)
         z_string = self._write_z(symbols)
-        step = Write(tables_of(self.laplace_conditional))
-        self.charm(self.h_s(symbols + medians, at), step, lf, hf)
+        step = Write(tables_of(self.conditional))
+        self.charm(self.h_s(symbols + medians, quality), step, lf, hf)
         streams = step.streams()
-        return {"strings": [[streams["y_lf"]], [streams["y_hf"]], [z_string]], "shape": tuple(symbols.shape[-2:])}
+        return streams.get("y_lf", b""), streams.get("y_hf", b""), z_string
 
     @torch.no_grad()
     def decompress(
-        self, strings: list[list[bytes]], shape: tuple[int, int], quality: float = DEFAULT_QUALITY
+        self, strings: list[list[bytes]], shape: tuple[int, int], quality: float | None = None
     ) -> dict[str, Tensor]:
-        """Invert :meth:`compress`: {"x_hat": (1, 3, 32 h, 32 w) in 0..1}; the caller crops to the image's size."""
-        (y_lf,), (y_hf,), (z_string,) = strings
+        """Invert :meth:`compress`: {"x_hat": (B, 3, H, W) in 0..1} of the padded size; the caller crops."""
+        z_shape, images = self._z_shape(shape), zip(*strings, strict=True)
+        return {"x_hat": torch.cat([self._decompress_one(*streams, z_shape, quality) for streams in images])}
+
+    def _decompress_one(
+        self, y_lf: bytes, y_hf: bytes, z_string: bytes, shape: tuple[int, int], quality: float | None
+    ) -> Tensor:
         z_hat = self._read_z(z_string, shape) + self.entropy_bottleneck._get_medians().view(1, -1, 1, 1)
         at = self._quality(z_hat, quality)
-        step: CodingStep = Read(tables_of(self.laplace_conditional), {"y_lf": y_lf, "y_hf": y_hf})
+        step: CodingStep = Read(tables_of(self.conditional), {"y_lf": y_lf, "y_hf": y_hf})
         lf_hat, hf_hat = self.charm(self.h_s(z_hat, at), step)
-        return {"x_hat": self.synthesise(lf_hat, hf_hat, at).clamp(0, 1)}
+        return self.synthesise(lf_hat, hf_hat, at).clamp(0, 1)
+
+    def _z_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of z for an image of so many blocks, after padding to this model's own stride."""
+        height, width = (-(-side * STRIDE // self.config.stride) * self.config.stride for side in shape)
+        return height // self.config.z_stride, width // self.config.z_stride
 
     def _z_indexes(self, shape: tuple[int, ...]) -> np.ndarray:
         return np.broadcast_to(np.arange(shape[1])[None, :, None, None], shape)
@@ -187,25 +235,26 @@ class WeConvene(CompressionModel):
 
     @torch.no_grad()
     def set_scales_from(self, x: Tensor) -> None:
-        """Start every slice's scale at the spread of these images' wavelet coefficients, at the default quality."""
-        lf, hf = self.analyse(x, self._quality(x, DEFAULT_QUALITY))
+        """Start every slice's scale at the spread of these images' coefficients, at the default quality."""
+        lf, hf = self.analyse(x, self._quality(x, None))
         self.charm.set_scales(lf, hf, factor=0.6)
 
+    # --- what is refused -------------------------------------------------------------------------------------------
 
-def _image_shape(latent: Tensor) -> tuple[int, int, int, int]:
-    """Shape of the image that belongs to a latent at 1/8."""
-    return latent.shape[0], 3, 8 * latent.shape[2], 8 * latent.shape[3]
+    def _quality(self, x: Tensor, quality: Tensor | float | None) -> Tensor:
+        """Return one quality per image; a model of a single rate refuses every other."""
+        if isinstance(quality, Tensor):
+            return quality.to(x.device)
+        quality = self.default_quality if quality is None else check_quality(quality)
+        low, high = self.config.qualities
+        if not low - QUALITY_STEP <= quality <= high + QUALITY_STEP:
+            raise WeconveneError(f"quality={quality:g}: the model {self.config.name!r} was made for {low:g} alone.")
+        return torch.full((x.shape[0],), float(quality), device=x.device)
 
 
-def pad(x: Tensor) -> Tensor:
-    """Extend (B, 3, H, W) at the right and bottom to multiples of 32 by repeating the border."""
-    height, width = x.shape[-2:]
-    return F.pad(x, (0, -width % STRIDE, 0, -height % STRIDE), mode="replicate")
-
-
-def _check_stride(x: Tensor) -> None:
-    height, width = x.shape[-2:]
-    if height % STRIDE or width % STRIDE:
-        raise WeconveneError(
-            f"x is {height} x {width}; forward needs multiples of {STRIDE}, so pad it first (model.pad)."
-        )
+def slice_maker(config: ModelConfig) -> MakeSlice:
+    """Return what builds a slice network of this configuration from (channels seen, channels coded)."""
+    shared = {"hidden": config.slice_hidden, "attention": config.slice_attention}
+    if config.slice_network == "split":
+        return partial(SplitSliceNetwork, **shared, hyper=config.hyper)
+    return partial(SliceNetwork, **shared)

@@ -1,89 +1,38 @@
-"""The model family as data: every switch of the architecture, and the sizes that ship."""
+"""The sizes that ship: two published architectures, their plain baseline, and our two small ones."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import replace
 
-from weconvene_core.entropy.charm import SliceLayout
+from weconvene_core.config import ModelConfig
 from weconvene_core.errors import WeconveneError
-from weconvene_core.layers import shortcut
-from weconvene_core.wavelets import SCHEMES
 
+__all__ = ["PRESETS", "ModelConfig", "preset"]
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """Everything that defines an architecture; a checkpoint carries it in its JSON sidecar.
+PAPER = ModelConfig(
+    "paper", narrow=128, wide=128, hyper=192, z_channels=192, slice_hidden=224, blocks_a=3, blocks_s=3,
+    wavelet="9/7", latent_wavelet="9/7", shortcut=False, patch_a=2, patch_s=2, scales_s=3, weconv_residual=True,
+    latent_channels=320, latent_stride=8, lf_slices=4, hf_slices=4, slice_attention=True, hyper_blocks=3,
+    distribution="gaussian", quality=3.0,
+)  # fmt: skip
+"""3DM-WeConvene (2025): N=128, M=320, two levels and a channel DWT in core and hyper networks, 4 LF slices first."""
 
-    ``wide`` channels live at 1/8 of the image, ``narrow`` ones at 1/4; ``blocks_a`` and ``blocks_s`` count the residual
-    blocks of g_a and g_s at each of these two scales. ``wavelet``, ``levels`` and ``channel_dwt`` belong to the
-    3DM-WeConv layers, ``latent_wavelet`` to the 3-D DWT between g_a and 3DWeChARM.
-    """
+PAPER_2D = replace(
+    PAPER, name="paper-2d", wavelet="haar", levels=1, channel_dwt=False, high_kernel=3, joint_high=True, gdn=True,
+    latent_wavelet="haar", latent_channel_dwt=False, lf_slices=5, hf_slices=5, slice_network="split",
+    patch_a=1, scales_a=3, up_kernel=3, weconv_residual=False, residual_ends=True,
+)  # fmt: skip
+"""WeConvene (ECCV 2024), the two-dimensional predecessor, as its paper describes it."""
 
-    name: str
-    narrow: int
-    wide: int
-    hyper: int
-    z_channels: int
-    slice_hidden: int
-    blocks_a: int
-    blocks_s: int
-    wavelet: str = "5/3"
-    levels: int = 2
-    channel_dwt: bool = True
-    latent_wavelet: str = "haar"
-    shortcut: bool = True
-
-    def __post_init__(self) -> None:
-        """Refuse impossible values with the name of the field.
-
-        Raises
-        ------
-        WeconveneError
-            For a channel count below 1, a negative level or block count, or an unknown wavelet.
-        """
-        for field in ("narrow", "wide", "hyper", "z_channels", "slice_hidden"):
-            if getattr(self, field) < 1:
-                raise WeconveneError(f"{field}={getattr(self, field)} is impossible; use 1 or more channels.")
-        for field in ("blocks_a", "blocks_s", "levels"):
-            if getattr(self, field) < 0:
-                raise WeconveneError(f"{field}={getattr(self, field)} is impossible; use 0 or more.")
-        for field in ("wavelet", "latent_wavelet"):
-            if getattr(self, field) not in SCHEMES:
-                raise WeconveneError(f"{field}={getattr(self, field)!r} is unknown; use one of {', '.join(SCHEMES)}.")
-
-    @property
-    def layout(self) -> SliceLayout:
-        """Slices of the latent: four LF, then four HF; only the shortcut's LL band is image-like."""
-        return SliceLayout(shortcut.LF_SLICES, shortcut.HF_SLICES, ll_levels=2 if self.shortcut else 0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
-        """Build a configuration from JSON values.
-
-        Raises
-        ------
-        WeconveneError
-            If a field is missing or unknown.
-        """
-        names = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - names)
-        if unknown:
-            raise WeconveneError(
-                f"the model configuration has unknown fields: {', '.join(unknown)}; "
-                f"known are {', '.join(sorted(names))}."
-            )
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise WeconveneError(f"the model configuration is incomplete: {error}.") from error
-
+BASELINE = replace(
+    PAPER, name="baseline", wavelet_layers=False, wavelet_entropy=False, lf_slices=8, hf_slices=0,
+)  # fmt: skip
+"""The backbone of ``paper`` without any wavelet: plain convolutions, channel-wise autoregression over y itself."""
 
 PRESETS: dict[str, ModelConfig] = {
+    "paper": PAPER,
+    "paper-2d": PAPER_2D,
+    "baseline": BASELINE,
     "lite": ModelConfig(
         "lite", narrow=64, wide=128, hyper=128, z_channels=64, slice_hidden=128, blocks_a=2, blocks_s=3
     ),

@@ -1,9 +1,11 @@
-"""Entropy model: Laplacian slices, 3DWeChARM, and the range coder that turns them into bytes."""
+"""Entropy model: slices, 3DWeChARM, and the range coder that turns them into bytes."""
 
 from weconvene_core.entropy.charm import SliceLayout, WaveletCharm
-from weconvene_core.entropy.laplace import coding_tables, laplace_likelihood
+from weconvene_core.entropy.laplace import LIKELIHOODS, coding_tables, laplace_likelihood
+from weconvene_core.entropy.slices import SliceNetwork, SplitSliceNetwork
 from weconvene_core.entropy.steps import Estimate, Read, Write, tables_of
 
 __all__ = [
-    "Estimate", "Read", "SliceLayout", "WaveletCharm", "Write", "coding_tables", "laplace_likelihood", "tables_of",
+    "LIKELIHOODS", "Estimate", "Read", "SliceLayout", "SliceNetwork", "SplitSliceNetwork", "WaveletCharm", "Write",
+    "coding_tables", "laplace_likelihood", "tables_of",
 ]  # fmt: skip

@@ -7,20 +7,22 @@ recursion on LF) and coded from the coarsest level up, each level with the hyper
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from weconvene_core.entropy.slices import SliceNetwork
+from weconvene_core.entropy.slices import SlicePredictor
 from weconvene_core.entropy.steps import CodingStep
 from weconvene_core.wavelets import Details, Pyramid, dwt2d, idwt2d
 
 LL_WAVELET = "9/7"
-LL_CONTEXT_SCALE = (
-    1 / 8
-)  # LL coefficients are an order of magnitude larger than the others; keep the networks' inputs alike
+# LL coefficients are an order of magnitude larger than the others; keep the networks' inputs alike
+LL_CONTEXT_SCALE = 1 / 8
+
+MakeSlice = Callable[[int, int], SlicePredictor]
+"""Builds the network of a slice from the channels that it sees and those that it codes."""
 
 
 @dataclass(frozen=True)
@@ -38,31 +40,16 @@ class WaveletCharm(nn.Module):
     Parameters
     ----------
     layout : slice widths.
-    hyper_channels : channels of the hyper features, coarsest resolution first; the last one has the latent's size, and
-        each earlier one half the size of the next (``layout.ll_levels + 1`` entries are used).
-    hidden : width of every slice network.
+    hyper_channels : channels of the hyper features at every resolution.
+    make : builds the network of a slice.
     """
 
-    def __init__(self, layout: SliceLayout, hyper_channels: Sequence[int], hidden: int) -> None:
+    def __init__(self, layout: SliceLayout, hyper_channels: int, make: MakeSlice) -> None:
         super().__init__()
         self.layout = layout
-        finest = hyper_channels[-1]
-        self.ll_networks = nn.ModuleList(self._ll_networks(layout, hyper_channels, hidden))
-        plain = layout.lf[1:] if layout.ll_levels else layout.lf
-        widths = (*plain, *layout.hf)
-        known = finest + sum(layout.lf) - sum(plain)
-        self.networks = nn.ModuleList(
-            SliceNetwork(known + sum(widths[:i]), width, hidden) for i, width in enumerate(widths)
-        )
-
-    @staticmethod
-    def _ll_networks(layout: SliceLayout, hyper_channels: Sequence[int], hidden: int) -> list[SliceNetwork]:
-        """One network per level of the LL pyramid: the coarsest codes all four bands, the others the three details."""
-        networks, ll = [], layout.lf[0]
-        for level in range(layout.ll_levels):
-            context = hyper_channels[level] + (ll if level else 0)
-            networks.append(SliceNetwork(context, (3 if level else 4) * ll, hidden))
-        return networks
+        shapes = slice_shapes(layout, hyper_channels)
+        self.ll_networks = nn.ModuleList(make(*shape) for shape in shapes[: layout.ll_levels])
+        self.networks = nn.ModuleList(make(*shape) for shape in shapes[layout.ll_levels :])
 
     def forward(
         self, hyper: Sequence[Tensor], step: CodingStep, lf: Tensor | None = None, hf: Tensor | None = None
@@ -83,12 +70,12 @@ class WaveletCharm(nn.Module):
             decoded.append(y_hat)
             context.append(y_hat)
         n_lf = len(self.layout.lf)
-        return torch.cat(decoded[:n_lf], 1), torch.cat(decoded[n_lf:], 1)
+        lf_hat = torch.cat(decoded[:n_lf], 1)
+        return lf_hat, torch.cat(decoded[n_lf:], 1) if self.layout.hf else lf_hat[:, :0]
 
-    def _plain_slices(self, lf: Tensor | None, hf: Tensor | None) -> list[tuple[SliceNetwork, str, Tensor | None]]:
+    def _plain_slices(self, lf: Tensor | None, hf: Tensor | None) -> list[tuple[SlicePredictor, str, Tensor | None]]:
         """Pair every network at the latent's own resolution with its group and its target."""
-        lf_targets = [None] * len(self.layout.lf) if lf is None else list(lf.split(self.layout.lf, 1))
-        hf_targets = [None] * len(self.layout.hf) if hf is None else list(hf.split(self.layout.hf, 1))
+        lf_targets, hf_targets = _split(lf, self.layout.lf), _split(hf, self.layout.hf)
         lf_targets = lf_targets[1:] if self.layout.ll_levels else lf_targets
         groups = ["y_lf"] * len(lf_targets) + ["y_hf"] * len(hf_targets)
         return list(zip(self.networks, groups, lf_targets + hf_targets, strict=True))
@@ -118,6 +105,27 @@ class WaveletCharm(nn.Module):
             networks += list(self.ll_networks)
         for network, target in zip(networks, targets, strict=True):
             network.set_scale(factor * target.transpose(0, 1).flatten(1).std(1))  # (w,)
+
+
+def slice_shapes(layout: SliceLayout, hyper_channels: int) -> list[tuple[int, int]]:
+    """Return (channels seen, channels coded) of every slice network in coding order.
+
+    First one network per level of the LL pyramid: the coarsest codes all four bands, the others the three details.
+    """
+    ll, levels = layout.lf[0], layout.ll_levels
+    shapes = [(hyper_channels + (ll if level else 0), (3 if level else 4) * ll) for level in range(levels)]
+    known = hyper_channels + (ll if levels else 0)
+    for width in (*(layout.lf[1:] if levels else layout.lf), *layout.hf):
+        shapes.append((known, width))
+        known += width
+    return shapes
+
+
+def _split(latent: Tensor | None, widths: tuple[int, ...]) -> list[Tensor] | list[None]:
+    """Cut a latent into its slices; when decoding there is none."""
+    if latent is None or not widths:
+        return [None] * len(widths)
+    return list(latent.split(widths, 1))
 
 
 def ll_targets(ll: Tensor, levels: int) -> list[Tensor]:

@@ -8,6 +8,8 @@ have heavier tails, and its gradient does not vanish far from the mean. What it 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from compressai.entropy_models import GaussianConditional
@@ -15,6 +17,9 @@ from torch import Tensor
 
 SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.06, 256.0, 64
 LIKELIHOOD_MIN = 1e-12
+
+Distribution = Literal["laplace", "gaussian"]
+Likelihood = Callable[[Tensor, Tensor], Tensor]
 
 
 class LaplaceConditional(GaussianConditional):
@@ -52,6 +57,19 @@ def laplace_likelihood(residual: Tensor, scale: Tensor) -> Tensor:
     return torch.where(distance < 0.5, inside, 0.5 * (near - far)).clamp_min(LIKELIHOOD_MIN)
 
 
+def gaussian_likelihood(residual: Tensor, scale: Tensor) -> Tensor:
+    """Probability of the unit interval around ``residual`` under a Gaussian of standard deviation ``scale``.
+
+    Same shape as ``residual``, in (0, 1]; taken in the lower tail, where differences keep their digits.
+    """
+    distance, inverse = residual.abs(), math.sqrt(0.5) / scale
+    upper, lower = torch.erfc((distance - 0.5) * inverse), torch.erfc((distance + 0.5) * inverse)
+    return (0.5 * (upper - lower)).clamp_min(LIKELIHOOD_MIN)
+
+
+LIKELIHOODS: dict[Distribution, Likelihood] = {"laplace": laplace_likelihood, "gaussian": gaussian_likelihood}
+
+
 def scale_indexes(scale: Tensor) -> Tensor:
     """Return the index (int64) of the table scale nearest to ``scale`` on a logarithmic axis.
 
@@ -61,8 +79,8 @@ def scale_indexes(scale: Tensor) -> Tensor:
     return torch.bucketize(scale.contiguous(), (table[1:] * table[:-1]).sqrt())
 
 
-def coding_tables() -> LaplaceConditional:
+def coding_tables(distribution: Distribution = "laplace") -> GaussianConditional:
     """Build the module that holds the integer tables of :func:`scale_table`."""
-    conditional = LaplaceConditional(None)
+    conditional = LaplaceConditional(None) if distribution == "laplace" else GaussianConditional(None)
     conditional.update_scale_table(scale_table())
     return conditional

@@ -2,12 +2,13 @@
 
 Minnen and Singh (2020), as used in 3DWeChARM: the network of a slice sees the hyper features and every slice decoded
 before, and gives a mean and a scale per element; after decoding, latent residual prediction (LRP) adds a bounded
-correction of the quantisation error.
+correction of the quantisation error. Two networks do this: a small joint one (ours), and the predecessor's pair.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 
 from weconvene_core.entropy.laplace import SCALE_MIN
 from weconvene_core.layers import activation
+from weconvene_core.layers.attention import HEAD_WIDTH, WindowedAttention
 
+SliceNetworkKind = Literal["joint", "split"]
 LRP_RANGE = 0.5  # the quantisation error of a rounded value lies in -0.5 .. 0.5
 
 
@@ -28,32 +31,15 @@ class SlicePrediction:
     features: Tensor
 
 
-class SliceNetwork(nn.Module):
-    """Context (B, C, h, w) -> mean and scale of a slice of ``width`` channels, and the residual prediction after it."""
+class SlicePredictor(nn.Module):
+    """What all slice networks share: context (B, C, h, w) in, :class:`SlicePrediction` out, and ``lrp`` after it."""
 
-    def __init__(self, context_channels: int, width: int, hidden: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(context_channels, hidden, 1), activation(),
-            nn.Conv2d(hidden, hidden, 3, padding=1), activation(),
-        )  # fmt: skip
-        self.head = nn.Conv2d(hidden, 2 * width, 1)
-        self.lrp = nn.Sequential(
-            nn.Conv2d(hidden + width, hidden // 2, 1), activation(), nn.Conv2d(hidden // 2, width, 1)
-        )
-        self.scale_bias = nn.Parameter(torch.zeros(width))  # set from the data's standard deviation before training
-        for layer in (self.head, self.lrp[-1]):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+    scale_bias: nn.Parameter
+    lrp: nn.Sequential
 
-    def forward(self, context: Tensor) -> SlicePrediction:
-        """Predict the slice from its context; entropy maths stays in float32 under autocast."""
-        features = self.body(context)
-        with torch.autocast(
-            context.device.type, enabled=False
-        ):  # a mean of 60 steps needs more than 8 bits of mantissa
-            mean, raw = self.head(features.float()).chunk(2, 1)
-        scale = lower_bound(F.softplus(raw + self.scale_bias[:, None, None]), SCALE_MIN)
+    def prediction(self, mean: Tensor, raw_scale: Tensor, features: Tensor) -> SlicePrediction:
+        """Turn a network's raw scale into a positive one, in float32."""
+        scale = lower_bound(F.softplus(raw_scale + self.scale_bias[:, None, None]), SCALE_MIN)
         return SlicePrediction(mean, scale, features)
 
     def reconstruct(self, residual: Tensor, prediction: SlicePrediction) -> Tensor:
@@ -66,6 +52,85 @@ class SliceNetwork(nn.Module):
         """Start from a known standard deviation (w,) of the slice, in quantiser steps."""
         scale = scale.clamp_min(SCALE_MIN + 0.02)
         self.scale_bias.copy_(scale + torch.log(-torch.expm1(-scale)))  # inverse of softplus, without overflow
+
+    def _start_at_zero(self, *layers: nn.Module) -> None:
+        """Let an untrained network predict mean 0, the scale of ``set_scale``, and no correction."""
+        for layer in layers:
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+class SliceNetwork(SlicePredictor):
+    """One network for mean and scale (ours): 1x1, 3x3, 1x1, optionally behind windowed attention."""
+
+    def __init__(self, context_channels: int, width: int, hidden: int, attention: bool = False) -> None:
+        super().__init__()
+        self.attention = attend(context_channels, hidden) if attention else nn.Sequential()
+        self.body = nn.Sequential(
+            nn.Conv2d(context_channels, hidden, 1), activation(),
+            nn.Conv2d(hidden, hidden, 3, padding=1), activation(),
+        )  # fmt: skip
+        self.head = nn.Conv2d(hidden, 2 * width, 1)
+        self.lrp = nn.Sequential(
+            nn.Conv2d(hidden + width, hidden // 2, 1), activation(), nn.Conv2d(hidden // 2, width, 1)
+        )
+        self.scale_bias = nn.Parameter(torch.zeros(width))  # set from the data's standard deviation before training
+        self._start_at_zero(self.head, self.lrp[-1])
+
+    def forward(self, context: Tensor) -> SlicePrediction:
+        """Predict the slice from its context; entropy maths stays in float32 under autocast."""
+        features = self.body(self.attention(context))
+        mean, raw = in_float32(self.head, features).chunk(2, 1)
+        return self.prediction(mean, raw, features)
+
+
+class SplitSliceNetwork(SlicePredictor):
+    """The predecessor's: one stack for the mean, one for the scale, one for the correction, each of three 3x3 layers.
+
+    The first 2 ``hyper`` channels of the context are the hyper features of the mean and those of the scale.
+    """
+
+    def __init__(
+        self, context_channels: int, width: int, hidden: int, attention: bool = False, *, hyper: int
+    ) -> None:
+        super().__init__()
+        self.hyper = hyper
+        seen = context_channels - hyper
+        self.attend_mean = attend(seen, hidden) if attention else nn.Sequential()
+        self.attend_scale = attend(seen, hidden) if attention else nn.Sequential()
+        self.mean, self.scale = stack(seen, hidden, width), stack(seen, hidden, width)
+        self.lrp = stack(seen + width, hidden, width)
+        self.scale_bias = nn.Parameter(torch.zeros(width))
+        self._start_at_zero(self.mean[-1], self.scale[-1], self.lrp[-1])
+
+    def forward(self, context: Tensor) -> SlicePrediction:
+        """Predict the slice from its context."""
+        for_mean, for_scale, decoded = context.tensor_split([self.hyper, 2 * self.hyper], 1)
+        support = self.attend_mean(torch.cat([for_mean, decoded], 1))
+        mean = in_float32(self.mean[-1], self.mean[:-1](support))
+        raw = self.scale(self.attend_scale(torch.cat([for_scale, decoded], 1)))
+        return self.prediction(mean, raw.float(), support)
+
+
+def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
+    """Apply a layer outside autocast: a mean of 60 steps needs more than the 8 bits of bfloat16's mantissa."""
+    with torch.autocast(x.device.type, enabled=False):
+        return layer(x.float())
+
+
+def attend(channels: int, hidden: int) -> WindowedAttention:
+    """Attention at 4/7 of a slice network's width, in whole heads: 128 for the predecessor's 224."""
+    return WindowedAttention(channels, max(1, hidden * 4 // 7 // HEAD_WIDTH) * HEAD_WIDTH)
+
+
+def stack(channels: int, hidden: int, width: int) -> nn.Sequential:
+    """Three 3x3 convolutions with GELU: ``hidden``, 4/7 of it, ``width`` (the predecessor's 224, 128, slice)."""
+    narrow = hidden * 4 // 7
+    return nn.Sequential(
+        nn.Conv2d(channels, hidden, 3, padding=1), nn.GELU(),
+        nn.Conv2d(hidden, narrow, 3, padding=1), nn.GELU(),
+        nn.Conv2d(narrow, width, 3, padding=1),
+    )  # fmt: skip
 
 
 def lower_bound(x: Tensor, bound: float) -> Tensor:

@@ -14,7 +14,7 @@ from compressai.entropy_models import EntropyModel
 from torch import Tensor
 
 from weconvene_core.entropy.coder import Decoder, Encoder, Tables
-from weconvene_core.entropy.laplace import laplace_likelihood, scale_indexes
+from weconvene_core.entropy.laplace import Likelihood, scale_indexes
 from weconvene_core.entropy.slices import SlicePrediction, straight_through_round
 
 
@@ -42,8 +42,8 @@ class Estimate:
     residual that would be coded, and probability 1 where nothing would be.
     """
 
-    def __init__(self, noisy: bool) -> None:
-        self.noisy = noisy
+    def __init__(self, likelihood: Likelihood, noisy: bool) -> None:
+        self.likelihood, self.noisy = likelihood, noisy
         self.likelihoods: dict[str, list[Tensor]] = {}
 
     def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
@@ -52,10 +52,11 @@ class Estimate:
         if self.noisy:
             offset = target - prediction.mean
             residual = straight_through_round(offset)
-            likelihood = laplace_likelihood(offset + torch.empty_like(offset).uniform_(-0.5, 0.5), prediction.scale)
+            noise = torch.empty_like(offset).uniform_(-0.5, 0.5)
+            likelihood = self.likelihood(offset + noise, prediction.scale)
         else:
             residual, indexes = quantise(prediction, target)
-            likelihood = torch.where(indexes > 0, laplace_likelihood(residual, prediction.scale), 1.0)
+            likelihood = torch.where(indexes > 0, self.likelihood(residual, prediction.scale), 1.0)
         self.likelihoods.setdefault(group, []).append(likelihood)
         return residual
 

@@ -7,33 +7,43 @@ from functools import lru_cache
 import numpy as np
 import torch
 from compressai.models import CompressionModel
-from compressai.zoo import bmshj2018_hyperprior, cheng2020_attn, mbt2018
+from compressai.zoo import bmshj2018_hyperprior, cheng2020_anchor, cheng2020_attn, mbt2018
 from torch import Tensor
 
 from weconvene_core.codec.api import load_model
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.datasets import load_rgb, test_set
+from weconvene_core.model import WeConvene
+from weconvene_core.paths import CHECKPOINTS
+from weconvene_core.presets import PRESETS, preset
 
-ZOO = {"bmshj2018-hyperprior": bmshj2018_hyperprior, "mbt2018": mbt2018, "cheng2020-attn": cheng2020_attn}
+ZOO = {
+    "bmshj2018-hyperprior": bmshj2018_hyperprior, "mbt2018": mbt2018,
+    "cheng2020-anchor": cheng2020_anchor, "cheng2020-attn": cheng2020_attn,
+}  # fmt: skip
 ZOO_QUALITY = 3
+FAMILY = ("lite", "tiny", "paper", "paper-2d", "baseline")
 
 
 @lru_cache
 def contender(name: str) -> CompressionModel:
-    """Return a released model of this project, or an untrained one of CompressAI at quality 3, ready to code.
+    """Return a model ready to code: released, or untrained where there are no weights (and CompressAI's at quality 3).
 
     Untrained weights cost the same arithmetic; only the number of coded bits, and with it a little time, differs.
 
     Raises
     ------
     WeconveneError
-        If the name is neither.
+        If the name is neither a released model nor a preset nor one of CompressAI's.
     """
-    if name not in ZOO:
+    if (CHECKPOINTS / f"{name}.safetensors").is_file() or name not in {*ZOO, *PRESETS}:
         return load_model(name)
     torch.manual_seed(0)
-    model = ZOO[name](quality=ZOO_QUALITY, pretrained=False).eval()
-    model.update(force=True)
+    if name in ZOO:
+        model = ZOO[name](quality=ZOO_QUALITY, pretrained=False)
+    else:
+        model = WeConvene(preset(name)).to(memory_format=torch.channels_last)
+    model.eval().update(force=True)
     return model
 
 

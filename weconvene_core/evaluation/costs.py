@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,11 +14,14 @@ from compressai.models import CompressionModel
 from tqdm import tqdm
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.complexity import Macs, count_macs
-from weconvene_core.evaluation.contenders import ZOO, contender, sample_image
+from weconvene_core.evaluation.by_hand import Macs, macs_by_hand
+from weconvene_core.evaluation.complexity import count_macs
+from weconvene_core.evaluation.contenders import contender, sample_image
 from weconvene_core.evaluation.latency import CODING, STAGES, Latency, time_codec
 from weconvene_core.evaluation.peak_memory import label
+from weconvene_core.model import WeConvene
 from weconvene_core.paths import DATA
+from weconvene_core.presets import preset
 
 PUBLISHED = DATA / "published_complexity.csv"
 COLUMNS = [
@@ -25,7 +30,27 @@ COLUMNS = [
 ]
 STAGE_COLUMNS = ["model", "image", "side", *STAGES, "total", "runs"]
 COUNTING_SIZE = (256, 256)
-"""CompressAI's models are counted at this size: theirs is a pure cost per pixel, and serial ones are slow to count."""
+"""Counting is done at this size: CompressAI's models have a pure cost per pixel, ours formulas that it confirms."""
+
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"wavelet_layers": False},
+    {"levels": 1},
+    {"levels": 3},
+    {"channel_dwt": False},
+    {"high_kernel": 3},
+    {"high_kernel": 3, "joint_high": True},
+    {"gdn": True},
+    {"weconv_residual": False},
+    {"up_kernel": 3},
+    {"residual_ends": True},
+    {"patch_a": 1, "scales_a": 3},
+    {"wavelet_entropy": False, "lf_slices": 8, "hf_slices": 0},
+    {"lf_slices": 5, "hf_slices": 5},
+    {"slice_attention": False},
+    {"slice_network": "split"},
+    {"hyper_blocks": 0},
+)
+"""Switches of the ledger that change the cost, as changes of the preset ``paper``."""
 
 Size = tuple[int, int]
 
@@ -45,15 +70,46 @@ def parts_table(counted: tuple[Macs, Macs], by_hand: tuple[Macs, Macs], size: Si
     return pd.DataFrame(rows, columns=["side", "part", "counted", "by hand", "verdict", "kmac_px"])
 
 
+def family_parts(names: Sequence[str], size: Size = COUNTING_SIZE) -> pd.DataFrame:
+    """Return :func:`parts_table` of several of this project's models, with the model in the first column."""
+    tables = []
+    for name in names:
+        model = contender(name)
+        counted = count_macs(model, sample_image(*size))
+        tables.append(parts_table(counted, macs_by_hand(model.config, *size), size).assign(model=name))
+    table = pd.concat(tables, ignore_index=True)
+    return table[["model", *table.columns.drop("model")]]
+
+
+def switch_costs(base: str, size: Size) -> pd.DataFrame:
+    """Return what each switch of a preset costs, one of :data:`CHANGES` a row: parameters, and kMAC/px by formula."""
+    rows = []
+    for change in ({}, *CHANGES):
+        config = replace(preset(base), **change)
+        macs = [sum(side.values()) / (1e3 * size[0] * size[1]) for side in macs_by_hand(config, *size)]
+        text = ", ".join(f"{name}={value}" for name, value in change.items()) or "as it is"
+        rows.append([base, text, parameters_m(WeConvene(config)), *macs])
+    table = pd.DataFrame(rows, columns=["model", "change", "params_m", "kmac_px_encode", "kmac_px_decode"])
+    for side in ("encode", "decode"):
+        table[f"{side}_change_pct"] = 100 * (table[f"kmac_px_{side}"] / table[f"kmac_px_{side}"][0] - 1)
+    return table
+
+
 @lru_cache
 def kmac_per_pixel(name: str, size: Size) -> tuple[float, float, float]:
     """Return thousands of MACs per pixel of a contender for an image (height, width): encoding, decoding, one pass.
 
-    One pass is what others publish: both transforms, and once what both sides run.
+    One pass is what others publish: both transforms, and once what both sides run. Models of CompressAI are counted,
+    ours are worked out for the padded size (:func:`family_parts` sets both side by side).
     """
-    height, width = COUNTING_SIZE if name in ZOO else size
-    encode, decode = count_macs(contender(name), sample_image(height, width))
-    unit = 1e3 * height * width
+    model = contender(name)
+    if isinstance(model, WeConvene):
+        stride = model.config.stride
+        encode, decode = macs_by_hand(model.config, *(-(-side // stride) * stride for side in size))
+    else:
+        size = COUNTING_SIZE
+        encode, decode = count_macs(model, sample_image(*size))
+    unit = 1e3 * size[0] * size[1]
     return sum(encode.values()) / unit, sum(decode.values()) / unit, sum((encode | decode).values()) / unit
 
 
@@ -114,6 +170,12 @@ def one_pass(names: Sequence[str], size: Size) -> pd.DataFrame:
     """Return parameters (millions) and kMAC/px of one pass of several contenders, as others publish them."""
     rows = [[name, parameters_m(contender(name)), kmac_per_pixel(name, size)[2]] for name in names]
     return pd.DataFrame(rows, columns=["model", "params_m", "kmac_px"])
+
+
+def bars_table(rows: Sequence[tuple[str, float, float]]) -> pd.DataFrame:
+    """Return bounds with their verdicts from rows of (what, measured, at most)."""
+    table = pd.DataFrame(rows, columns=["bound", "measured", "at most"])
+    return table.assign(verdict=(table.measured <= table["at most"]).map({True: "met", False: "MISSED"}))
 
 
 def published_complexity() -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weconvene_core.evaluation.complexity import FOLDING, OUTSIDE, Macs
+from weconvene_core.evaluation.by_hand import FOLDING, OUTSIDE, Macs
 from weconvene_core.evaluation.costs import growth, megapixels
 from weconvene_core.evaluation.latency import STAGES
 from weconvene_core.figures.style import GREY, PALETTE, style
@@ -130,8 +130,9 @@ def landscape_figure(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
             markeredgewidth=1.6, label="published by others",
         )  # fmt: skip
         axes.plot(measured.params_m, measured.kmac_px, "o", color=PALETTE[0], markersize=9, label="counted in this run")
-        _name_points(axes, published.model, middle, published.kmac_px, "#555555")
-        _name_points(axes, measured.model, measured.params_m, measured.kmac_px, PALETTE[0])
+        names = [*published.model, *measured.model]
+        points = list(zip([*middle, *measured.params_m], [*published.kmac_px, *measured.kmac_px], strict=True))
+        _name_points(axes, names, points, ["#555555"] * len(published) + [PALETTE[0]] * len(measured))
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlim(0.3 * measured.params_m.min(), 2.4 * published.params_m_high.max())
@@ -143,10 +144,11 @@ def landscape_figure(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
     return figure
 
 
-def _name_points(axes: Axes, names: Sequence[str], x: Sequence[float], y: Sequence[float], colour: str) -> None:
+def _name_points(
+    axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], colours: Sequence[str]
+) -> None:
     """Write each name to the right of its point, or to the left where a neighbour stands on the right."""
-    points = list(zip(x, y, strict=True))
-    for name, (at_x, at_y) in zip(names, points, strict=True):
+    for name, (at_x, at_y), colour in zip(names, points, colours, strict=True):
         crowded = any(other_x > at_x and abs(np.log(at_y / other_y)) < CLOSE for other_x, other_y in points)
         look = {"ha": "right" if crowded else "left", "va": "center", "color": colour, "fontsize": 11}
         axes.annotate(name, (at_x, at_y), (-9 if crowded else 9, 0), textcoords="offset points", **look)

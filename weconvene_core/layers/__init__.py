@@ -4,9 +4,11 @@ from weconvene_core.layers.blocks import (
     SLOPE,
     DownWeConvBlock,
     ResidualBlock,
+    ResidualEntry,
     ResidualWeConvBlock,
     SubPixelConv,
     UpWeConvBlock,
+    WeConvSpec,
     activation,
 )
 from weconvene_core.layers.rate_table import RateTable
@@ -14,6 +16,6 @@ from weconvene_core.layers.shortcut import ImagePyramid
 from weconvene_core.layers.weconv import WeConv3d
 
 __all__ = [
-    "SLOPE", "DownWeConvBlock", "ImagePyramid", "RateTable", "ResidualBlock", "ResidualWeConvBlock", "SubPixelConv",
-    "UpWeConvBlock", "WeConv3d", "activation",
+    "SLOPE", "DownWeConvBlock", "ImagePyramid", "RateTable", "ResidualBlock", "ResidualEntry", "ResidualWeConvBlock",
+    "SubPixelConv", "UpWeConvBlock", "WeConv3d", "WeConvSpec", "activation",
 ]  # fmt: skip

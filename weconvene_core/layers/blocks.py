@@ -1,16 +1,57 @@
 """Building blocks around 3DM-WeConv: residual, stride-2 and up blocks (the paper's network figure).
 
-Each block is ``3x3 convolution -> LeakyReLU -> 3DM-WeConv`` beside a skip connection, the shape of the predecessor's
-WeConv block. Group-wise normalisation (GDN) is left out in the small presets: it costs more time than it gains there.
+Each WeConv block is ``3x3 convolution -> LeakyReLU -> 3DM-WeConv`` beside a skip connection, the shape of the
+predecessor's. Which 3DM-WeConv is a :class:`WeConvSpec`; the predecessor's layer (ECCV 2024) is one of its cases.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor, nn
 
 from weconvene_core.layers.weconv import WeConv3d
 
 SLOPE = 1 / 16  # of LeakyReLU: a power of two, so that an integer implementation is a shift
+
+
+@dataclass(frozen=True)
+class WeConvSpec:
+    """What the 3DM-WeConv layers of a network have in common; see :class:`WeConv3d` for the fields.
+
+    ``gdn`` normalises the bands in the wavelet domain, before the inverse DWT, as the predecessor does. ``WeConvSpec(
+    "haar", 1, False, high_kernel=3, joint_high=True, gdn=True)`` is the predecessor's layer; without levels and channel
+    DWT nothing is left of the wavelets, and the layer is a plain 3x3 convolution.
+    """
+
+    wavelet: str = "5/3"
+    levels: int = 2
+    channel_dwt: bool = True
+    channel_levels: int = 1
+    channel_packets: bool = False
+    high_kernel: int = 1
+    joint_high: bool = False
+    gdn: bool = False
+
+    def layer(self, in_channels: int, out_channels: int, inverse: bool = False) -> nn.Module:
+        """Build one layer; ``inverse`` takes the inverse normalisation (synthesis)."""
+        norm = partial(gdn, inverse=inverse) if self.gdn else None
+        if not (self.levels or self.channel_dwt):
+            plain = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+            return nn.Sequential(plain, norm(out_channels)) if norm else plain
+        return WeConv3d(
+            in_channels, out_channels, self.wavelet, self.levels, self.channel_dwt, high_kernel=self.high_kernel,
+            channel_levels=self.channel_levels, channel_packets=self.channel_packets, joint_high=self.joint_high,
+            norm=norm,
+        )  # fmt: skip
+
+
+def gdn(channels: int, inverse: bool = False) -> nn.Module:
+    """Return generalised divisive normalisation (Ballé, Laparra and Simoncelli 2016), CompressAI's."""
+    from compressai.layers import GDN  # takes seconds to import, and the layers serve without it
+
+    return GDN(channels, inverse=inverse)
 
 
 def activation() -> nn.Module:
@@ -32,14 +73,30 @@ class ResidualBlock(nn.Module):
         return x + self.conv2(self.act(self.conv1(x)))
 
 
+class ResidualEntry(nn.Module):
+    """Two 3x3 convolutions, GDN, and a 1x1 skip: (B, C_in, H, W) -> (B, C_out, H, W); the predecessor's first layer."""
+
+    def __init__(self, in_channels: int, out_channels: int, inverse: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.act = activation()
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        self.norm = gdn(out_channels, inverse=inverse)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Change the number of channels."""
+        return self.skip(x) + self.norm(self.conv2(self.act(self.conv1(x))))
+
+
 class ResidualWeConvBlock(nn.Module):
     """``x + WeConv(act(conv3x3(x)))`` at constant size: (B, C, H, W) -> (B, C, H, W)."""
 
-    def __init__(self, channels: int, wavelet: str, levels: int, channel_dwt: bool) -> None:
+    def __init__(self, channels: int, spec: WeConvSpec, inverse: bool = False) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
         self.act = activation()
-        self.weconv = WeConv3d(channels, channels, wavelet, levels, channel_dwt)
+        self.weconv = spec.layer(channels, channels, inverse)
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine ``x`` by a residual."""
@@ -49,11 +106,11 @@ class ResidualWeConvBlock(nn.Module):
 class DownWeConvBlock(nn.Module):
     """Stride-2 block with a 1x1 stride-2 skip: (B, C_in, H, W) -> (B, C_out, H/2, W/2)."""
 
-    def __init__(self, in_channels: int, out_channels: int, wavelet: str, levels: int, channel_dwt: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, spec: WeConvSpec) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
         self.act = activation()
-        self.weconv = WeConv3d(out_channels, out_channels, wavelet, levels, channel_dwt)
+        self.weconv = spec.layer(out_channels, out_channels)
         self.skip = nn.Conv2d(in_channels, out_channels, 1, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,12 +121,12 @@ class DownWeConvBlock(nn.Module):
 class UpWeConvBlock(nn.Module):
     """Sub-pixel block with a sub-pixel skip: (B, C_in, H, W) -> (B, C_out, 2H, 2W)."""
 
-    def __init__(self, in_channels: int, out_channels: int, wavelet: str, levels: int, channel_dwt: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, spec: WeConvSpec, kernel: int = 1) -> None:
         super().__init__()
-        self.conv = SubPixelConv(in_channels, out_channels)
+        self.conv = SubPixelConv(in_channels, out_channels, kernel=kernel)
         self.act = activation()
-        self.weconv = WeConv3d(out_channels, out_channels, wavelet, levels, channel_dwt)
-        self.skip = SubPixelConv(in_channels, out_channels)
+        self.weconv = spec.layer(out_channels, out_channels, inverse=True)
+        self.skip = SubPixelConv(in_channels, out_channels, kernel=kernel)
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""
@@ -77,7 +134,7 @@ class UpWeConvBlock(nn.Module):
 
 
 class SubPixelConv(nn.Sequential):
-    """1x1 convolution and pixel shuffle: (B, C_in, H, W) -> (B, C_out, rH, rW)."""
+    """Convolution and pixel shuffle: (B, C_in, H, W) -> (B, C_out, rH, rW)."""
 
     def __init__(self, in_channels: int, out_channels: int, factor: int = 2, kernel: int = 1) -> None:
         conv = nn.Conv2d(in_channels, out_channels * factor**2, kernel, padding=kernel // 2)

@@ -19,6 +19,7 @@ from weconvene_core.model import WeConvene
 from weconvene_core.presets import ModelConfig
 
 DESCRIPTION = "description"
+STATE = "state.safetensors"  # of a run, in its output folder
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
@@ -34,6 +35,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mappin
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(contiguous, temporary, metadata={DESCRIPTION: json.dumps(description)})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())  # on the disk before the name: a power cut must not leave an empty file
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         temporary.unlink(missing_ok=True)

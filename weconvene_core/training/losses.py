@@ -33,9 +33,9 @@ class RateDistortion:
         """R_z + w_LF R_LF + w_HF R_HF + lambda 255^2 MSE, per image (B,)."""
         return self.r_z + w_lf * self.r_lf + w_hf * self.r_hf + self.lam * 255**2 * self.mse
 
-    def balanced(self, w_lf: float = 1.0, w_hf: float = 1.0) -> Tensor:
-        """Scalar training loss: the mean over images of different rates, each weighted by lambda^-0.4."""
-        return (self.loss(w_lf, w_hf) * (self.lam / MIDDLE_LAMBDA) ** -LAMBDA_EXPONENT).mean()
+    def balanced(self, w_lf: float = 1.0, w_hf: float = 1.0, exponent: float = LAMBDA_EXPONENT) -> Tensor:
+        """Scalar training loss: the mean over images of different rates, each divided by lambda^exponent."""
+        return (self.loss(w_lf, w_hf) * (self.lam / MIDDLE_LAMBDA) ** -exponent).mean()
 
 
 def rate_distortion(output: dict[str, Any], x: Tensor, quality: Tensor) -> RateDistortion:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import STRIDE
-from weconvene_core.presets import preset
+from weconvene_core.presets import ModelConfig, preset
+from weconvene_core.training.losses import LAMBDA_EXPONENT
+
+SMALLEST_SCALE = 0.25
+BOOKKEEPING = ("output", "images", "release", "save_seconds", "log_every", "validate_every", "tensorboard")
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,12 @@ class Phase:
 class TrainConfig:
     """One training run: preset, folder of images, phases, seed, and where the run's files go.
 
+    ``model`` holds changes to the preset, fields of ``ModelConfig``: ``quality = 2`` trains a model of that rate alone.
     ``images`` None means the default training images (see ``evaluation.datasets.training_folder``). ``start_from``
     names a released checkpoint whose weights the run starts from, ``release`` the one that its average becomes.
+    ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); ``scale_min`` below 1 shrinks half of the
+    crops by up to that factor; a pack of images (see ``packs``) serves ``pack_steps`` steps; ``save_seconds`` lie
+    between two saved states; ``compile`` has torch.compile fuse the step, which also draws the noise in its own way.
     """
 
     preset: str
@@ -75,18 +84,45 @@ class TrainConfig:
     images: str | None = None
     start_from: str | None = None
     release: str | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     ema_decay: float = 0.999
     clip_norm: float = 1.0
     save_seconds: float = 240.0
     log_every: int = 20
     validate_every: int = 0
+    lambda_exponent: float = LAMBDA_EXPONENT
+    scale_min: float = 1.0
+    pack_steps: int = 1000
+    compile: bool = False
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        """Check the preset's name and that there is something to do."""
-        preset(self.preset)
+        """Check the architecture, and that there is something to do.
+
+        Raises
+        ------
+        WeconveneError
+            For an impossible architecture, no phases, a crop that does not fit it, a scale outside 0.25..1, or a pack
+            that serves no step.
+        """
+        stride = self.architecture.stride
         if not self.phases:
             raise WeconveneError("the training configuration has no phases; give at least one.")
+        for phase in self.phases:
+            if phase.crop % stride:
+                raise WeconveneError(
+                    f"phase {phase.name!r} has crop={phase.crop}; {self.preset!r} needs multiples of {stride}."
+                )
+        if not SMALLEST_SCALE <= self.scale_min <= 1:
+            raise WeconveneError(f"scale_min={self.scale_min} is impossible; use {SMALLEST_SCALE} to 1 (no scaling).")
+        if self.pack_steps < 1:
+            raise WeconveneError(f"pack_steps={self.pack_steps} is impossible; use 1 or more.")
+
+    @property
+    def architecture(self) -> ModelConfig:
+        """The preset with this configuration's changes."""
+        return ModelConfig.from_dict({**preset(self.preset).to_dict(), **self.model})
 
     @property
     def total_steps(self) -> int:
@@ -100,6 +136,10 @@ class TrainConfig:
                 return phase, step
             step -= phase.steps
         raise WeconveneError(f"step {step} lies beyond the end of the schedule.")
+
+    def trains_like(self, other: TrainConfig) -> bool:
+        """Whether both lead to the same weights: they may differ in names, places and what is written when."""
+        return replace(self, **{name: getattr(other, name) for name in BOOKKEEPING}) == other
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""

@@ -16,13 +16,18 @@ QUALITIES = (1.0, 3.0, 5.0)
 
 @torch.no_grad()
 def validate(
-    model: WeConvene, images: Sequence[np.ndarray], qualities: Sequence[float] = QUALITIES
+    model: WeConvene, images: Sequence[np.ndarray], qualities: Sequence[float] | None = None
 ) -> list[dict[str, Any]]:
-    """Return one row per quality: mean estimated bpp (total, LF, HF, z), mean PSNR in dB and mean loss over the images.
+    """Return one row per quality (default: low, middle and high, as far as the model has them).
 
-    Images are (H, W, 3) uint8; the model is put into evaluation mode.
+    A row holds the mean estimated bpp (total, LF, HF, z), PSNR in dB and loss over the images. Images are (H, W, 3)
+    uint8 of any size: rates and distortions are per pixel of the image, not of its padded copy. The model is put into
+    evaluation mode.
     """
     model.eval()
+    if qualities is None:
+        lowest, highest = model.config.qualities
+        qualities = sorted({min(max(quality, lowest), highest) for quality in QUALITIES})
     rows = []
     for quality in qualities:
         terms = [_measure(model, image, quality) for image in images]
@@ -32,10 +37,11 @@ def validate(
 
 def _measure(model: WeConvene, image: np.ndarray, quality: float) -> dict[str, float]:
     device = next(model.parameters()).device
-    x = pad(torch.tensor(image).permute(2, 0, 1)[None].to(device).float() / 255)
+    x = torch.tensor(image).permute(2, 0, 1)[None].to(device).float() / 255
     at = torch.full((1,), quality, device=device)
-    output = model(x, at)
-    output["x_hat"] = (output["x_hat"].float().clamp(0, 1) * 255).round() / 255
+    output = model(pad(x, model.config.stride), at)
+    x_hat = output["x_hat"][..., : x.shape[2], : x.shape[3]].float()
+    output["x_hat"] = (x_hat.clamp(0, 1) * 255).round() / 255
     terms = rate_distortion(output, x, at)
     return {
         "bpp": terms.bpp.item(), "bpp_lf": terms.r_lf.item(), "bpp_hf": terms.r_hf.item(), "bpp_z": terms.r_z.item(),

@@ -1,0 +1,124 @@
+"""CompressAI's own tools on our models: eval_model, its loss and training loop, its results JSON and its plot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from compressai.losses import RateDistortionLoss
+from compressai.optimizers import net_aux_optimizer
+from PIL import Image
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation import compressai_bridge as bridge
+from weconvene_core.evaluation.datasets import image_set, load_rgb
+from weconvene_core.evaluation.points import POINT_COLUMNS
+from weconvene_core.model import WeConvene
+from weconvene_core.presets import preset
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """Importing CompressAI's evaluation tool sets one thread for the whole process."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    picture = load_rgb(image_set("default", 1).paths[0])
+    picture.crop((100, 40, 291, 207)).save(folder / "odd.png")
+    picture.crop((60, 60, 252, 252)).save(folder / "square.png")
+    return folder
+
+
+def test_eval_model_codes_real_pictures_and_plot_draws_its_results(pictures: Path, tmp_path: Path) -> None:
+    from compressai.utils.eval_model.__main__ import main as eval_model
+    from compressai.utils.plot.__main__ import main as plot
+
+    name = bridge.register("lite")
+    eval_model(["pretrained", str(pictures), "-a", name, "-q", "1,3,6", "-d", str(tmp_path), "-o", "lite"])
+    results = json.loads((tmp_path / "lite.json").read_text())["results"]
+    assert results["bpp"] == sorted(results["bpp"])
+    assert results["psnr-rgb"] == sorted(results["psnr-rgb"])
+    assert 25 < results["psnr-rgb"][0] < results["psnr-rgb"][2] < 45
+    plot(["-f", str(tmp_path / "lite.json"), "-o", str(tmp_path / "curve.png")])
+    with Image.open(tmp_path / "curve.png") as curve:
+        assert curve.width > 300
+
+
+def test_entropy_estimation_agrees_with_the_bytes(pictures: Path) -> None:
+    from compressai.utils.eval_model.__main__ import inference, inference_entropy_estimation, read_image
+
+    model, x = bridge.model_at("lite", 4.0), read_image(pictures / "square.png")
+    coded, estimated = inference(model, x), inference_entropy_estimation(model, x)
+    assert coded["bpp"] == pytest.approx(estimated["bpp"], rel=0.01, abs=64 * 8 / x[0].numel())
+    assert coded["psnr-rgb"] == pytest.approx(estimated["psnr-rgb"], abs=0.01)
+
+
+def test_trainer_example_loop_lowers_the_loss() -> None:
+    """The steps of CompressAI's ``examples/train.py``: two optimisers, its loss, its auxiliary loss."""
+    torch.manual_seed(0)
+    model = WeConvene(preset("tiny")).train()
+    x = torch.nn.functional.interpolate(torch.rand(2, 3, 8, 8), size=(64, 64), mode="bicubic").clamp(0, 1)
+    model.set_scales_from(x)
+    optimizers = net_aux_optimizer(model, {"net": {"type": "Adam", "lr": 1e-3}, "aux": {"type": "Adam", "lr": 1e-3}})
+    criterion, losses = RateDistortionLoss(lmbda=0.0067), []
+    for _ in range(12):
+        for optimizer in optimizers.values():
+            optimizer.zero_grad()
+        found = criterion(model(x), x)
+        found["loss"].backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizers["net"].step()
+        model.aux_loss().backward()
+        optimizers["aux"].step()
+        losses.append(found["loss"].item())
+    assert sum(losses[-3:]) < sum(losses[:3])
+
+
+def test_batches_are_coded_image_by_image() -> None:
+    torch.manual_seed(0)
+    model, x = WeConvene(preset("tiny")).eval(), torch.rand(2, 3, 64, 96)
+    model.update(force=True)
+    coded = model.compress(x)
+    assert [len(strings) for strings in coded["strings"]] == [2, 2, 2]
+    both = model.decompress(coded["strings"], coded["shape"])["x_hat"]
+    alone = [model.compress(image) for image in x.split(1)]
+    singles = [model.decompress(c["strings"], c["shape"])["x_hat"] for c in alone]
+    assert torch.equal(both, torch.cat(singles))
+
+
+def test_results_leave_in_compressai_json(tmp_path: Path) -> None:
+    from compressai.utils.plot.__main__ import parse_json_file
+
+    rows = [["kodak", "mean", "lite", q, 0.2 * q, 28.0 + q, 0.95, 0.1, 0.1] for q in (2.0, 1.0)]
+    rows.append(["kodak", "kodim01.png", "lite", 1.0, 9.0, 9.0, 0.9, 0.1, 0.1])
+    path = bridge.write_results(pd.DataFrame(rows, columns=POINT_COLUMNS), "lite", "kodak", tmp_path)
+    curve = parse_json_file(path, "psnr")
+    assert (curve["name"], curve["xs"], curve["ys"]) == ("lite", [0.2, 0.4], [29.0, 30.0])
+
+
+def test_exported_results_are_read_by_compressai() -> None:
+    from compressai.utils.plot.__main__ import parse_json_file
+
+    for metric in ("psnr", "ms-ssim"):
+        curve = parse_json_file(bridge.FOLDER / "kodak-lite.json", metric)
+        assert list(curve["xs"]) == sorted(curve["xs"])
+        assert list(curve["ys"]) == sorted(curve["ys"])
+
+
+def test_what_is_not_there_is_named() -> None:
+    points = pd.DataFrame([], columns=POINT_COLUMNS)
+    with pytest.raises(WeconveneError, match="codec='huge'"):
+        bridge.results_of(points, "huge", "kodak")
+    with pytest.raises(WeconveneError, match="ms-ssim"):
+        bridge.model_at("lite", 3, metric="ms-ssim")
+    with pytest.raises(WeconveneError, match="outside 1 to 6"):
+        bridge.model_at("lite", 8)

@@ -1,0 +1,57 @@
+"""The ledger names every switch there is, and no other."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation import fidelity
+from weconvene_core.paths import ROOT
+from weconvene_core.presets import ModelConfig
+
+LEDGER = fidelity.read_ledger()
+
+
+def test_every_field_of_the_configuration_is_in_the_ledger() -> None:
+    named = {switch for cell in LEDGER.switch for switch in fidelity.switches_of(cell)}
+    assert [f.name for f in fields(ModelConfig) if f"ModelConfig.{f.name}" not in named] == []
+
+
+def test_choices_are_distinct_and_have_sources_and_defaults() -> None:
+    assert LEDGER.choice.is_unique
+    assert (LEDGER.source.str.len() > 0).all()
+    assert set(LEDGER.status) == set(fidelity.STATUSES)
+    papers = LEDGER[LEDGER.status == "stated"].source
+    assert papers.str.contains("arXiv 2504.04658").all()
+
+
+def test_measurements_point_to_files() -> None:
+    for path in LEDGER.measured_effect[LEDGER.measured_effect != ""].unique():
+        assert (ROOT / path).is_file(), path
+
+
+def test_markdown_has_one_line_per_choice() -> None:
+    lines = fidelity.ledger_markdown(LEDGER, fidelity.COLUMNS).splitlines()
+    assert len(lines) == len(LEDGER) + 2
+    assert {line.replace("\\|", "").count("|") for line in lines} == {len(fidelity.COLUMNS) + 1}
+    assert any("`narrow`, `wide`" in line for line in lines)
+    assert fidelity.ledger_summary(LEDGER).startswith(f"{len(LEDGER)} design choices")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (",stated,", ",rumoured,", "status='rumoured'"),
+        (",wavelet_layers,", ",wavelet_cake,", "ModelConfig.wavelet_cake"),
+        ("choice,status", "choice,state", "columns choice, state"),
+    ],
+)
+def test_faults_are_named(old: str, new: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    altered = tmp_path / "fidelity.csv"
+    altered.write_text(fidelity.LEDGER.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
+    monkeypatch.setattr(fidelity, "LEDGER", altered)
+    with pytest.raises(WeconveneError, match=message):
+        fidelity.read_ledger()

@@ -1,0 +1,78 @@
+"""Released weights stay loadable and keep their meaning: names, shapes and numbers of `lite` and `tiny` are pinned.
+
+The numbers were recorded from release 0.1.0 with weights from a formula, so that they outlive every training run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zlib
+
+import numpy as np
+import pytest
+import torch
+
+from weconvene_core.codec import api
+from weconvene_core.evaluation.datasets import image_set, load_rgb
+from weconvene_core.evaluation.quality import psnr_rgb
+from weconvene_core.model import WeConvene
+from weconvene_core.presets import ModelConfig, preset
+
+NAMES = {"lite": "96de0da922968cdd", "tiny": "51baa39ad2ae6eab"}
+NUMBERS = {
+    "lite": ((0.27516, 0.49599, -0.49514), {"y_lf": 21398.010, "y_hf": 42800.391, "z": 1239.121}),
+    "tiny": ((-0.22195, 0.33549, 0.23680), {"y_lf": 16389.760, "y_hf": 30512.047, "z": 310.899}),
+}
+"""A pixel of the reconstruction, and the bits of each stream."""
+SIDECAR = {
+    "name": "lite", "narrow": 64, "wide": 128, "hyper": 128, "z_channels": 64, "slice_hidden": 128, "blocks_a": 2,
+    "blocks_s": 3, "wavelet": "5/3", "levels": 2, "channel_dwt": True, "latent_wavelet": "haar", "shortcut": True,
+}  # fmt: skip
+"""The architecture as files of release 0.1.0 spell it."""
+
+
+def formula_weights(model: WeConvene) -> None:
+    """Set every weight to a cosine of its place, as large as its fan-in allows."""
+    for name, parameter in model.named_parameters():
+        if not name.startswith("entropy_bottleneck"):
+            place = torch.arange(parameter.numel(), dtype=torch.float64)
+            values = torch.cos(1.37 * place + zlib.crc32(name.encode()) % 1000)
+            fan_in = parameter[0].numel() if parameter.ndim == 4 else 100
+            with torch.no_grad():
+                parameter.copy_((values / math.sqrt(fan_in)).view(parameter.shape).float())
+
+
+@pytest.fixture(params=["lite", "tiny"])
+def model(request: pytest.FixtureRequest) -> WeConvene:
+    torch.manual_seed(0)
+    return WeConvene(preset(request.param)).eval()
+
+
+def test_names_and_shapes_of_the_state_are_those_of_the_release(model: WeConvene) -> None:
+    names = " ".join(f"{name}:{tuple(tensor.shape)}" for name, tensor in sorted(model.state_dict().items()))
+    assert hashlib.sha256(names.encode()).hexdigest()[:16] == NAMES[model.config.name]
+
+
+def test_numbers_are_those_of_the_release(model: WeConvene) -> None:
+    formula_weights(model)
+    place = torch.arange(64 * 96, dtype=torch.float64).view(1, 1, 64, 96)
+    x = torch.cat([0.5 + 0.5 * torch.sin(place * f) for f in (0.011, 0.023, 0.037)], 1).float()
+    with torch.no_grad():
+        output = model(x, 2.5)
+    pixel, bits = NUMBERS[model.config.name]
+    np.testing.assert_allclose(output["x_hat"][0, :, 10, 20].numpy(), pixel, atol=2e-3)
+    found = {name: -p.log2().sum().item() for name, p in output["likelihoods"].items()}
+    assert found == pytest.approx(bits, rel=1e-3)
+
+
+def test_sidecar_of_the_release_still_means_lite() -> None:
+    assert ModelConfig.from_dict(SIDECAR) == preset("lite")
+
+
+def test_shipped_weights_load_and_code_a_photograph() -> None:
+    assert api.load_model("lite").config == preset("lite")
+    picture = load_rgb(image_set("default", 1).paths[0]).crop((60, 60, 316, 252))
+    data = api.encode(picture, 3.0)
+    assert 8 * len(data) < 1.2 * picture.width * picture.height
+    assert psnr_rgb(picture, api.decode(data)) > 31

@@ -1,0 +1,174 @@
+"""Where the bits of one picture go: by slice, by subband and by place, and what the decoder sees slice after slice.
+
+All numbers are the likelihoods that the range coder would use, on the very residuals that a file would hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from weconvene_core.codec.api import to_8_bit
+from weconvene_core.config import ModelConfig
+from weconvene_core.entropy import LIKELIHOODS, Estimate
+from weconvene_core.entropy.charm import slice_shapes
+from weconvene_core.entropy.slices import SlicePrediction
+from weconvene_core.entropy.steps import CodingStep
+from weconvene_core.evaluation.by_hand import slice_names
+from weconvene_core.layers.shortcut import BANDS, COLOURS, HF_CHANNELS, LEVELS, LF_CHANNELS, LL_CHANNELS
+from weconvene_core.model import WeConvene, pad
+
+DIRECTIONS = ("HL", "LH", "HH")
+
+
+@dataclass(frozen=True, eq=False)
+class CodedSlice:
+    """One slice of one picture.
+
+    ``bits`` (w, h, w) holds the cost of every coefficient, ``residual`` the integers that were coded, ``seen`` counts
+    the channels of its context, ``stride`` is that of a position against the picture.
+    """
+
+    name: str
+    seen: int
+    bits: np.ndarray
+    residual: np.ndarray
+    stride: int
+
+    @property
+    def total(self) -> float:
+        """Bits of the whole slice."""
+        return float(self.bits.sum())
+
+    @property
+    def per_pixel(self) -> np.ndarray:
+        """Bits per pixel of the picture at every position (h, w)."""
+        return self.bits.sum(0) / self.stride**2
+
+
+class _Keep(Estimate):
+    """Estimates as usual and keeps every slice's likelihood and residual in coding order."""
+
+    def __init__(self, config: ModelConfig, coded: int | None = None) -> None:
+        super().__init__(LIKELIHOODS[config.distribution], noisy=False)
+        self.coded, self.kept = coded, []
+
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
+        residual = super().__call__(group, prediction, target)
+        self.kept.append((self.likelihoods[group][-1], residual))
+        missing = self.coded is not None and len(self.kept) > self.coded
+        return torch.zeros_like(residual) if missing else residual
+
+
+@torch.no_grad()
+def coded_slices(model: WeConvene, picture: np.ndarray, quality: float) -> list[CodedSlice]:
+    """Return what every slice of a picture (H, W, 3) uint8 costs, in coding order; padding is part of it."""
+    step, slices = _Keep(model.config), []
+    walk(model, picture, quality, step)
+    height = as_input(model, picture).shape[2]
+    shapes = slice_shapes(model.config.layout, model.config.hyper_features)
+    for name, (seen, _), (likelihood, residual) in zip(slice_names(model.config), shapes, step.kept, strict=True):
+        bits = -likelihood[0].double().log2()
+        slices.append(CodedSlice(name, seen, bits.numpy(), residual[0].numpy(), height // likelihood.shape[2]))
+    return slices
+
+
+def walk(model: WeConvene, picture: np.ndarray, quality: float, step: CodingStep) -> tuple[Tensor, Tensor, Tensor]:
+    """Send a picture through the entropy model with the given step; return (lf_hat, hf_hat, quality)."""
+    at = torch.tensor([float(quality)])
+    lf, hf = model.analyse(as_input(model, picture), at)
+    z_hat, _ = model._bottleneck(model.h_a(torch.cat([lf, hf], 1)))
+    return *model.charm(model.h_s(z_hat, at), step, lf, hf), at
+
+
+def as_input(model: WeConvene, picture: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 -> (1, 3, H', W') in 0..1, padded to the model's stride."""
+    x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+    return pad(x, model.config.stride)
+
+
+@torch.no_grad()
+def after_slices(model: WeConvene, picture: np.ndarray, quality: float, counts: Sequence[int]) -> list[np.ndarray]:
+    """Decode as if a file ended after so many slices: every later residual is taken as zero, so its mean stands.
+
+    Returns one picture (H, W, 3) uint8 per count.
+    """
+    height, width = picture.shape[:2]
+    shown = []
+    for count in counts:
+        x_hat = model.synthesise(*walk(model, picture, quality, _Keep(model.config, coded=count)))
+        shown.append(to_8_bit(x_hat)[:height, :width])
+    return shown
+
+
+def slice_table(slices: Sequence[CodedSlice], pixels: int) -> pd.DataFrame:
+    """Return one row per slice: channels seen and coded, bits per pixel, its share, and the share of zero residuals."""
+    total = sum(s.total for s in slices)
+    rows = []
+    for s in slices:
+        zeros = 100 * float((s.residual == 0).mean())
+        rows.append([s.name, s.seen, len(s.bits), s.stride, s.total / pixels, 100 * s.total / total, zeros])
+    return pd.DataFrame(rows, columns=["slice", "seen", "coded", "stride", "bpp", "share_pct", "zero_pct"])
+
+
+def subbands(config: ModelConfig) -> list[list[str]]:
+    """Name the subband of every channel of every slice, in coding order.
+
+    With the shortcut the bands are those of the picture's own pyramid (level 1 is the finest); otherwise those of the
+    latent's DWT, LL, HL, LH and HH, or ``y`` where y itself is coded.
+    """
+    layout = config.layout
+    if config.shortcut:
+        coarse, bands = _ll_bands(layout.ll_levels), _pyramid_bands()
+        widths = (*layout.lf[1:], *layout.hf)
+    else:
+        coarse, widths = [], (*layout.lf, *layout.hf)
+        bands = ["LL" if config.wavelet_entropy else "y"] * config.latent_channels
+        bands += [band for band in DIRECTIONS for _ in range(config.latent_channels)] if layout.hf else []
+    stops = np.cumsum(widths)
+    return coarse + [bands[stop - width : stop] for stop, width in zip(stops, widths, strict=True)]
+
+
+def _ll_bands(extra: int) -> list[list[str]]:
+    """Bands of the LL band's own pyramid, coarsest level first."""
+    coarsest = LEVELS + extra
+    levels = [[f"{d}{j}" for d in DIRECTIONS for _ in range(COLOURS)] for j in range(coarsest, LEVELS, -1)]
+    return [[f"LL{coarsest}"] * LL_CHANNELS + levels[0], *levels[1:]] if levels else []
+
+
+def _pyramid_bands() -> list[str]:
+    """Bands of the shortcut's other channels: level 3, then levels 2 and 1 by polyphase components."""
+    directions = [d for d in DIRECTIONS for _ in range(COLOURS)]
+    level2, level1 = LF_CHANNELS - LL_CHANNELS - BANDS, HF_CHANNELS
+    counts = ((3, BANDS), (2, level2), (1, level1))
+    return [f"{directions[c % BANDS]}{level}" for level, count in counts for c in range(count)]
+
+
+def subband_table(slices: Sequence[CodedSlice], config: ModelConfig, pixels: int) -> pd.DataFrame:
+    """Return bits per pixel, coefficients per pixel and bits per coefficient of every subband, coarsest first."""
+    costs: dict[str, list[float]] = {}
+    for coded, names in zip(slices, subbands(config), strict=True):
+        for name, bits in zip(names, coded.bits, strict=True):
+            cost = costs.setdefault(name, [0.0, 0.0])
+            cost[0] += float(bits.sum())
+            cost[1] += bits.size
+    rows = [[name, bits / pixels, count / pixels, bits / count] for name, (bits, count) in costs.items()]
+    return pd.DataFrame(rows, columns=["subband", "bpp", "coefficients_px", "bits_per_coefficient"])
+
+
+def stream_sizes(model: WeConvene, picture: np.ndarray, quality: float) -> pd.DataFrame:
+    """Return the bytes of every stream beside what the likelihoods promise: columns stream, estimate, bytes."""
+    x = as_input(model, picture)
+    with torch.no_grad():
+        likelihoods = model(x, quality)["likelihoods"]
+    strings = model.compress(x, quality)["strings"]
+    rows = [
+        [name, -likelihoods[name].double().log2().sum().item() / 8, len(strings[i][0])]
+        for i, name in enumerate(("y_lf", "y_hf", "z"))
+    ]
+    return pd.DataFrame(rows, columns=["stream", "estimate", "bytes"])

@@ -1,0 +1,99 @@
+"""Windowed self-attention in front of a slice network (the predecessor's entropy model; optional in ours).
+
+Two blocks of multi-head attention inside square windows (Liu et al., Swin Transformer, 2021) at a reduced width, the
+second with windows shifted by half their side. Shifting is done by padding instead of rolling, so windows never join
+opposite borders; cells that padding added are masked out.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WINDOW = 8
+HEAD_WIDTH = 16
+MLP_RATIO = 2
+
+
+class WindowAttention(nn.Module):
+    """Attention among the ``WINDOW`` x ``WINDOW`` positions of each window, then an MLP: (B, C, h, w) -> the same.
+
+    ``channels`` must be a multiple of 16, the width of a head; ``offset`` shifts the windows' grid.
+    """
+
+    def __init__(self, channels: int, offset: int) -> None:
+        super().__init__()
+        self.heads, self.offset = channels // HEAD_WIDTH, offset
+        self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
+        self.mlp = nn.Sequential(
+            nn.Linear(channels, MLP_RATIO * channels), nn.GELU(), nn.Linear(MLP_RATIO * channels, channels)
+        )
+        self.distance_bias = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** 2, self.heads))
+        self.register_buffer("pairs", relative_positions(WINDOW), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Let the positions of a window look at each other."""
+        height, width = x.shape[-2:]
+        tokens = to_windows(x, self.offset)  # (B, C, h, w) -> (windows, 64, C)
+        tokens = tokens + self._attend(self.norm1(tokens), inside_mask(x, self.offset))
+        tokens = tokens + self.mlp(self.norm2(tokens))
+        return from_windows(tokens, x.shape[0], height, width, self.offset)
+
+    def _attend(self, tokens: Tensor, inside: Tensor) -> Tensor:
+        q, k, v = (
+            part.unflatten(2, (self.heads, HEAD_WIDTH)).transpose(1, 2)  # (n, 64, C) -> (n, heads, 64, 16)
+            for part in self.qkv(tokens).chunk(3, 2)
+        )
+        bias = self.distance_bias[self.pairs].permute(2, 0, 1).to(q.dtype)  # (64, 64, heads) -> (heads, 64, 64)
+        bias = bias + torch.where(inside, 0.0, float("-inf")).to(q.dtype)[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class WindowedAttention(nn.Module):
+    """``x + attention(x)`` at an inner width: (B, C, h, w) -> (B, C, h, w), any h, w >= 1."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.enter, self.leave = nn.Conv2d(channels, inner, 1), nn.Conv2d(inner, channels, 1)
+        self.blocks = nn.Sequential(WindowAttention(inner, 0), WindowAttention(inner, WINDOW // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine ``x`` by what its surroundings tell."""
+        return x + self.leave(self.blocks(self.enter(x)))
+
+
+def relative_positions(window: int) -> Tensor:
+    """Return for every pair of a window's cells (window^2, window^2) the index of their displacement."""
+    cells = torch.cartesian_prod(torch.arange(window), torch.arange(window))
+    dy, dx = (cells[:, None] - cells[None, :] + window - 1).unbind(-1)
+    return dy * (2 * window - 1) + dx
+
+
+def _padded(x: Tensor, offset: int) -> Tensor:
+    height, width = (side + offset for side in x.shape[-2:])
+    return F.pad(x, (offset, -width % WINDOW, offset, -height % WINDOW))
+
+
+def to_windows(x: Tensor, offset: int) -> Tensor:
+    """Cut (B, C, h, w), filled up with zeros, into windows: (B * windows, WINDOW^2, C)."""
+    x = _padded(x, offset)
+    rows, columns = (side // WINDOW for side in x.shape[-2:])
+    x = x.unflatten(3, (columns, WINDOW)).unflatten(2, (rows, WINDOW))  # (B, C, rows, 8, columns, 8)
+    return x.permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(0, 2)
+
+
+def from_windows(tokens: Tensor, batch: int, height: int, width: int, offset: int) -> Tensor:
+    """Invert :func:`to_windows`: (B, C, height, width)."""
+    rows, columns = (-(-(side + offset) // WINDOW) for side in (height, width))
+    x = tokens.unflatten(1, (WINDOW, WINDOW)).unflatten(0, (batch, rows, columns))  # (B, rows, columns, 8, 8, C)
+    x = x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+    return x[..., offset : offset + height, offset : offset + width]
+
+
+def inside_mask(x: Tensor, offset: int) -> Tensor:
+    """Tell which cells of every window lie inside (B, C, h, w): (B * windows, WINDOW^2), bool."""
+    ones = torch.ones(x.shape[0], 1, *x.shape[-2:], device=x.device)
+    return to_windows(ones, offset)[..., 0] > 0

@@ -1,0 +1,60 @@
+"""What happens when a loss or a gradient is not a finite number: skip the batch, go back, or give up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weconvene_core.errors import WeconveneError
+
+SLOW_FACTOR = 0.5  # every failure halves the learning rate, until
+CALM_STEPS = 100  # so many steps went well
+BACK_AFTER = 3  # failures in a row that one unlucky batch does not explain: the weights themselves are bad
+GIVE_UP_AFTER = 10  # failures without a calm between
+
+
+@dataclass
+class Guard:
+    """Counts the steps that failed; its fields travel with the state, so that a resumed run goes on as it was.
+
+    A failed batch is skipped before it has changed anything. ``BACK_AFTER`` failures in a row send the weights, their
+    average and the optimisers back to the last saved state; the batches move on.
+
+    Attributes
+    ----------
+    skipped : failures of the whole run.
+    failures : those since the last calm.
+    in_a_row : those without a good step between.
+    calm_at : step at which the learning rate is the scheduled one again.
+    """
+
+    skipped: int = 0
+    failures: int = 0
+    in_a_row: int = 0
+    calm_at: int = 0
+
+    def rate_factor(self) -> float:
+        """Share of the scheduled learning rate that is used now."""
+        return SLOW_FACTOR**self.failures
+
+    def passed(self, step: int) -> None:
+        """Note that a step was finite."""
+        self.in_a_row = 0
+        if step >= self.calm_at:
+            self.failures = 0
+
+    def failed(self, step: int, phase: str) -> bool:
+        """Count a failed step; True when the weights must go back to the last saved state.
+
+        Raises
+        ------
+        WeconveneError
+            After ``GIVE_UP_AFTER`` failures without a calm between.
+        """
+        self.skipped, self.failures, self.in_a_row = self.skipped + 1, self.failures + 1, self.in_a_row + 1
+        self.calm_at = step + CALM_STEPS
+        if self.failures >= GIVE_UP_AFTER:
+            raise WeconveneError(
+                f"the loss or its gradient was not finite {self.failures} times, last at step {step}, even after going "
+                f"back to the last saved weights at a lower rate; lower the learning rate of phase {phase!r}."
+            )
+        return self.in_a_row % BACK_AFTER == 0

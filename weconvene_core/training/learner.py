@@ -1,0 +1,109 @@
+"""Everything that training changes: the weights, their average, and the state of two optimisers."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from weconvene_core.model import WeConvene
+from weconvene_core.training.checkpoint import load_weights
+from weconvene_core.training.losses import RateDistortion
+from weconvene_core.training.objective import Objective
+from weconvene_core.training.parallel import Team
+from weconvene_core.training.schedule import Phase, TrainConfig
+
+AUX_RATE = 1e-3  # learning rate of the quantiles of z (CompressAI's auxiliary loss)
+
+
+class Learner:
+    """A model in training, the average of its weights over the steps (EMA), and Adam for both kinds of parameters.
+
+    Only the model skips g_a and g_s in a phase that leaves them alone; the average never does, since untrained they add
+    nothing.
+    """
+
+    def __init__(self, model: WeConvene, config: TrainConfig, team: Team) -> None:
+        self.model, self.config, self.team = model, config, team
+        self.ema = copy.deepcopy(model).eval()
+        self.optimizers = _optimizers(model)
+        objective = Objective(model, config.lambda_exponent)
+        if config.compile:
+            objective.compile()
+        self.objective = team.wrap(objective, some_unused=not all(phase.transforms for phase in config.phases))
+
+    def enter(self, phase: Phase) -> None:
+        """Set what is trained in this phase."""
+        bypass = not phase.transforms and self.model.config.shortcut
+        if self.model.bypass_transforms and not bypass:
+            self.ema.load_state_dict(self.model.state_dict())  # newly unlocked networks start their average afresh
+        self.model.bypass_transforms = bypass
+        self.model.train()
+
+    def gradients(self, x: Tensor, quality: Tensor, phase: Phase) -> tuple[RateDistortion, bool]:
+        """Compute clipped gradients of this process's share; return its terms, and whether all are finite."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad()
+        with self.team.noise():
+            loss, terms = self.objective(x, quality, phase.w_lf, phase.w_hf)
+        loss.backward()
+        weights = self.optimizers["adam"].param_groups[0]["params"]  # z's quantiles would drown the others' norm
+        norm = torch.nn.utils.clip_grad_norm_(weights, self.config.clip_norm)
+        return terms, bool((loss.detach() + norm).isfinite())
+
+    def update(self, step: int, rate: float) -> None:
+        """Take the step that the gradients say at this learning rate, and average the weights."""
+        self.optimizers["adam"].param_groups[0]["lr"] = rate
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), 1.0 - decay)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the whole state by name: ``model/...``, ``ema/...``, ``adam/<parameter>/...``, ``aux/...``."""
+        tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
+        tensors |= {f"ema/{name}": t for name, t in self.ema.state_dict().items()}
+        for label, optimizer in self.optimizers.items():
+            for index, state in optimizer.state_dict()["state"].items():
+                tensors |= {f"{label}/{index}/{key}": value for key, value in state.items()}
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor], path: Path) -> None:
+        """Take up a state of :meth:`tensors`, read from ``path``.
+
+        Raises
+        ------
+        WeconveneError
+            If it belongs to another architecture.
+        """
+        load_weights(self.model, _under("model/", tensors), path)
+        load_weights(self.ema, _under("ema/", tensors), path)
+        for label, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(_optimizer_state(optimizer, _under(f"{label}/", tensors)))
+
+
+def _optimizers(model: WeConvene) -> dict[str, torch.optim.Adam]:
+    """Adam for the weights, another for the factorised prior's quantiles (CompressAI's convention)."""
+    quantiles = [p for name, p in model.named_parameters() if name.endswith(".quantiles")]
+    weights = [p for name, p in model.named_parameters() if not name.endswith(".quantiles")]
+    return {"adam": torch.optim.Adam(weights, lr=AUX_RATE), "aux": torch.optim.Adam(quantiles, lr=AUX_RATE)}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Order a file's tensors as an optimiser wants them, with the memory layout of its parameters."""
+    parameters = optimizer.param_groups[0]["params"]
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, key = int(name.split("/")[0]), name.split("/")[1]
+        like = parameters[index]
+        laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
+        state.setdefault(index, {})[key] = laid_out
+    return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
