@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ from PIL import Image
 from weconvene_core.codec.container import Container, pack
 from weconvene_core.paths import CHECKPOINTS, ROOT
 
-FOREIGN_MODEL = Container("unheard-of", bytes(8), 32, 24, "RGB", 3.0, (b"abc", b"de"))
+FOREIGN_MODEL = Container(bytes(8), 32, 24, "RGB", 3.0, (b"abc", b"de", b"f"))
+FAILED, WRONG_COMMAND, DAMAGED, INTERRUPTED = 1, 2, 3, 130
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
@@ -32,9 +35,9 @@ def weconvene(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
-def assert_one_sentence(result: subprocess.CompletedProcess[str], *said: str) -> None:
-    """Exit code 1, nothing on stdout, one line on stderr that names the cause."""
-    assert result.returncode == 1, result.stderr
+def assert_one_sentence(result: subprocess.CompletedProcess[str], *said: str, code: int = FAILED) -> None:
+    """The exit code, nothing on stdout, one line on stderr that names the cause."""
+    assert result.returncode == code, result.stderr
     assert result.stdout == ""
     assert result.stderr.startswith("weconvene: ")
     assert result.stderr.endswith(".\n")
@@ -87,8 +90,21 @@ class TestEncode:
     def test_missing_output_folder(self, photo: Path, tmp_path: Path) -> None:
         assert_one_sentence(weconvene("encode", photo, tmp_path / "no" / "out.wcv", "--quality", "3"), "no folder")
 
-    def test_output_that_is_a_folder(self, photo: Path, tmp_path: Path) -> None:
-        assert_one_sentence(weconvene("encode", photo, tmp_path, "--quality", "3", "--force"), "is a folder")
+    def test_the_output_of_a_folder_is_a_folder(self, photo: Path, compressed: Path) -> None:
+        assert_one_sentence(weconvene("encode", photo.parent, compressed, "--quality", "3"), "need a folder")
+
+    def test_two_pictures_never_become_one_file(self, photo: Path, tmp_path: Path) -> None:
+        Image.open(photo).save(photo.with_suffix(".bmp"))
+        result = weconvene("encode", photo, photo.with_suffix(".bmp"), tmp_path / "out", "--quality", "3")
+        assert_one_sentence(result, "would both become", "photo.bmp")
+
+    def test_a_pipe_takes_one_picture(self, photo: Path) -> None:
+        assert_one_sentence(weconvene("encode", photo, photo, "-", "--quality", "3"), "A pipe takes one picture")
+
+    def test_a_folder_without_pictures(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        result = weconvene("encode", tmp_path / "empty", tmp_path / "out", "--quality", "3")
+        assert_one_sentence(result, "nothing to do")
 
     @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
     def test_output_folder_without_permission(self, photo: Path, tmp_path: Path) -> None:
@@ -99,7 +115,7 @@ class TestEncode:
     @pytest.mark.parametrize("quality", ["0.999", "6.001", "nan", "-3", "inf", "fine"])
     def test_quality_out_of_range(self, photo: Path, tmp_path: Path, quality: str) -> None:
         result = weconvene("encode", photo, tmp_path / "out.wcv", f"--quality={quality}")
-        assert result.returncode == 2
+        assert result.returncode == WRONG_COMMAND
         assert "from 1 to 6" in result.stderr
         assert "Traceback" not in result.stderr
 
@@ -110,15 +126,15 @@ class TestDecode:
         [
             (b"", "not a WeConvene file"),
             (b"\xff\xd8\xff\xe0 a JPEG, say", "not a WeConvene file"),
-            (pack(FOREIGN_MODEL)[:-9], "truncated"),
+            (pack(FOREIGN_MODEL)[:-9], "--preview"),
             (pack(FOREIGN_MODEL)[:-1] + b"!", "checksum"),
             (b"WCV\x09" + pack(FOREIGN_MODEL)[4:], "version 9"),
-            (pack(FOREIGN_MODEL), "'unheard-of'"),
+            (pack(FOREIGN_MODEL), "other weights (0000000000000000)"),
         ],
     )
     def test_damaged_and_foreign_files(self, tmp_path: Path, content: bytes, said: str) -> None:
         (tmp_path / "in.wcv").write_bytes(content)
-        assert_one_sentence(weconvene("decode", tmp_path / "in.wcv", tmp_path / "out.png"), said)
+        assert_one_sentence(weconvene("decode", tmp_path / "in.wcv", tmp_path / "out.png"), said, code=DAMAGED)
         assert not (tmp_path / "out.png").exists()
 
     def test_missing_file(self, tmp_path: Path) -> None:
@@ -140,12 +156,24 @@ class TestInfo:
         assert facts["bytes"] == compressed.stat().st_size
         assert facts["bpp"] == pytest.approx(8 * facts["bytes"] / (32 * 24), abs=5e-5)
         assert (facts["width"], facts["height"], facts["mode"], facts["quality"]) == (32, 24, "RGB", 3.0)
-        assert (facts["model"], facts["weights"], facts["stream_bytes"]) == ("unheard-of", "00" * 8, [3, 2])
+        assert facts["model_hash"] == "00" * 8
+        assert facts["stream_bytes"] == {"z": 3, "y_lf": 2, "y_hf": 1}
+        assert facts["complete"]
         text = weconvene("info", compressed).stdout
         assert [line.split(maxsplit=1)[0] for line in text.splitlines()] == list(facts)
 
+    def test_a_cut_file_says_so(self, compressed: Path) -> None:
+        whole = compressed.read_bytes()
+        compressed.write_bytes(whole[:-2])
+        result = weconvene("info", compressed, "--json")
+        facts = json.loads(result.stdout)
+        assert not facts["complete"]
+        assert (result.returncode, result.stderr.count("\n")) == (DAMAGED, 1)
+        assert f"{len(whole) - 2} of its {len(whole)} bytes" in result.stderr
+        assert facts["bpp"] == pytest.approx(8 * len(whole) / (32 * 24), abs=5e-5)
+
     def test_foreign_file(self, photo: Path) -> None:
-        assert_one_sentence(weconvene("info", photo), "not a WeConvene file")
+        assert_one_sentence(weconvene("info", photo), "not a WeConvene file", code=DAMAGED)
 
     def test_folder(self, tmp_path: Path) -> None:
         assert_one_sentence(weconvene("info", tmp_path), "Is a directory")
@@ -168,7 +196,7 @@ class TestOtherCommands:
     @pytest.mark.parametrize("arguments", [[], ["compress"], ["encode", "a.png"], ["data", "fetch"]])
     def test_wrong_command_lines_exit_with_2(self, arguments: list[str]) -> None:
         result = weconvene(*arguments)
-        assert result.returncode == 2
+        assert result.returncode == WRONG_COMMAND
         assert "usage: weconvene" in result.stderr
 
     def test_help_names_every_command(self) -> None:
@@ -206,7 +234,7 @@ class TestOtherCommands:
             _, errors = process.communicate(timeout=20)
         finally:
             os.close(writer)
-        assert process.returncode == 130
+        assert process.returncode == INTERRUPTED
         assert errors.startswith("weconvene: Interrupted")
         assert errors.count("\n") == 1
 
@@ -219,18 +247,42 @@ class TestWithTheTrainedModel:
 
     def test_a_picture_survives_the_disk(self, photo: Path, tmp_path: Path) -> None:
         file, back = tmp_path / "out.wcv", tmp_path / "back.png"
-        encoded = weconvene("encode", photo, file, "--quality", "4.5")
+        file.write_bytes(b"old")
+        encoded = weconvene("encode", photo, file, "--quality", "4.5", "--force")
         assert encoded.returncode == 0, encoded.stderr
         assert f"{file.stat().st_size} bytes" in encoded.stdout
         facts = json.loads(weconvene("info", file, "--json").stdout)
-        assert (facts["width"], facts["height"], facts["model"], facts["quality"]) == (32, 24, "lite", 4.5)
+        assert (facts["width"], facts["height"], facts["quality"], facts["tile"]) == (32, 24, 4.5, 0)
         decoded = weconvene("decode", file, back)
         assert decoded.returncode == 0, decoded.stderr
         with Image.open(back) as image:
             assert (image.size, image.mode) == ((32, 24), "RGB")
 
-    def test_force_replaces(self, photo: Path, tmp_path: Path) -> None:
-        file = tmp_path / "out.wcv"
-        file.write_bytes(b"old")
-        assert weconvene("encode", photo, file, "--quality", "1", "--force").returncode == 0
-        assert file.read_bytes().startswith(b"WCV")
+    def test_folders_and_exit_codes(self, photo: Path, tmp_path: Path) -> None:
+        """One picture is refused, one is reduced to 8 bits; the others are done, and the folders below are kept."""
+        shelf = tmp_path / "in"
+        (shelf / "sub").mkdir(parents=True)
+        photo.rename(shelf / "sub" / "photo.png")
+        Image.new("CMYK", (9, 9)).save(shelf / "ink.jpg")
+        Image.fromarray(np.zeros((9, 9), np.uint16)).save(shelf / "deep.png")
+        (shelf / "notes.txt").write_text("no picture")
+        encoded = weconvene("encode", shelf, tmp_path / "out", "--quality", "2")
+        assert (encoded.returncode, encoded.stdout) == (FAILED, "2 of 3 files done\n")
+        assert "ink.jpg: Pictures of mode CMYK" in encoded.stderr
+        assert "deep.png: 16-bit samples are reduced" in encoded.stderr
+        files = sorted(path.relative_to(tmp_path) for path in (tmp_path / "out").rglob("*.wcv"))
+        assert [str(file) for file in files] == ["out/deep.wcv", "out/sub/photo.wcv"]
+        (tmp_path / "out" / "bad.wcv").write_bytes(b"WCV")
+        decoded = weconvene("decode", tmp_path / "out", tmp_path / "back", "--format", "webp")
+        assert (decoded.returncode, decoded.stdout) == (DAMAGED, "2 of 3 files done\n")
+        assert (tmp_path / "back" / "sub" / "photo.webp").is_file()
+
+    def test_pipes_and_previews(self, photo: Path) -> None:
+        program = [sys.executable, "-m", "weconvene_core.cli"]
+        run = partial(subprocess.run, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+        data = run([*program, "encode", "-", "-", "--quality", "6"], input=photo.read_bytes()).stdout
+        assert data.startswith(b"WCV")
+        back = run([*program, "decode", "-", "-", "--format", "tif"], input=data).stdout
+        preview = run([*program, "decode", "--preview", "-", "-"], input=data[:-10]).stdout
+        pictures = [Image.open(io.BytesIO(content)) for content in (back, preview)]
+        assert [(image.format, image.size) for image in pictures] == [("TIFF", (32, 24)), ("PNG", (32, 24))]

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from weconvene_core.codec.container import Container, pack
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import compaction
+from weconvene_core.evaluation import channels, compaction, subband_bits
+from weconvene_core.evaluation.datasets import image_set, load_rgb
+from weconvene_core.figures.explorer import Setting, explorer, kept_figure
 from weconvene_core.figures.pictures import anatomy_figure, crops_figure, detail_box, file_anatomy
-from weconvene_core.figures.subbands import lifting_figure, mosaic, mosaic_figure
-from weconvene_core.wavelets import SCHEMES, dwt2d, dwt3d, idwt2d
+from weconvene_core.figures.subbands import lifting_figure, mosaic, mosaic_figure, shapes_figure, wavelet_shape
+from weconvene_core.wavelets import SCHEMES, LearnableLifting, dwt2d, dwt3d, idwt2d
 
 # L2 norms of JPEG 2000's 5/3 synthesis functions (OpenJPEG, opj_dwt_norms)
 NORMS_53 = {"LL1": 1.500, "HL1": 1.038, "HH1": 0.7186, "LL2": 2.750, "HL2": 1.592, "HH2": 0.9218}
@@ -155,12 +157,12 @@ def test_the_channel_dwt_gathers_what_neighbouring_channels_share():
     unlike = torch.diag(torch.ones(6, dtype=torch.float64))
     in_pairs = torch.block_diag(*[torch.ones(2, 2, dtype=torch.float64)] * 3)
     apart = torch.tensor([0, 2, 1, 3, 4, 5])
-    assert compaction.channel_low_share(alike, "haar") == pytest.approx(1.0)
-    assert compaction.channel_low_share(unlike, "haar") == pytest.approx(0.5)
-    assert compaction.channel_low_share(in_pairs, "haar") == pytest.approx(1.0)
-    assert compaction.channel_low_share(in_pairs, "haar", apart) == pytest.approx(2 / 3)
+    assert channels.channel_low_share(alike, "haar") == pytest.approx(1.0)
+    assert channels.channel_low_share(unlike, "haar") == pytest.approx(0.5)
+    assert channels.channel_low_share(in_pairs, "haar") == pytest.approx(1.0)
+    assert channels.channel_low_share(in_pairs, "haar", apart) == pytest.approx(2 / 3)
     white = torch.eye(256, dtype=torch.float64)
-    assert [compaction.channel_low_share(white, name) for name in ("5/3", "9/7")] == pytest.approx([0.5, 0.5])
+    assert [channels.channel_low_share(white, name) for name in ("5/3", "9/7")] == pytest.approx([0.5, 0.5])
 
 
 @pytest.mark.parametrize("wavelet", ["5/3", "9/7"])
@@ -176,7 +178,7 @@ def test_energies_of_a_3d_transform_come_by_halves(wavelet):
 def test_channel_correlation_is_numpys_and_a_constant_channel_correlates_with_none():
     features = torch.randn(2, 3, 4, 5)
     features[:, 2] = 7.0
-    found = compaction.channel_correlation(features)
+    found = channels.channel_correlation(features)
     np.testing.assert_allclose(found[:2, :2], np.corrcoef(features.permute(1, 0, 2, 3).reshape(3, -1)[:2]), atol=1e-6)
     assert not found[2].any()
 
@@ -184,7 +186,7 @@ def test_channel_correlation_is_numpys_and_a_constant_channel_correlates_with_no
 @pytest.mark.parametrize("alpha", [(), (b"x" * 7,)])
 def test_a_files_parts_add_up_to_the_file(alpha):
     mode = "RGBA" if alpha else "RGB"
-    data = pack(Container("lite", b"12345678", 9, 5, mode, 3.0, (b"a" * 300, b"b" * 1000, b"c" * 40, *alpha)))
+    data = pack(Container(b"12345678", 9, 5, mode, 3.0, (b"c" * 40, b"a" * 300, *alpha, b"b" * 1000)))
     parts = file_anatomy(data)
     assert list(parts.values())[:3] == [300, 1000, 40]
     assert sum(parts.values()) == len(data)
@@ -217,3 +219,84 @@ def test_a_box_outside_the_picture_is_refused(box):
 def test_pictures_of_several_sizes_are_refused():
     with pytest.raises(WeconveneError, match="one size"):
         crops_figure({"one": np.zeros((4, 4), np.uint8), "two": np.zeros((4, 5), np.uint8)}, (0, 0, 1, 1), "")
+
+
+def test_shapes_are_box_tent_and_half_and_half():
+    for wavelet, width in (("haar", 1), ("5/3", 2)):
+        x, y = wavelet_shape(wavelet, "low")
+        assert x[-1] - x[0] == pytest.approx(width, abs=0.02)
+        assert y.max() == pytest.approx(1)
+    x, y = wavelet_shape("5/3", "low")
+    np.testing.assert_allclose(y, np.clip(1 - np.abs(x), 0, None), atol=0.02)  # a tent
+    _, y = wavelet_shape("haar", "high")
+    assert sorted(set(np.round(y, 6))) == [-1, 0, 1]
+    assert len(shapes_figure(["haar", "db2"]).axes) == 4
+
+
+def test_a_setting_shows_its_coefficients_and_its_picture(noise):
+    figure = kept_figure(noise.float(), [Setting("9/7", 2, 10.0)], "noise")
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    psnr = compaction.compaction(noise.float(), "9/7", 2, [10.0]).psnr_db[0]
+    assert titles == ["9/7, 2 levels, 10 % kept", f"rebuilt: {psnr:.2f} dB"]
+    zeros = (figure.axes[0].images[0].get_array() == 0.5).mean()
+    assert zeros > 0.8
+
+
+def test_a_moved_slider_redraws_the_picture(noise):
+    view = explorer(noise.float(), "noise", Setting("9/7", 2, 2.0))
+    controls, picture = view.children
+    before = bytes(picture.value)
+    controls.children[0].value = "haar"
+    assert bytes(picture.value) != before
+    assert bytes(picture.value)[:2] == b"\xff\xd8"  # JPEG
+    again = explorer(noise.float(), "noise", Setting("haar", 2, 2.0)).children[1].value
+    assert bytes(picture.value) == bytes(again)
+
+
+def test_stack_gain_without_channels_is_that_of_the_pictures_and_the_klt_bounds_haar():
+    torch.manual_seed(3)
+    mixing = torch.eye(8) + 0.8 * torch.eye(8).roll(1, 0)
+    maps = torch.einsum("ij,jhw->ihw", mixing, torch.randn(8, 64, 64))
+    flat = [compaction.coding_gain_db(m, "9/7", 2) for m in maps]
+    assert channels.stack_gain_db(maps, "9/7", 2, 0) == pytest.approx(np.mean(flat), abs=0.05)
+    bound = channels.channel_bound_db(channels.channel_correlation(maps[None]))
+    assert 0.1 < channels.stack_gain_db(maps, "haar", 0, 1) < bound
+
+
+def test_order_is_what_a_channel_dwt_lives_on():
+    torch.manual_seed(0)
+    smooth = torch.nn.functional.interpolate(torch.rand(1, 1, 9, 9) * 255, size=96, mode="bicubic")[0, 0]
+    ordered = channels.edge_stack(smooth + torch.randn(96, 96))
+    shuffled = ordered[torch.randperm(16)]
+    assert channels.stack_gain_db(ordered, "9/7", 0, 1) > channels.stack_gain_db(shuffled, "9/7", 0, 1) + 3
+    assert ordered.min() >= 0
+
+
+def test_entropy_is_that_of_the_histogram():
+    assert subband_bits.entropy_bits(torch.tensor([7, 7, 7])) == 0
+    assert subband_bits.entropy_bits(torch.arange(256).repeat(3)) == pytest.approx(8 * 768)
+    assert subband_bits.entropy_bits(torch.tensor([0, 0, 0, 1])) == pytest.approx(4 * (2 - 0.75 * math.log2(3)))
+
+
+def test_zlib_keeps_every_signed_number():
+    values = torch.tensor([0, -1, 1, -300, 300], dtype=torch.int16)
+    assert subband_bits.zlib_bytes([values]) > subband_bits.zlib_bytes([torch.zeros(5, dtype=torch.int16)])
+
+
+def test_lossless_sizes_of_a_photograph_shrink_by_the_transform():
+    photograph = np.asarray(load_rgb(image_set("default").paths[0]))[:128, :128].copy()
+    table = subband_bits.lossless_sizes(torch.from_numpy(photograph).permute(2, 0, 1).contiguous())
+    bits = table.set_index(["coded", "by"]).bits_per_sample
+    assert bits["5/3 bands", "entropy"] < bits["samples", "entropy"] <= 8
+    assert 0 < bits["file", "JPEG 2000, reversible"] < 8
+
+
+def test_estimated_bits_are_those_of_a_laplacian_and_differentiable():
+    torch.manual_seed(0)
+    samples = torch.distributions.Laplace(0.0, 20.0).sample((64, 64))
+    estimate = subband_bits.laplace_bits(dwt2d(samples, "haar", 0)).item()
+    assert estimate == pytest.approx(math.log2(2 * math.e * 20), abs=0.1)  # the Laplacian's entropy
+    assert estimate == pytest.approx(subband_bits.entropy_bits(samples.round()) / 4096, abs=0.3)
+    lifting = LearnableLifting("5/3")
+    subband_bits.laplace_bits(dwt2d(samples, lifting.scheme(), 2)).backward()
+    assert all(c.grad.isfinite().all() and c.grad.any() for c in lifting.coefficients)

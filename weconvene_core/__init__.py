@@ -3,6 +3,8 @@
 >>> from weconvene_core import decode, encode
 >>> data = encode("photo.png", quality=3)  # doctest: +SKIP
 >>> decode(data).save("back.png")  # doctest: +SKIP
+
+Importing it also teaches Pillow the format: ``Image.open("photo.wcv")``, ``image.save("photo.wcv", quality=3)``.
 """
 
 from __future__ import annotations
@@ -10,11 +12,15 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from weconvene_core.codec import pillow_plugin
+
 if TYPE_CHECKING:
     from weconvene_core.codec.api import decode, encode, load_model
 
 # CompressAI compiles with torch.jit on import; its deprecation is nothing that a reader of this package can act on.
 warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
+
+pillow_plugin.register()  # which loads neither torch nor numpy
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "decode", "encode", "load_model"]

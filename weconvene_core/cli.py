@@ -1,7 +1,6 @@
 """The command line: ``weconvene encode | decode | info | train | evaluate | certify | data``.
 
-Whatever a user can get wrong ends in one sentence on stderr and exit code 1 (2 for a wrong command line, 130 after
-Ctrl-C).
+Whatever a user can get wrong ends in one sentence on stderr and one of the exit codes of EXIT_CODES.
 """
 
 from __future__ import annotations
@@ -12,9 +11,15 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from weconvene_core import commands
-from weconvene_core.errors import WeconveneError
+from weconvene_core import commands, file_commands
+from weconvene_core.codec.grid import DEFAULT_MEMORY
+from weconvene_core.errors import CorruptFileError, WeconveneError
 
+EXIT_CODES = (
+    "exit codes: 0 all is done; 1 something is wrong, and stderr says what; 2 a wrong command line; 3 a compressed "
+    "file is damaged, cut, foreign, or of weights that are not installed; 130 interrupted. Of several files the others "
+    "are done nevertheless."
+)
 LOWEST_QUALITY, HIGHEST_QUALITY = 1.0, 6.0
 
 
@@ -30,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("Interrupted; files that were complete before are complete now.", 130)
     except MemoryError:
         return _fail("There is not enough memory for this: use a smaller picture, or close other programs.")
+    except CorruptFileError as error:
+        return _fail(str(error), file_commands.DAMAGED)
     except WeconveneError as error:
         return _fail(str(error))
     except OSError as error:
@@ -42,7 +49,8 @@ def _fail(sentence: str, code: int = 1) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="weconvene", description="Learned image compression with 3-D wavelets.")
+    description = "Learned image compression with 3-D wavelets."
+    parser = argparse.ArgumentParser(prog="weconvene", description=description, epilog=EXIT_CODES)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_codec_commands(subparsers)
     _add_laboratory_commands(subparsers)
@@ -50,31 +58,49 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_codec_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    encode = subparsers.add_parser("encode", help="compress a picture")
-    encode.add_argument("input", type=Path, metavar="IN", help="a picture: PNG, JPEG, TIFF, WebP ...")
-    encode.add_argument("output", type=Path, metavar="OUT", help="the compressed file, e.g. photo.wcv")
+    encode = subparsers.add_parser("encode", help="compress pictures")
+    _add_files(encode, "pictures (PNG, JPEG, TIFF, WebP ...), folders of them, or - for a pipe", "photo.wcv")
     encode.add_argument(
         "--quality", type=_quality, required=True, metavar="Q", help="a number from 1 (small) to 6 (fine)"
     )
     encode.add_argument("--model", default="lite", help="name of a trained model (default: %(default)s)")
-    encode.add_argument("--force", action="store_true", help="replace OUT if it exists")
-    encode.set_defaults(run=commands.encode)
+    encode.set_defaults(run=file_commands.encode)
 
-    decode = subparsers.add_parser("decode", help="turn a compressed file into a picture")
-    decode.add_argument("input", type=Path, metavar="IN", help="a compressed file")
-    decode.add_argument("output", type=Path, metavar="OUT", help="the picture; its extension names the format")
-    decode.add_argument("--force", action="store_true", help="replace OUT if it exists")
-    decode.set_defaults(run=commands.decode)
+    decode = subparsers.add_parser("decode", help="turn compressed files into pictures")
+    _add_files(decode, "compressed files, folders of them, or - for a pipe", "photo.png")
+    decode.add_argument("--preview", action="store_true", help="decode what is there, even if the file is cut")
+    decode.add_argument(
+        "--format", default="png", metavar="EXT", help="format in a folder or a pipe (default: %(default)s)"
+    )
+    decode.set_defaults(run=file_commands.decode)
 
     info = subparsers.add_parser("info", help="show what a compressed file contains")
-    info.add_argument("file", type=Path, metavar="FILE")
+    info.add_argument("file", type=Path, metavar="FILE", help="a compressed file, or - for a pipe")
     info.add_argument("--json", action="store_true", help="print one JSON object")
-    info.set_defaults(run=commands.info)
+    info.set_defaults(run=file_commands.info)
+
+
+def _add_files(parser: argparse.ArgumentParser, what: str, example: str) -> None:
+    parser.add_argument("inputs", type=Path, nargs="+", metavar="IN", help=what)
+    parser.add_argument(
+        "output", type=Path, metavar="OUT", help=f"the result, e.g. {example}; a folder; or - for a pipe"
+    )
+    parser.add_argument("--force", action="store_true", help="replace what exists")
+    parser.add_argument(
+        "--max-memory", type=int, default=DEFAULT_MEMORY, metavar="MIB",
+        help="working memory beyond the picture itself; larger pictures are coded in tiles (default: %(default)s)",
+    )  # fmt: skip
 
 
 def _add_laboratory_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train = subparsers.add_parser("train", help="train a model, or go on with an interrupted training")
     train.add_argument("config", type=Path, metavar="CONFIG", help="the training's configuration, JSON or TOML")
+    train.add_argument("--minutes", type=float, metavar="N", help="save and stop cleanly after N minutes")
+    train.add_argument("--pack", type=Path, metavar="DIR", help="at the end, put the state into DIR in parts of 16 MB")
+    train.add_argument("--unpack", type=Path, metavar="DIR", help="go on from the packed state in DIR")
+    train.add_argument(
+        "--pack-images", type=Path, metavar="DIR", help="only write the training images to DIR in packs of 40 MB"
+    )
     train.set_defaults(run=commands.train)
 
     evaluate = subparsers.add_parser("evaluate", help="measure rate and distortion on an image set")

@@ -1,6 +1,6 @@
 """Codec: whole pictures to self-contained files and back.
 
-The three calls are resolved on first use, so that the command line answers ``info`` without loading torch.
+The calls are resolved on first use, so that the command line answers ``info`` without loading torch.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from weconvene_core.codec.api import decode, encode, load_model
+    from weconvene_core.codec.api import decode, decode_progressive, encode, load_model, preview
 
-__all__ = ["decode", "encode", "load_model"]
+__all__ = ["decode", "decode_progressive", "encode", "load_model", "preview"]
 
 
 def __getattr__(name: str) -> Any:

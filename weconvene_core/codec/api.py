@@ -1,30 +1,35 @@
-"""The codec in three calls: ``load_model``, ``encode`` and ``decode``.
+"""The codec in a few calls: ``load_model``, ``encode``, ``decode``, ``preview`` and ``decode_progressive``.
 
-An image of any size and mode becomes one self-contained file (see ``data/FORMAT.md``) and comes back. The streams of
-a file are, in order: LF slices, HF slices, z, and the alpha plane where there is one.
+An image of any size and mode becomes one self-contained file (see ``data/FORMAT.md``) and comes back. All calls may be
+used from several threads at once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
-from weconvene_core.codec.container import Container, Mode, pack, unpack
-from weconvene_core.codec.images import Picture, load, pack_alpha, to_pil, unpack_alpha
+from weconvene_core.codec.checkpoints import installed, load_checked, stated_hash
+from weconvene_core.codec.container import HASH_BYTES, Container, CutFileError, Prefix, pack, unpack, unpack_prefix
+from weconvene_core.codec.grid import DEFAULT_MEMORY, check_memory, choose_tile, worker_count
+from weconvene_core.codec.images import Picture, load, to_pil
+from weconvene_core.codec.latents import ALL, TileStreams, footprint
+from weconvene_core.codec.lossless import pack_alpha, pack_profile, unpack_alpha, unpack_profile
+from weconvene_core.codec.tiles import Decoded, decode_tiles, encode_tiles, to_8_bit
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.layers.rate_table import check_quality
-from weconvene_core.model import STRIDE, WeConvene
+from weconvene_core.model import WeConvene
 from weconvene_core.paths import CHECKPOINTS
-from weconvene_core.training.checkpoint import load_model_file, weights_hash
+
+__all__ = ["DEFAULT_MODEL", "decode", "decode_progressive", "encode", "load_model", "preview", "to_8_bit"]
 
 DEFAULT_MODEL = "lite"
-LATENT_STREAMS = 3  # y_lf, y_hf, z
-HASH_BYTES = 8
 
 
 def load_model(name: str = DEFAULT_MODEL) -> WeConvene:
@@ -38,7 +43,14 @@ def load_model(name: str = DEFAULT_MODEL) -> WeConvene:
     return _loaded(name)[0]
 
 
-def encode(image: str | Path | Image.Image | np.ndarray | Picture, quality: float, model: str = DEFAULT_MODEL) -> bytes:
+def encode(
+    image: str | Path | Image.Image | np.ndarray | Picture,
+    quality: float,
+    model: str = DEFAULT_MODEL,
+    *,
+    max_memory: int = DEFAULT_MEMORY,
+    tile: int | None = None,
+) -> bytes:
     """Compress a picture into the bytes of one file.
 
     Parameters
@@ -47,74 +59,145 @@ def encode(image: str | Path | Image.Image | np.ndarray | Picture, quality: floa
         as RGB and comes back grey, alpha is kept without loss (see :mod:`weconvene_core.codec.images`).
     quality : a real number from 1 (smallest file) to 6 (finest).
     model : name of a released checkpoint.
+    max_memory : working memory in MiB, beyond the picture's own pixels; larger pictures are coded in tiles, and a
+        decoder needs about the same memory.
+    tile : side of the tiles in pixels (one of ``grid.TILE_EDGES``; 0: no tiles) instead of what ``max_memory`` asks.
 
     Raises
     ------
     WeconveneError
-        If the picture cannot be read, the quality is out of range, or the model is unknown.
+        If the picture cannot be read, the quality is out of range, the model is unknown, or the memory too small.
     """
     network, digest = _loaded(model)
-    picture, quality = load(image), round(check_quality(quality), 3)  # the file keeps thousandths
-    x = torch.tensor(picture.rgb).permute(2, 0, 1)[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
-    streams = [strings[0] for strings in network.compress(x, quality)["strings"]]
-    if picture.alpha is not None:
-        streams.append(pack_alpha(picture.alpha))
-    return pack(Container(model, digest, picture.width, picture.height, picture.mode, quality, tuple(streams)))
+    picture, quality = load(image), round(_checked(quality, network), 3)  # the file keeps thousandths
+    width, height = picture.width, picture.height
+    tile = choose_tile(footprint(network), width, height, max_memory) if tile is None else tile
+    header = Container(digest, width, height, picture.mode, quality, icc=picture.icc is not None, tile=tile)
+    workers = worker_count(footprint(network), width, height, tile, max_memory, torch.get_num_threads())
+    tiles = encode_tiles(network, picture.rgb, tile, header.quality, workers)
+    beside = [] if picture.icc is None else [pack_profile(picture.icc)]
+    beside += [] if picture.alpha is None else [pack_alpha(picture.alpha)]
+    z, y_lf, y_hf = ([getattr(streams, group) for streams in tiles] for group in ("z", "y_lf", "y_hf"))
+    return pack(replace(header, streams=(*z, *y_lf, *beside, *y_hf)))
 
 
-def decode(data: bytes) -> Image.Image:
+def decode(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
     """Decompress the bytes of a file into a Pillow image of the original size and mode.
+
+    Parameters
+    ----------
+    max_memory : working memory in MiB, beyond the picture's own pixels.
 
     Raises
     ------
+    CutFileError
+        If the file's end is missing.
     CorruptFileError
-        If the file is foreign, truncated or altered, or was made with other weights.
+        If the file is foreign or altered, or was made with weights that are not installed.
     WeconveneError
-        If the model that it names is not installed.
+        If it would take more memory.
     """
     container = unpack(data)
-    network, digest = _loaded(container.model)
-    if container.weights_hash != digest:
-        raise CorruptFileError(
-            f"The file was made with other weights of model '{container.model}' than those installed here; "
-            "decode it with the release that made it."
-        )
-    _check_streams(container)
-    strings = [[stream] for stream in container.streams[:LATENT_STREAMS]]
-    shape = (-(-container.height // STRIDE), -(-container.width // STRIDE))
-    x_hat = network.decompress(strings, shape, check_quality(container.quality))["x_hat"]
-    rgb = to_8_bit(x_hat)[: container.height, : container.width]
-    return to_pil(rgb, container.mode, _alpha(container))
+    return _picture(container, _decode(Prefix(container, b"", len(data), complete=True), ALL, max_memory))
 
 
-def to_8_bit(x: Tensor) -> np.ndarray:
-    """Round an image (1, 3, H, W) in 0..1 to 8 bits: (H, W, 3) uint8."""
-    return (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+def preview(data: bytes, slices: int = 0, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
+    """Decode a file, or its beginning, as far as it goes: the LF slices, and at most some HF slices.
+
+    The size is the original's; a coefficient that has not arrived is taken as predicted from those that have. A picture
+    cut before its alpha plane is opaque. Complete streams are verified; of a cut one the certain slices are used.
+
+    Raises
+    ------
+    CutFileError
+        If even the hyperprior, which stands first, is not complete; otherwise as :func:`decode`.
+    """
+    prefix = unpack_prefix(data)
+    return _picture(prefix.container, _decode(prefix, slices, max_memory))
 
 
-def _check_streams(container: Container) -> None:
-    expected = LATENT_STREAMS + _has_alpha(container.mode)
-    if len(container.streams) != expected:
-        raise CorruptFileError(
-            f"The file has {len(container.streams)} streams where {expected} belong; get a fresh copy."
-        )
+def decode_progressive(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Iterator[Image.Image]:
+    """Yield the picture after the LF slices, then after each HF slice, as far as a file, or its beginning, goes.
+
+    The last picture of a complete file is what :func:`decode` returns. Each is decoded from the start, and takes as
+    long as the last.
+
+    Raises
+    ------
+    CorruptFileError, WeconveneError
+        As :func:`preview`.
+    """
+    prefix = unpack_prefix(data)
+    decoded = _decode(prefix, 0, max_memory)
+    yield _picture(prefix.container, decoded)
+    for slices in range(1, decoded.slices_in_all + 1):
+        decoded = _decode(prefix, slices, max_memory)
+        if decoded.slices < slices:
+            return
+        yield _picture(prefix.container, decoded)
 
 
-def _alpha(container: Container) -> np.ndarray | None:
-    if not _has_alpha(container.mode):
-        return None
-    return unpack_alpha(container.streams[LATENT_STREAMS], container.height, container.width)
+def _decode(prefix: Prefix, slices: int, max_memory: int) -> Decoded:
+    container = prefix.container
+    width, height, tile = container.width, container.height, container.tile
+    if container.exact:
+        raise CorruptFileError("The file uses the exact entropy path, which this release lacks: use a later one.")
+    network = _network_of(container)
+    quality = _checked(container.quality, network)
+    check_memory(footprint(network), width, height, tile, max_memory)
+    workers = worker_count(footprint(network), width, height, tile, max_memory, torch.get_num_threads())
+    return decode_tiles(network, _tiles(prefix), (height, width), tile, quality, workers, slices)
 
 
-def _has_alpha(mode: Mode) -> bool:
-    return mode.endswith("A")
+def _checked(quality: float, network: WeConvene) -> float:
+    """Return a quality that a model has; those of a single rate have one."""
+    low, high = network.config.qualities
+    if not low <= check_quality(quality) <= high:
+        raise WeconveneError(f"quality={quality:g}: model '{network.config.name}' was made for {low:g} alone.")
+    return float(quality)
+
+
+def _tiles(prefix: Prefix) -> list[TileStreams]:
+    """Sort the streams by tile; LF and HF may be cut or missing, z must be there."""
+    container, count = prefix.container, prefix.container.grid[0] * prefix.container.grid[1]
+    z, y_lf, y_hf = (container.of(kind) for kind in ("z", "y_lf", "y_hf"))
+    if len(z) < count:
+        raise CutFileError("The file is cut inside its hyperprior: there is no preview yet; get a fresh copy.")
+    parts = {"y_lf": y_lf, "y_hf": y_hf}
+    there = {group: len(streams) for group, streams in parts.items()}
+    for group, streams in parts.items():
+        if not prefix.complete and container.kinds[len(container.streams)] == group:
+            streams.append(prefix.cut)
+        streams += [b""] * (count - len(streams))
+    cut = [frozenset(group for group in parts if i >= there[group]) for i in range(count)]
+    return [TileStreams(*streams) for streams in zip(z, y_lf, y_hf, cut, strict=True)]
+
+
+def _picture(container: Container, decoded: Decoded) -> Image.Image:
+    alpha, icc = container.of("alpha"), container.of("icc")
+    plane = unpack_alpha(alpha[0], container.height, container.width) if alpha else None
+    return to_pil(decoded.rgb, container.mode, plane, unpack_profile(icc[0]) if icc else None)
+
+
+def _network_of(container: Container) -> WeConvene:
+    """Return the installed model whose weights a file was made with."""
+    names = installed(CHECKPOINTS)
+    known = {(stated_hash(CHECKPOINTS / f"{name}.safetensors") or b"")[:HASH_BYTES]: name for name in names}
+    for name in [known[container.model_hash]] if container.model_hash in known else names:
+        network, digest = _loaded(name)
+        if digest == container.model_hash:
+            return network
+    raise CorruptFileError(
+        f"The file was made with other weights ({container.model_hash.hex()}) than those installed here "
+        f"({', '.join(names) or 'none'}); decode it with the release that made it."
+    )
 
 
 @lru_cache(maxsize=4)
 def _loaded(name: str) -> tuple[WeConvene, bytes]:
     """Read a checkpoint once; the hash of its weights goes into every file."""
-    known = sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors"))
+    known = installed(CHECKPOINTS)
     if name not in known:
         raise WeconveneError(f"There is no trained model '{name}': known here are {', '.join(known) or 'none'}.")
-    path = CHECKPOINTS / f"{name}.safetensors"
-    return load_model_file(path), weights_hash(path)[:HASH_BYTES]
+    network, digest = load_checked(CHECKPOINTS / f"{name}.safetensors")
+    return network, digest[:HASH_BYTES]

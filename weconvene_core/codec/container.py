@@ -1,25 +1,35 @@
-"""The compressed file: one self-contained sequence of bytes, laid out in ``data/FORMAT.md``."""
+"""The compressed file: one self-contained sequence of bytes, laid out in ``data/FORMAT.md``.
+
+Nothing here imports torch or numpy, so that a file can be looked into at once.
+"""
 
 from __future__ import annotations
 
-import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+from weconvene_core.codec.grid import TILE_EDGES, tile_count
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 Mode = Literal["RGB", "L", "RGBA", "LA"]
 """What the picture was: colour or grey, each with or without alpha. The order is the file's code, 0 to 3."""
 
+Kind = Literal["z", "y_lf", "icc", "alpha", "y_hf"]
+"""What a stream holds."""
+
 MAGIC = b"WCV"
-VERSION = 1
-MAX_PIXELS = 1 << 28  # 16384 x 16384: a decoder must not reserve memory for more on a header's word
-MAX_STREAMS = 15
+VERSION = 2
+MAX_PIXELS = 1 << 29  # 20,000 x 20,000 and some more: a decoder must not reserve memory for any size a header names
 HASH_BYTES = 8
 CHECKSUM_BYTES = 4
 MODES: tuple[Mode, ...] = get_args(Mode)
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
+CUT_HEADER = "The file is cut inside its header: nothing can be decoded; get a fresh copy."
+EXACT, ICC = 4, 8  # flag bits; bits 0-1 are the mode, bits 4-7 the tile code
+
+
+class CutFileError(CorruptFileError):
+    """A compressed file whose end is missing."""
 
 
 @dataclass(frozen=True)
@@ -27,67 +37,150 @@ class Container:
     """Everything that a file holds.
 
     Attributes:
-        model: name of the model that wrote the streams, 1 to 32 of the characters ``a-z 0-9 . _ -``.
-        weights_hash: the first 8 bytes of the SHA-256 of the weights; a decoder must have the same ones.
-        width, height: size of the picture in pixels, at least 1 each, at most 2^28 together.
+        model_hash: the first 8 bytes of the SHA-256 of the model's weights; a decoder must have the same ones.
+        width, height: size of the picture in pixels, at least 1 each, at most 2^29 together.
         mode: what the picture was, see Mode.
         quality: 0 to 65.535; rounded to thousandths here, so that encoder and decoder hold the same number.
-        streams: up to 15 payloads, whose meaning is the codec's.
+        streams: the payloads in the order of :attr:`kinds`.
+        exact: the entropy path was the integer one, the same on every machine (False: floating point).
+        icc: a colour profile is among the streams.
+        tile: longest side of a tile in pixels, one of TILE_EDGES; 0 for a picture in one piece.
 
     Raises:
         WeconveneError: a value that the file cannot hold.
     """
 
-    model: str
-    weights_hash: bytes
+    model_hash: bytes
     width: int
     height: int
     mode: Mode
     quality: float
-    streams: tuple[bytes, ...]
+    streams: tuple[bytes, ...] = ()
+    exact: bool = False
+    icc: bool = False
+    tile: int = 0
 
     def __post_init__(self) -> None:
-        if not NAME.fullmatch(self.model) or len(self.weights_hash) != HASH_BYTES:
-            raise WeconveneError(
-                f"'{self.model}' with {len(self.weights_hash)} hash bytes cannot name a model in a file."
-            )
+        if len(self.model_hash) != HASH_BYTES:
+            raise WeconveneError(f"A model's hash has {HASH_BYTES} bytes in a file, not {len(self.model_hash)}.")
         if min(self.width, self.height) < 1 or self.width * self.height > MAX_PIXELS:
             raise WeconveneError(
                 f"A picture of {self.width} x {self.height} does not fit: 1 to {MAX_PIXELS} pixels do."
             )
-        if self.mode not in MODES or len(self.streams) > MAX_STREAMS:
-            raise WeconveneError(f"Mode '{self.mode}' with {len(self.streams)} streams cannot be stored.")
+        if self.mode not in MODES or self.tile not in TILE_EDGES:
+            raise WeconveneError(f"Mode '{self.mode}' in tiles of {self.tile} cannot be stored.")
         if not 0 <= self.quality <= 65.535:
             raise WeconveneError(f"Quality {self.quality} cannot be stored: 0 to 65.535 can.")
         object.__setattr__(self, "quality", round(self.quality * 1000) / 1000)
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        return tile_count(self.height, self.tile), tile_count(self.width, self.tile)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """What each stream is, in the file's order: what a preview needs comes first."""
+        tiles = self.grid[0] * self.grid[1]
+        beside: tuple[Kind, ...] = ("icc",) * self.icc + ("alpha",) * self.mode.endswith("A")
+        return ("z",) * tiles + ("y_lf",) * tiles + beside + ("y_hf",) * tiles
+
+    def of(self, kind: Kind) -> list[bytes]:
+        """Return the streams of one kind that are there, tiles row by row."""
+        return [stream for stream, name in zip(self.streams, self.kinds, strict=False) if name == kind]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """What the beginning of a file holds.
+
+    Attributes:
+        container: the header, and the streams that are complete and whose checksums match.
+        cut: what is there of the next stream, unverified; empty in a complete file.
+        size: bytes of the complete file.
+        complete: nothing is missing.
+    """
+
+    container: Container
+    cut: bytes
+    size: int
+    complete: bool
+
 
 def pack(container: Container) -> bytes:
-    """Return the file's bytes; the overhead over the streams is about 30 bytes."""
-    flags = MODES.index(container.mode) | len(container.streams) << 4
-    name = container.model.encode("ascii")
+    """Return the file's bytes; one picture without tiles, profile and alpha has less than 40 bytes over its streams.
+
+    Raises:
+        WeconveneError: the streams are not those that the header announces.
+    """
+    if len(container.streams) != len(container.kinds):
+        raise WeconveneError(f"{len(container.streams)} streams were given where {len(container.kinds)} belong.")
+    flags = MODES.index(container.mode) | EXACT * container.exact | ICC * container.icc
     parts = [
         MAGIC,
-        bytes([VERSION, flags, len(name)]),
-        name,
-        container.weights_hash,
+        bytes([VERSION, flags | TILE_EDGES.index(container.tile) << 4]),
+        container.model_hash,
         round(container.quality * 1000).to_bytes(2, "little"),
-        _varint(container.width),
-        _varint(container.height),
-        *(_varint(len(stream)) for stream in container.streams),
-        *container.streams,
+        *map(_varint, (container.width, container.height, *map(len, container.streams))),
     ]
-    body = b"".join(parts)
-    return body + zlib.crc32(body).to_bytes(CHECKSUM_BYTES, "little")
+    checksum = zlib.crc32(b"".join(parts))
+    for stream in container.streams:
+        checksum = zlib.crc32(stream, checksum)
+        parts += [stream, checksum.to_bytes(CHECKSUM_BYTES, "little")]
+    return b"".join(parts)
 
 
 def unpack(data: bytes) -> Container:
     """Read a file's bytes; memory stays in proportion to ``len(data)``.
 
     Raises:
-        CorruptFileError: the data is not such a file, is truncated or altered, or of a later version.
+        CutFileError: its end is missing.
+        CorruptFileError: the data is not such a file, is altered, or of another version.
     """
-    if not data.startswith(MAGIC[: len(data)]) or not data:
+    prefix = unpack_prefix(data)
+    if not prefix.complete:
+        raise CutFileError(
+            f"The file is cut: {len(data)} of its {prefix.size} bytes are there; get a fresh copy, "
+            "or look at what is there with decode --preview."
+        )
+    return prefix.container
+
+
+def unpack_prefix(data: bytes) -> Prefix:
+    """Read as much of a file as is there.
+
+    Raises:
+        CutFileError: not even the header is complete.
+        CorruptFileError: as :func:`unpack`.
+    """
+    header, lengths, position = header_and_lengths(data)
+    checksum, size = zlib.crc32(data[:position]), position + sum(lengths) + CHECKSUM_BYTES * len(lengths)
+    streams: list[bytes] = []
+    for length in lengths:
+        stream, end = data[position : position + length], position + length + CHECKSUM_BYTES
+        if len(data) < end:
+            return Prefix(replace(header, streams=tuple(streams)), stream, size, complete=False)
+        checksum = zlib.crc32(stream, checksum)
+        if checksum.to_bytes(CHECKSUM_BYTES, "little") != data[position + length : end]:
+            raise CorruptFileError("The file was altered: a checksum does not match; get a fresh copy.")
+        streams.append(stream)
+        position = end
+    if position < len(data):
+        raise CorruptFileError(
+            f"The file is {len(data) - position} bytes longer than its header says; get a fresh copy."
+        )
+    return Prefix(replace(header, streams=tuple(streams)), b"", size, complete=True)
+
+
+def header_and_lengths(data: bytes) -> tuple[Container, list[int], int]:
+    """Read everything before the first stream: what the file is, the lengths of its streams, and where they begin.
+
+    Nothing vouches for it but the first stream's checksum.
+
+    Raises:
+        CutFileError, CorruptFileError: as :func:`unpack_prefix`.
+    """
+    if not data or not data.startswith(MAGIC[: len(data)]):
         raise CorruptFileError(
             "This is not a WeConvene file: it does not start with 'WCV'; choose a file made by encode."
         )
@@ -95,32 +188,24 @@ def unpack(data: bytes) -> Container:
         raise CorruptFileError(
             f"The file has format version {data[len(MAGIC)]}, this program reads {VERSION}: use a matching release."
         )
-    reader = _Reader(data[:-CHECKSUM_BYTES])
-    container = _parse(reader)
-    if zlib.crc32(reader.data).to_bytes(CHECKSUM_BYTES, "little") != data[-CHECKSUM_BYTES:]:
-        raise CorruptFileError("The file was altered: its checksum does not match; get a fresh copy.")
-    return container
-
-
-def _parse(reader: _Reader) -> Container:
+    reader = _Reader(data)
     reader.take(len(MAGIC) + 1)
-    flags, name_length = reader.take(2)
-    if flags & 0x0C:
-        raise CorruptFileError(
-            f"The file sets flags that version {VERSION} does not know (0x{flags:02x}): it is damaged."
-        )
-    model = reader.take(name_length).decode("ascii", errors="replace")
-    weights_hash = reader.take(HASH_BYTES)
+    flags = reader.take(1)[0]
+    model_hash = reader.take(HASH_BYTES)
     quality = int.from_bytes(reader.take(2), "little") / 1000
     width, height = reader.varint(), reader.varint()
-    lengths = [reader.varint() for _ in range(flags >> 4)]
-    streams = tuple(reader.take(length) for length in lengths)
-    if reader.position != len(reader.data):
-        raise CorruptFileError(f"The file is {len(reader.data) - reader.position} bytes longer than its header says.")
+    if flags >> 4 >= len(TILE_EDGES):
+        raise CorruptFileError(f"The file's header is damaged: there is no tile size {flags >> 4}.")
     try:
-        return Container(model, weights_hash, width, height, MODES[flags & 3], quality, streams)
+        header = Container(
+            model_hash, width, height, MODES[flags & 3], quality,
+            exact=bool(flags & EXACT), icc=bool(flags & ICC), tile=TILE_EDGES[flags >> 4],
+        )  # fmt: skip
     except WeconveneError as error:
         raise CorruptFileError(f"The file's header is damaged: {error}") from error
+    if 3 * header.grid[0] * header.grid[1] > len(data) - reader.position:  # before a list of that length is made
+        raise CutFileError(CUT_HEADER)
+    return header, [reader.varint() for _ in header.kinds], reader.position
 
 
 class _Reader:
@@ -131,12 +216,9 @@ class _Reader:
         self.position = 0
 
     def take(self, count: int) -> bytes:
-        left = len(self.data) - self.position
-        if count > left:
-            raise CorruptFileError(
-                f"The file is truncated: {count} bytes are expected where {left} are left; get a fresh copy."
-            )
         self.position += count
+        if self.position > len(self.data):
+            raise CutFileError(CUT_HEADER)
         return self.data[self.position - count : self.position]
 
     def varint(self) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from PIL import Image
 
@@ -23,32 +24,58 @@ FORMATS: dict[str, tuple[str, dict[str, object]]] = {
 """Picture formats by extension, with Pillow's options: those that keep alpha without loss, and JPEG."""
 
 
-def check_extension(path: str | Path) -> None:
-    """Raise WeconveneError when no picture can be saved under such a name."""
-    if Path(path).suffix.lower() not in FORMATS:
-        raise WeconveneError(f"Pictures cannot be saved as '{Path(path).name}': use one of {', '.join(FORMATS)}.")
+def format_of(name: str | Path) -> tuple[str, dict[str, object]]:
+    """Return Pillow's name and options for the format that a file's extension names.
+
+    Raises:
+        WeconveneError: pictures cannot be saved under such a name.
+    """
+    suffix = Path(name).suffix.lower()
+    if suffix not in FORMATS:
+        raise WeconveneError(f"Pictures cannot be saved as '{Path(name).name}': use one of {', '.join(FORMATS)}.")
+    return FORMATS[suffix]
+
+
+def write_picture(image: Image.Image, file: IO[bytes], name: str | Path) -> None:
+    """Write a picture, with its colour profile, in the format of ``name`` to an open file.
+
+    Raises:
+        WeconveneError: unknown extension, or a format that cannot hold the picture's mode.
+    """
+    kind, options = format_of(name)
+    try:
+        image.save(file, kind, icc_profile=image.info.get("icc_profile"), **options)
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None):  # the disk, not the picture
+            raise
+        raise WeconveneError(
+            f"A {image.width} x {image.height} picture of mode {image.mode} cannot be saved as {kind}: use .png."
+        ) from error
 
 
 def save(image: Image.Image, path: str | Path) -> None:
     """Save a picture in the format that the extension names; a file of that name is replaced at the very end.
 
     Raises:
-        WeconveneError: unknown extension, a format that cannot hold the picture's mode, or a failed write.
+        WeconveneError: as :func:`write_picture`, or a failed write.
     """
-    check_extension(path)
-    name, options = FORMATS[Path(path).suffix.lower()]
-    buffer = io.BytesIO()
-    try:
-        image.save(buffer, name, **options)
-    except (OSError, ValueError) as error:
-        raise WeconveneError(
-            f"A {image.width} x {image.height} picture of mode {image.mode} cannot be saved as {name}: use .png."
-        ) from error
-    write_bytes_atomically(path, buffer.getvalue())
+    with atomic_file(path) as file:
+        write_picture(image, file, path)
 
 
 def write_bytes_atomically(path: str | Path, data: bytes) -> None:
     """Write a file under a temporary name in the same folder, then give it its name.
+
+    Raises:
+        WeconveneError: as :func:`atomic_file`.
+    """
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a file that gets its name at the end of the block, and vanishes when the block fails.
 
     Raises:
         WeconveneError: the folder is missing or not writable, or the disk is full; an earlier file stays as it was.
@@ -57,12 +84,12 @@ def write_bytes_atomically(path: str | Path, data: bytes) -> None:
     temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
     except OSError as error:
         raise WeconveneError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
-        with contextlib.suppress(OSError):  # the first failure is the one to report
+        with suppress(OSError):  # the first failure is the one to report
             temporary.unlink()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import Details, Pyramid, Scaling, channel_matrix, dwt2d, idwt2d, idwt3d
+from weconvene_core.wavelets import Details, Pyramid, Scaling, dwt2d, idwt2d, idwt3d
 from weconvene_core.wavelets.transform import CHANNEL
 
 PEAK = 255.0
@@ -134,34 +134,3 @@ def coding_gain_db(x: Tensor, wavelet: str, levels: int) -> float:
         variance = band.square().mean().item() if band.numel() else 1.0
         log_mean += band.numel() / x.numel() * math.log10(variance or 1e-12)
     return 10 * (math.log10(centred.square().mean().item() or 1e-12) - log_mean)
-
-
-def channel_correlation(features: Tensor) -> Tensor:
-    """Return the correlation (C, C) of the channels of feature maps (B, C, H, W) over all positions, in float64.
-
-    Channels have unit variance in it, so that a few loud ones do not decide; a constant one correlates with none.
-    """
-    samples = features.detach().double().transpose(0, 1).flatten(1)  # (B, C, H, W) -> (C, B H W)
-    centred = samples - samples.mean(1, keepdim=True)
-    unit = torch.nn.functional.normalize(centred, dim=1)
-    return unit @ unit.T
-
-
-def channel_low_share(covariance: Tensor, wavelet: str, order: Tensor | None = None) -> float:
-    """Return the share (0 to 1) of the energy that the channel DWT puts into the channel-low half.
-
-    Both halves are measured by what the inverse transform makes of them alone; white channels give one half.
-
-    Args:
-        covariance: (C, C), see :func:`channel_correlation`.
-        wavelet: of the channel DWT.
-        order: a permutation (C,) of the channels to apply first; None leaves them as they are.
-    """
-    if order is not None:
-        covariance = covariance[order][:, order]
-    analysis, synthesis = channel_matrix(len(covariance), wavelet)
-    half = -(-len(covariance) // 2)
-    low = synthesis[:, :half] @ analysis[:half]  # channels in, their low part out; the rest is the high part
-    high = torch.eye(len(low), dtype=low.dtype) - low
-    energies = [torch.trace(part @ covariance @ part.T) for part in (low, high)]
-    return float(energies[0] / sum(energies))

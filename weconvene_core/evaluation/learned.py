@@ -20,7 +20,8 @@ from weconvene_core.training.checkpoint import weights_hash
 
 FILES = RESULTS / "scratch" / "rd_files"
 PACKAGE = Path(api.__file__).parent.parent
-DECIDING = ("wavelets", "layers", "entropy", "codec", "transforms.py", "model.py", "evaluation/quality.py")
+DECIDING = ("wavelets", "layers", "entropy", "codec", "evaluation/quality.py",
+            "bands.py", "config.py", "inputs.py", "transforms.py", "model.py")  # fmt: skip
 """Parts of the package that decide over the bytes of a file, the decoded picture, or its measured quality."""
 LIBRARIES = ("torch", "compressai", "constriction", "pytorch-msssim")
 
@@ -74,8 +75,9 @@ def estimated_bytes(image: Image.Image, quality: float, model: str = api.DEFAULT
         WeconveneError: an unknown model or a quality outside 1 to 6.
     """
     x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
+    network = api.load_model(model)
     with torch.no_grad():
-        likelihoods = api.load_model(model)(pad(x), quality)["likelihoods"]
+        likelihoods = network(pad(x, network.config.stride), quality)["likelihoods"]
     return sum(-part.double().log2().sum().item() for part in likelihoods.values()) / 8
 
 

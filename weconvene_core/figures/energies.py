@@ -88,6 +88,8 @@ def channel_figure(before: Tensor, after: Tensor, own: float, others: Sequence[f
             shown = axes.imshow((covariance / scale / scale[:, None]).numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
             axes.set_title(name)
             axes.grid(visible=False)
+        left.set_xlabel("Channel")
+        middle.set_xlabel("Channel of the DWT, low half first")
         figure.colorbar(shown, ax=[left, middle], shrink=0.75, label="correlation")
         middle.axhline(len(after) / 2 - 0.5, color="black", linewidth=0.8)
         middle.axvline(len(after) / 2 - 0.5, color="black", linewidth=0.8)

@@ -9,11 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from weconvene_core.codec.container import unpack
+from weconvene_core.codec.container import Kind, unpack
 from weconvene_core.errors import WeconveneError
 from weconvene_core.figures.style import GREY, PALETTE, style
 
-STREAMS = ("y, LF slices", "y, HF slices", "z", "alpha")
+STREAMS: dict[Kind, str] = {
+    "y_lf": "y, LF slices", "y_hf": "y, HF slices", "z": "z", "alpha": "alpha", "icc": "colour profile",
+}  # fmt: skip
 OVERHEAD = "header and checksum"
 READABLE = 0.06
 """Least share of a bar that carries its number inside."""
@@ -76,7 +78,8 @@ def file_anatomy(data: bytes) -> dict[str, int]:
     Raises:
         CorruptFileError: the data is not such a file.
     """
-    sizes = {name: len(stream) for name, stream in zip(STREAMS, unpack(data).streams, strict=False)}
+    container = unpack(data)
+    sizes = {name: sum(map(len, container.of(kind))) for kind, name in STREAMS.items() if container.of(kind)}
     return sizes | {OVERHEAD: len(data) - sum(sizes.values())}
 
 

@@ -1,10 +1,11 @@
-"""Wavelet bands as pictures: the labelled mosaic, and one lifting step on a short signal."""
+"""Wavelet bands as pictures: the labelled mosaic, one lifting step on a short signal, and the wavelets' own shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -14,13 +15,17 @@ from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.figures.style import PALETTE, style
-from weconvene_core.wavelets import Pyramid, dwt1d
+from weconvene_core.wavelets import Pyramid, dwt1d, idwt1d
 
 MID_GREY = 0.5
 TALLEST = 7.0
 """Largest height of a mosaic in inches: it should fit on a slide."""
 CLIPPED_SHARE = 0.005
 """Share of a level's coefficients that may exceed the grey scale; otherwise a few strong edges flatten all else."""
+NAMED = 1 / 12
+"""Least share of the picture's width that a band needs to carry its name."""
+DOUBLINGS = 7
+"""Inverse transforms after which a wavelet's samples look like a curve."""
 
 
 def mosaic(pyramid: Pyramid) -> NDArray[np.float64]:
@@ -56,7 +61,7 @@ def mosaic_figure(pyramids: Mapping[str, Pyramid], title: str) -> Figure:
         figure = Figure(figsize=(across, across / len(pictures) * height / width + 0.8), layout="constrained")
         for axes, name in zip(figure.subplots(1, len(pictures), squeeze=False)[0], pictures, strict=True):
             axes.imshow(pictures[name], cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
-            _label_bands(axes, pyramids[name], 12 if alone else 10)
+            label_bands(axes, pyramids[name], 12 if alone else 10)
             axes.set_axis_off()
             axes.set_title(title if alone else name, fontsize=12)
         if not alone:
@@ -86,6 +91,43 @@ def lifting_figure(signal: Tensor) -> Figure:
     return figure
 
 
+def shapes_figure(wavelets: Sequence[str]) -> Figure:
+    """Draw what one low and one high coefficient become when the inverse transform is repeated: the wavelets' shapes.
+
+    Raises:
+        WeconveneError: for a wavelet that nobody has.
+    """
+    with style():
+        figure = Figure(figsize=(13.0, 4.6), layout="constrained")
+        rows = figure.subplots(2, len(wavelets), sharex="col", sharey="row", squeeze=False)
+        for column, wavelet in enumerate(wavelets):
+            for row, band in enumerate(("low", "high")):
+                axes, (x, y) = rows[row, column], wavelet_shape(wavelet, band)
+                axes.plot(x, y, color=PALETTE[row])
+                axes.set_title(wavelet if row == 0 else "")
+            rows[1, column].set_xlabel("Samples of the coarse grid", fontsize=10)
+        rows[0, 0].set_ylabel("Scaling function\n(low)")
+        rows[1, 0].set_ylabel("Wavelet\n(high)")
+    return figure
+
+
+def wavelet_shape(wavelet: str, band: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (positions, values) of the curve that one coefficient of a ``band``, low or high, becomes.
+
+    Positions count coarse samples from the coefficient; values have unit peak. Where nothing is left the curve is cut.
+    """
+    signal = torch.zeros(32, dtype=torch.float64)
+    signal[16] = 1
+    for doubling in range(DOUBLINGS):
+        parts = (signal, torch.zeros_like(signal))
+        low, high = parts[::-1] if doubling == 0 and band == "high" else parts
+        signal = idwt1d(low, high, wavelet, 0, mode="periodic")
+    x, y = np.arange(len(signal)) / 2**DOUBLINGS - 16, _array(signal / signal.abs().max())
+    support = np.flatnonzero(np.abs(y) > 1e-4)
+    inside = slice(max(0, support[0] - 1), support[-1] + 2)  # with a zero at both ends
+    return x[inside], y[inside]
+
+
 def _array(x: Tensor) -> NDArray[np.float64]:
     return x.detach().cpu().double().numpy()
 
@@ -102,15 +144,18 @@ def _limit(bands: Sequence[Tensor]) -> float:
     return float(np.quantile(magnitudes, 1 - CLIPPED_SHARE)) or 1.0 if magnitudes.size else 1.0
 
 
-def _label_bands(axes: Axes, pyramid: Pyramid, size: int) -> None:
-    """Name every band in its top left corner, and draw thin lines between the bands; empty bands have no name."""
+def label_bands(axes: Axes, pyramid: Pyramid, size: int, least: float = NAMED) -> None:
+    """Frame every band of a mosaic and name those of the ``least`` share of its width or more, top left."""
     outline = [withStroke(linewidth=3, foreground="black")]
+    across = sum(detail.hl.shape[1] for detail in pyramid.details) + pyramid.low.shape[1]
     for name, band in pyramid.bands().items():
         if not band.numel():
             continue
         (height, width), (top, left) = band.shape, _corner(pyramid, name)
         frame = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor="white", linewidth=0.8)
         axes.add_patch(frame)
+        if width < least * across:
+            continue
         axes.annotate(name, (left, top), (4, -4), textcoords="offset points", va="top", color="white",
                       fontsize=size, fontweight="bold", path_effects=outline)  # fmt: skip
 

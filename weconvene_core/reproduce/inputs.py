@@ -51,6 +51,8 @@ def _input_files(tree: Tree) -> Iterator[Path]:
     yield from (tree.data / "checkpoints").glob("*")
     yield from tree.data.glob("registry*")
     yield from tree.data.glob("published*")
+    yield tree.data / "fidelity.csv"
+    yield from (tree.root / "results" / "tables").glob("*_speed.csv")  # benchmarks that notebooks show
     yield tree.root / "requirements.lock"
 
 

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 import pandas as pd
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.fidelity import ledger_markdown, ledger_summary, read_ledger
 from weconvene_core.paths import CHECKPOINTS, RESULTS, ROOT
 
 EXPECTED = RESULTS / "expected"
 TABLES = ("bd_rate", "rd_points", "complexity")
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+RESULTS_BLOCK, LEDGER_BLOCK = "results", "ledger"
 README = ROOT / "README.md"
 MODEL = "lite"
 ANCHORS = {
@@ -100,26 +101,39 @@ def _cost() -> str:
     )
 
 
-def replaced(text: str, block: str) -> str:
-    """Return the README text with the block between the markers replaced.
+def ledger() -> str:
+    """Return the second block: how many design choices are the paper's and how many ours, and each of them, folded."""
+    table = read_ledger()
+    every = f"<details><summary>Every choice</summary>\n\n{ledger_markdown(table)}\n\n</details>"
+    return f"{ledger_summary(table)}\n\n{every}"
+
+
+def replaced(text: str, block: str, name: str = RESULTS_BLOCK) -> str:
+    """Return the README text with the block between the markers of ``name`` replaced.
 
     Raises
     ------
     WeconveneError
         If a marker is missing.
     """
-    head, found_begin, rest = text.partition(BEGIN)
-    _, found_end, tail = rest.partition(END)
+    begin, end = (f"<!-- {name}:{edge} -->" for edge in ("begin", "end"))
+    head, found_begin, rest = text.partition(begin)
+    _, found_end, tail = rest.partition(end)
     if not (found_begin and found_end):
-        raise WeconveneError(f"README.md lacks the markers {BEGIN} and {END}; restore them.")
-    return f"{head}{BEGIN}\n{block}\n{END}{tail}"
+        raise WeconveneError(f"README.md lacks the markers {begin} and {end}; restore them.")
+    return f"{head}{begin}\n{block}\n{end}{tail}"
+
+
+def rendered(text: str) -> str:
+    """Return the README text with both blocks as the tables have them."""
+    return replaced(replaced(text, render()), ledger(), LEDGER_BLOCK)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Accept the tables and rewrite the block in README.md."""
+    """Accept the tables and rewrite the blocks in README.md."""
     try:
         accept()
-        README.write_text(replaced(README.read_text(encoding="utf-8"), render()), encoding="utf-8")
+        README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
     except (OSError, WeconveneError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

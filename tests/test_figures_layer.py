@@ -1,0 +1,159 @@
+"""Figures, measurements and the trial of notebook 02: against formulas, against the layer itself, and by learning."""
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from compressai.layers import GDN
+from torch import nn
+
+from weconvene_core.evaluation.datasets import image_set
+from weconvene_core.evaluation.layer_anatomy import (
+    FIELD,
+    band_convolutions,
+    footprint,
+    measured_reach,
+    only,
+    response_errors,
+    window,
+)
+from weconvene_core.evaluation.layer_trial import Denoiser, forward_macs, grey_crops, train_denoisers
+from weconvene_core.figures.layer import flow_figure, footprint_figure
+from weconvene_core.figures.layer_costs import (
+    cost_figure,
+    projection_figure,
+    responses_figure,
+    speed_figure,
+    trial_figure,
+)
+from weconvene_core.layers import WeConv3d
+from weconvene_core.layers.convert import convert, from_conv
+
+PREDECESSOR = {"wavelet": "haar", "channel_dwt": False, "high_kernel": 3, "joint_high": True, "norm": GDN}
+
+
+@pytest.fixture(scope="module")
+def layer():
+    torch.manual_seed(0)
+    return WeConv3d(6, 10, "5/3", levels=2)
+
+
+def texts(figure):
+    return [text.get_text() for axes in figure.axes for text in axes.texts]
+
+
+def test_recorded_convolutions_multiply_what_the_layer_says(layer):
+    steps = band_convolutions(layer, torch.randn(1, 6, 26, 39))
+    assert [step.bands for step in steps] == ["HL1", "LH1", "HH1", "HL2", "LH2", "HH2", "LL2"]
+    assert sum(np.prod(step.kernel) * step.made[2] * step.made[3] for step in steps) == layer.macs(26, 39)
+    assert sum(step.seen[2] * step.seen[3] for step in steps) == 26 * 39  # critically sampled
+
+
+def test_normalisation_does_not_count_as_a_convolution_and_joint_kernels_are_one():
+    steps = band_convolutions(WeConv3d(4, 6, **PREDECESSOR), torch.randn(1, 4, 8, 8))
+    assert [(step.bands, step.kernel) for step in steps] == [
+        ("HL1 + LH1 + HH1", (18, 12, 3, 3)),
+        ("LL1", (6, 4, 3, 3)),
+    ]
+
+
+def test_data_flow_shows_low_band_first_and_both_halves_of_the_channels(layer):
+    shown = texts(flow_figure(layer, torch.randn(1, 6, 24, 40)))
+    bands = [text.split("\n") for text in shown if text.startswith(("LL", "HL", "LH", "HH"))]
+    assert [name for name, _ in bands[::2]] == ["LL2", "HL2", "LH2", "HH2", "HL1", "LH1", "HH1"]
+    assert bands[0] == ["LL2", "6 x 6 x 10"]
+    assert bands[-1] == ["HH1", "10 x 12 x 20"]
+    assert {"L1: 3 ch.\nH1: 3 ch.", "L1: 5 ch.\nH1: 5 ch.", "x\n6 x 24 x 40", "y\n10 x 24 x 40"} <= set(shown)
+    assert [text for text in shown if text.startswith("3x3")] == ["3x3, 6 to 10"]
+
+
+def test_data_flow_of_a_layer_without_channel_dwt_has_no_halves():
+    shown = texts(flow_figure(WeConv3d(4, 4, **PREDECESSOR), torch.randn(1, 4, 8, 8)))
+    assert not any("ch." in text or "channel" in text for text in shown)
+
+
+@pytest.mark.parametrize("channel_dwt", [False, True])
+@pytest.mark.parametrize(("wavelet", "levels"), [("haar", 1), ("haar", 2), ("5/3", 2), ("9/7", 1)])
+def test_measured_reach_is_the_formula(wavelet, levels, channel_dwt):
+    probe = WeConv3d(4, 4, wavelet, levels, channel_dwt)
+    assert measured_reach(probe) == probe.receptive_field()
+    if wavelet == "haar":
+        assert probe.receptive_field() == 3 * 2**levels
+
+
+def test_high_kernels_alone_see_their_block_and_come_back_unharmed():
+    probe = WeConv3d(3, 3, "haar", levels=2, channel_dwt=False)
+    before = copy.deepcopy(probe.state_dict())
+    with only(probe, "high"):
+        assert window(footprint(probe))[2:] == (4, 4)
+    with only(probe, "low"):
+        assert window(footprint(probe)) == (FIELD // 2 - 4, FIELD // 2 - 4, 12, 12)
+    assert all(torch.equal(before[name], value) for name, value in probe.state_dict().items())
+
+
+def test_footprints_are_framed_and_never_brighter_than_the_whole():
+    figure = footprint_figure({"Haar": WeConv3d(4, 4, "haar", levels=1)})
+    assert [text.get_text() for axes in figure.axes[:3] for text in axes.texts] == ["6 x 6", "2 x 2", "6 x 6"]
+    assert figure.axes[2].images[0].get_array().max() == pytest.approx(0)
+
+
+def test_projection_answers_smooth_maps_best_and_a_pointwise_kernel_exactly():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    smooth = nn.functional.interpolate(torch.randn(1, 4, 6, 6), size=48, mode="bicubic")
+    inputs = {"smooth": smooth, "white noise": torch.randn(1, 4, 48, 48)}
+    layers = {("9/7", 1): from_conv(conv, "9/7", 1), ("9/7", 0): from_conv(conv, "9/7", 0)}
+    table = response_errors(conv, layers, inputs).set_index(["levels", "input"]).unexplained_pct
+    assert table[1, "smooth"] < 20 < table[1, "white noise"]
+    assert table[0, "white noise"] < 1e-6
+    shown = projection_figure(table.reset_index().assign(wavelet="9/7"))
+    assert [axes.get_title(loc="left") for axes in shown.axes] == ["0 levels", "1 level"]
+
+
+def test_rows_of_answers_share_one_grey_scale():
+    answer = torch.linspace(-2, 2, 64).view(8, 8)
+    figure = responses_figure({"row": [torch.ones(8, 8), answer, 0.5 * answer]}, ["in", "before", "after"])
+    limits = [axes.images[0].get_clim() for axes in figure.axes]
+    assert limits[1] == limits[2]
+    assert limits[0] == (-1, 1)
+
+
+def test_cost_curves_carry_their_numbers():
+    table = pd.DataFrame({"levels": [0, 1], "macs_ratio": [1.0, 1 / 3], "parameters_ratio": [1.0, 4 / 3]})
+    assert {"1.000", "0.333", "1.333"} == set(texts(cost_figure(table)))
+
+
+def test_speed_bars_are_the_tables_and_the_plain_layer_has_no_floor():
+    rows = [
+        {"layer": name, "layout": layout, "direction": direction, "median_ms": ms, "floor_ms": floor}
+        for direction in ("forward", "forward+backward")
+        for layout in ("NCHW", "NHWC")
+        for name, ms, floor in (("plain 3x3", 20.0, None), ("3DM-WeConv", 12.5, 8.0))
+    ]
+    figure = speed_figure(pd.DataFrame(rows))
+    assert [round(bar.get_height(), 1) for bar in figure.axes[0].patches] == [20.0, 20.0, 12.5, 12.5]
+    marks = [line.get_ydata() for line in figure.axes[0].lines]
+    assert np.isnan(np.asarray(marks[0], dtype=float)).all()
+    assert list(marks[1]) == [8.0, 8.0]
+
+
+def test_trial_learns_from_photographs_and_gives_every_network_the_same_data():
+    torch.manual_seed(0)
+    photographs = image_set("default")
+    crops, test = grey_crops(photographs, 16, 24), grey_crops(photographs, 4, 32, seed=5)
+    assert crops.shape == (16, 1, 24, 24)
+    assert torch.equal(crops, grey_crops(photographs, 16, 24))
+    first = Denoiser(8, 1)
+    networks = {"a": first, "b": copy.deepcopy(first), "converted": copy.deepcopy(first)}
+    convert(networks["converted"], lambda name, _: name.startswith("blocks"), "haar", 2, channel_dwt=False)
+    share = forward_macs(networks["converted"], test) / forward_macs(networks["b"], test)
+    table = train_denoisers(networks, crops, test, steps=60, every=15)
+    runs = {name: rows.reset_index(drop=True) for name, rows in table.groupby("network")}
+    assert list(runs["a"].psnr_db) == list(runs["b"].psnr_db)
+    assert all(rows.psnr_db.iloc[-1] > rows.psnr_db.iloc[1] + 2 for rows in runs.values())
+    assert runs["converted"].gmacs.iloc[-1] == pytest.approx(share * runs["a"].gmacs.iloc[-1])
+    figure = trial_figure(table, "four photographs")
+    assert [line.get_label() for line in figure.axes[0].lines] == ["a", "b", "converted"]
+    assert list(figure.axes[0].lines[0].get_xdata()) == [15, 30, 45, 60]

@@ -1,0 +1,73 @@
+"""Compressed files through Pillow's own calls."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile, features
+
+from weconvene_core import decode, encode
+from weconvene_core.errors import CorruptFileError, WeconveneError
+from weconvene_core.evaluation.datasets import image_set, load_rgb
+from weconvene_core.paths import ROOT
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return load_rgb(image_set("default", 1).paths[0]).crop((20, 20, 90, 75))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_what_is_saved_opens(photo: Image.Image, mode: str, tmp_path: Path) -> None:
+    picture = photo.convert(mode)
+    picture.info["icc_profile"] = b"a profile"
+    picture.save(tmp_path / "a.wcv", quality=4.5)
+    assert (tmp_path / "a.wcv").read_bytes() == encode(picture, 4.5)
+    with Image.open(tmp_path / "a.wcv") as back:
+        assert (back.format, back.size, back.mode, back.info["quality"]) == ("WCV", (70, 55), mode, 4.5)
+        assert back.info["icc_profile"] == b"a profile"
+        assert back.tobytes() == decode((tmp_path / "a.wcv").read_bytes()).tobytes()
+        assert back.resize((7, 5)).size == (7, 5)
+
+
+def test_streams_in_memory_and_converted_copies(photo: Image.Image) -> None:
+    buffer = io.BytesIO()
+    photo.save(buffer, "WCV")
+    assert buffer.getvalue() == encode(photo, 3.0)
+    png = io.BytesIO()
+    Image.open(buffer).convert("L").save(png, "PNG")
+    assert Image.open(png).size == photo.size
+    assert Image.MIME["WCV"] == "image/x-wcv"
+
+
+def test_what_cannot_be_saved_leaves_no_file(photo: Image.Image, tmp_path: Path) -> None:
+    with pytest.raises(WeconveneError, match="outside 1 to 6"):
+        photo.save(tmp_path / "a.wcv", quality=95)
+    with pytest.raises(WeconveneError, match="CMYK"):
+        photo.convert("CMYK").save(tmp_path / "a.wcv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_and_cut_files(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(photo, 5)
+    with pytest.raises(CorruptFileError, match="altered"):
+        Image.open(io.BytesIO(data[:-40] + bytes(40)))
+    cut = Image.open(io.BytesIO(data[:-40]))
+    assert cut.size == photo.size  # the header is there
+    with pytest.raises(CorruptFileError, match="cut"):
+        cut.load()
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    difference = np.asarray(Image.open(io.BytesIO(data[:-40])), float) - np.asarray(photo, float)
+    assert np.abs(difference).mean() < 20
+
+
+def test_importing_the_package_loads_neither_torch_nor_numpy() -> None:
+    code = "import sys, weconvene_core; print({'torch', 'numpy', 'compressai'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "set()\n"
+    assert features.check("webp")  # which keeps the alpha planes

@@ -1,0 +1,135 @@
+"""Large pictures in tiles: any size, no seams, little rate, and memory that keeps to its limit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from weconvene_core.codec import api
+from weconvene_core.codec.container import unpack
+from weconvene_core.codec.grid import (
+    MARGIN,
+    TILE_EDGES,
+    UNIT,
+    Footprint,
+    choose_tile,
+    spans,
+    tile_count,
+    worker_count,
+    working_memory,
+)
+from weconvene_core.codec.latents import footprint
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.datasets import image_set, load_rgb
+from weconvene_core.evaluation.quality import psnr_rgb
+from weconvene_core.paths import ROOT
+
+LITE = Footprint(160, 12)
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return load_rgb(image_set("default", 1).paths[0]).crop((0, 0, 389, 263))  # prime sides
+
+
+@settings(deadline=None)
+@given(st.integers(1, 25_000), st.sampled_from(TILE_EDGES))
+def test_cores_cover_an_axis_once_and_windows_hold_them(length: int, tile: int) -> None:
+    parts = spans(length, tile)
+    assert len(parts) == tile_count(length, tile)
+    assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
+    assert parts[-1].stop == length
+    for part in parts:
+        assert part.start % UNIT == 0
+        assert 0 < part.stop - part.start <= (tile or length)
+        assert (part.low, part.high) == (max(0, part.start - MARGIN), min(length, part.stop + MARGIN))
+    assert all(part.stop - part.start >= MARGIN for part in parts) or len(parts) == 1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 131), (131, 7), (257, 129)])
+def test_any_size_in_the_smallest_tiles(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 4), dtype=np.uint8)
+    back = np.asarray(api.decode(api.encode(pixels, 3, tile=128)))
+    assert back.shape == (*size, 4)
+    np.testing.assert_array_equal(back[..., 3], pixels[..., 3])
+
+
+def test_a_picture_in_one_piece_is_what_the_model_alone_makes_of_it(photo: Image.Image) -> None:
+    model, data = api.load_model(), api.encode(photo, 4.5)
+    x = torch.from_numpy(np.array(photo)).permute(2, 0, 1)[None].float() / 255
+    coded = model.compress(x, 4.5)
+    container = unpack(data)
+    assert [container.of(kind) for kind in ("y_lf", "y_hf", "z")] == coded["strings"]
+    x_hat = model.decompress(coded["strings"], coded["shape"], 4.5)["x_hat"]
+    np.testing.assert_array_equal(api.to_8_bit(x_hat)[: photo.height, : photo.width], np.asarray(api.decode(data)))
+
+
+def test_tiles_cost_little_and_leave_no_seams(photo: Image.Image) -> None:
+    """Tiles far smaller than those in use: along their borders the error is what it is elsewhere."""
+    files = {tile: api.encode(photo, 4, tile=tile) for tile in (0, 128)}
+    whole, tiled = (np.asarray(api.decode(data), float) for data in files.values())
+    assert unpack(files[128]).grid == (3, 4)
+    assert len(files[128]) < 1.15 * len(files[0])
+    assert psnr_rgb(photo, tiled.astype(np.uint8)) > psnr_rgb(photo, whole.astype(np.uint8)) - 0.1
+    squared = ((tiled - np.asarray(photo, float)) ** 2).mean(2)
+    borders = np.array([part.start for part in spans(photo.width, 128)[1:]])
+    beside = np.concatenate([squared[:, borders - 1], squared[:, borders]], 1)
+    around = np.concatenate([squared[:, borders + shift] for shift in (-12, -9, -6, 5, 8, 11)], 1)
+    assert beside.mean() < 1.1 * around.mean()
+
+
+def test_tiles_at_once_give_the_same_pixels_and_bytes(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for workers in (1, 3):
+        monkeypatch.setattr(api, "worker_count", lambda *_, workers=workers: workers)
+        data = api.encode(photo, 2, tile=128)
+        found.append((data, api.decode(data).tobytes()))
+    assert found[0] == found[1]
+
+
+def test_the_footprint_of_the_shipped_model() -> None:
+    assert footprint(api.load_model()) == LITE
+
+
+def test_the_limit_of_memory_decides_on_tiles() -> None:
+    assert choose_tile(LITE, 768, 512, 2048) == 0
+    assert choose_tile(LITE, 20_000, 20_000, 2048) == 1024
+    assert choose_tile(LITE, 8000, 8000, 300) == 512
+    with pytest.raises(WeconveneError, match="raise --max-memory"):
+        choose_tile(LITE, 20_000, 20_000, 10)
+    for tile in TILE_EDGES[1:]:
+        most = worker_count(LITE, 20_000, 20_000, tile, 4096, 1)
+        assert most == 1 or working_memory(LITE, 20_000, 20_000, tile, most) <= 4096
+
+
+def test_a_file_that_would_take_more_memory_is_refused(photo: Image.Image) -> None:
+    data = api.encode(photo, 1)
+    with pytest.raises(WeconveneError, match="raise --max-memory"):
+        api.decode(data, max_memory=14)
+    assert unpack(api.encode(photo, 1, max_memory=14)).tile == 128
+
+
+MEASURE = """
+import numpy as np
+from weconvene_core.codec import api
+from weconvene_core.evaluation.peak_memory import peak_of_this_process as peak
+api.decode(api.encode(np.zeros((64, 64, 3), np.uint8), 1))
+pixels = np.tile(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), (16, 16, 1))
+before, limit = peak(), 40
+assert api.decode(api.encode(pixels, 1, max_memory=limit), max_memory=limit).size == (1024, 1024)
+print(peak() - before)
+"""
+
+
+def test_memory_keeps_near_its_limit() -> None:
+    """In a process of its own: 40 MiB and the picture, a few times, where the whole would take 160."""
+    assert working_memory(LITE, 1024, 1024, 0) > 160
+    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert float(done.stdout) < 80
