@@ -1,7 +1,7 @@
 # The whole companion behind a few words: `make` lists them. GNU make 3.81 or newer.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test reproduce figures bench-complexity bench-wavelets readme clean lock
+.PHONY: help setup lab test reproduce figures bench-complexity bench-wavelets fuzz readme clean lock
 
 MODE ?= quick
 PY := .venv/bin/python
@@ -62,6 +62,9 @@ bench-complexity: $(STAMP) ## measure MACs, memory and latency on this machine a
 
 bench-wavelets: $(STAMP) ## time every DWT library and the 3DM-WeConv layer side by side (keep the machine idle)
 	$(PY) -m weconvene_core.evaluation.wavelet_speed
+
+fuzz: $(STAMP) ## decode N=100000 damaged files under limits of memory and time (hours; N=5000 takes minutes)
+	$(PY) -m weconvene_core.evaluation.robustness $(or $(N),100000)
 
 readme: $(STAMP) ## write the tables' numbers into README.md
 	$(PY) -m weconvene_core.reproduce.readme
