@@ -7,6 +7,7 @@ memory in MiB once the model is loaded (interpreter, libraries and weights), the
 from __future__ import annotations
 
 import json
+import os
 import re
 import resource
 import subprocess
@@ -23,7 +24,6 @@ from weconvene_core.paths import ROOT
 
 STATUS = Path("/proc/self/status")
 LOADED = "loaded"
-AT_ONCE = 2  # a process spends most of its time importing, and its peak does not depend on its neighbour
 
 
 def peak_memory(name: str, sizes: Sequence[tuple[int, int]], threads: int) -> dict[str, float]:
@@ -51,14 +51,14 @@ def label(size: tuple[int, int]) -> str:
 
 
 def peak_memories(names: Sequence[str], sizes: Sequence[tuple[int, int]], threads: int) -> dict[str, dict[str, float]]:
-    """Return :func:`peak_memory` of several models by name, two processes at a time.
+    """Return :func:`peak_memory` of several models by name, as many processes at a time as the processors allow.
 
     Raises
     ------
     WeconveneError
         As :func:`peak_memory`.
     """
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:  # more would only wait for each other
         return dict(zip(names, pool.map(lambda name: peak_memory(name, sizes, threads), names), strict=True))
 
 

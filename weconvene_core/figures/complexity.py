@@ -28,6 +28,7 @@ STAGE_COLOURS = (PALETTE[0], PALETTE[2], PALETTE[1], GREY)
 BAR = 0.62
 NARROW = 0.06
 """A piece of a bar below this share of its axis is left without a number."""
+NEAR = 0.4  # names as close as this in both logarithms run into each other
 CLOSE = 0.12
 """Points whose vertical logarithmic distance is smaller stand in each other's way."""
 
@@ -147,11 +148,13 @@ def landscape_figure(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
 def _name_points(
     axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], colours: Sequence[str]
 ) -> None:
-    """Write each name to the right of its point, or to the left where a neighbour stands on the right."""
+    """Write each name to the right of its point, or to the left of it and off a neighbour where one is near."""
     for name, (at_x, at_y), colour in zip(names, points, colours, strict=True):
         crowded = any(other_x > at_x and abs(np.log(at_y / other_y)) < CLOSE for other_x, other_y in points)
+        near = [y for x, y in points if np.hypot(np.log(at_x / x), np.log(at_y / y)) < NEAR]
+        rise = 6 * np.sign(sum(np.sign(at_y - y) for y in near))
         look = {"ha": "right" if crowded else "left", "va": "center", "color": colour, "fontsize": 11}
-        axes.annotate(name, (at_x, at_y), (-9 if crowded else 9, 0), textcoords="offset points", **look)
+        axes.annotate(name, (at_x, at_y), (-9 if crowded else 9, rise), textcoords="offset points", **look)
 
 
 def _numbers(axes: Axes, starts: Sequence[float], widths: Sequence[float], whole: float, text: str = "{:.1f}") -> None:
