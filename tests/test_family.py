@@ -35,7 +35,7 @@ FACTORS: dict[str, dict[str, dict[str, object]]] = {
     "latent": {"3-D": {"latent_wavelet": "9/7"}, "2-D": {"latent_channel_dwt": False}, "y": {"wavelet_entropy": False}},
     "slices": {
         "widths": OWN_SLICES,
-        "four": {"lf_slices": 4, "hf_slices": 4},
+        "by subband": {"lf_slices": 4, "hf_slices": 4, "slice_order": "band"},
         "only LF": {"lf_slices": 8, "hf_slices": 0},
     },
     "network": {"joint": {}, "split": {"slice_network": "split"}},

@@ -124,11 +124,13 @@ def test_unreadable_and_small_images_are_reported(photographs: Path, capsys: pyt
     assert "23 of 48 training images are smaller than the crop" in said
 
 
-def test_state_travels_in_parts_and_the_run_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "soap"])
+def test_state_travels_in_parts_and_the_run_goes_on(tmp_path: Path, optimizer: str) -> None:
     pool = ImagePool((ramp(90, 70),), ())
     config = TrainConfig(
-        "tiny", (PHASE, replace(PHASE, name="q")), str(tmp_path / "here"), save_seconds=0.0, log_every=1
-    )
+        "tiny", (PHASE, replace(PHASE, name="q")), str(tmp_path / "here"), save_seconds=0.0, log_every=1,
+        optimizer=optimizer,
+    )  # fmt: skip
     here = Trainer(config, pool)
     here.run()
     travel.pack_state(tmp_path / "here", tmp_path / "parcel", part_bytes=1_000_000)
@@ -140,10 +142,10 @@ def test_state_travels_in_parts_and_the_run_goes_on(tmp_path: Path) -> None:
     arrived, _ = read_tensors(tmp_path / "there" / STATE)
     assert arrived.keys() == exact.keys()
     for name, tensor in exact.items():
-        if name.startswith("adam/") and name.endswith("/exp_avg") and tensor.numel() >= travel.SMALL:
+        if name.startswith("weights/") and name.endswith("/exp_avg") and tensor.numel() >= travel.SMALL:
             assert not arrived[name].any()
         else:
-            relative = {"ema": 1e-6, "adam": 2**-8}.get(name.split("/")[0], 0.0)
+            relative = {"ema": 1e-6, "weights": 2**-8}.get(name.split("/")[0], 0.0)
             torch.testing.assert_close(arrived[name], tensor, rtol=relative, atol=1e-6 if relative else 0.0)
     there = Trainer(replace(config, output=str(tmp_path / "there")), pool)
     there.run()

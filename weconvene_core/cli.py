@@ -1,4 +1,4 @@
-"""The command line: ``weconvene encode | decode | info | train | evaluate | certify | data``.
+"""The command line: ``weconvene encode | decode | info | train | seal | evaluate | certify | data``.
 
 Whatever a user can get wrong ends in one sentence on stderr and one of the exit codes of EXIT_CODES.
 """
@@ -102,6 +102,13 @@ def _add_laboratory_commands(subparsers: argparse._SubParsersAction[argparse.Arg
         "--pack-images", type=Path, metavar="DIR", help="only write the training images to DIR in packs of 40 MB"
     )
     train.set_defaults(run=commands.train)
+
+    seal = subparsers.add_parser("seal", help="fix a model's integer arithmetic: the same bits on every machine")
+    seal.add_argument("name", metavar="NAME", help="name of a trained model; its file is replaced")
+    seal.add_argument(
+        "--images", type=Path, metavar="DIR", help="photographs to measure on (default: those kept out of training)"
+    )
+    seal.set_defaults(run=commands.seal)
 
     evaluate = subparsers.add_parser("evaluate", help="measure rate and distortion on an image set")
     evaluate.add_argument("--set", default="kodak", help="name of the image set (default: %(default)s)")

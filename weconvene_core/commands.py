@@ -10,6 +10,7 @@ import argparse
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.file_commands import check_model
+from weconvene_core.paths import CHECKPOINTS
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -22,6 +23,22 @@ def train(arguments: argparse.Namespace) -> int:
         pack_images(arguments.config, arguments.pack_images)
     else:
         train_from_config(arguments.config, arguments.minutes, arguments.pack, arguments.unpack)
+    return 0
+
+
+def seal(arguments: argparse.Namespace) -> int:
+    """Seal a released model in its file: from then on its files decode to the same bits on every machine."""
+    check_model(arguments.name)
+    from weconvene_core.codec.sealing import seal_checkpoint
+    from weconvene_core.evaluation.datasets import folder_set, training_folder
+    from weconvene_core.training.data import VALIDATION_EVERY, decode
+
+    paths = folder_set(arguments.images or training_folder()).paths
+    every = VALIDATION_EVERY if arguments.images is None and len(paths) >= VALIDATION_EVERY else 1
+    path = CHECKPOINTS / f"{arguments.name}.safetensors"
+    before, images = path.stat().st_size, decode(paths[::every])[0]
+    digest = seal_checkpoint(path, images)
+    print(f"{path}: sealed on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}")
     return 0
 
 

@@ -15,7 +15,7 @@ from weconvene_core.entropy.slices import SliceNetworkKind
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers.blocks import WeConvSpec
 from weconvene_core.layers.rate_table import QUALITY_MAX, QUALITY_MIN
-from weconvene_core.layers.shortcut import HF_SLICES, LF_SLICES
+from weconvene_core.layers.shortcut import HF_SLICES, LF_SLICES, SliceOrder
 
 Slices = int | tuple[int, ...]
 
@@ -44,8 +44,9 @@ class ModelConfig:
     windowed attention in front. ``hyper`` and ``z_channels`` are the widths of the hyper networks and of z,
     ``hyper_blocks`` their residual blocks.
 
-    Ours: ``shortcut`` adds the image's own wavelet pyramid to the latent. ``quality`` None makes one model serve every
-    rate; a number from 1 to 6 fixes its lambda, and there are no gain tables.
+    Ours: ``shortcut`` adds the image's own wavelet pyramid to the latent; ``slice_order`` cuts its finer levels into
+    polyphase components, whose neighbours are coded before, or into subbands. ``quality`` None makes one model serve
+    every rate; a number from 1 to 6 fixes its lambda, and there are no gain tables.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ModelConfig:
     channel_dwt: bool = True
     latent_wavelet: str = "haar"
     shortcut: bool = True
+    slice_order: SliceOrder = "polyphase"
     patch_a: int = 4
     patch_s: int = 4
     scales_a: int = 2

@@ -8,7 +8,7 @@ from weconvene_core.entropy.laplace import Distribution
 from weconvene_core.entropy.slices import SliceNetworkKind
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers.rate_table import QUALITY_MAX, QUALITY_MIN
-from weconvene_core.layers.shortcut import LEVELS, LF_CHANNELS, LL_CHANNELS
+from weconvene_core.layers.shortcut import LEVELS, LF_CHANNELS, LL_CHANNELS, SliceOrder
 from weconvene_core.wavelets import scheme
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def _check_choices(config: ModelConfig) -> None:
             raise WeconveneError(f"{name}={value!r} is unknown: {error}") from error
         if integer:
             raise WeconveneError(f"{name}={value!r} is for integers; networks need one such as 5/3 or 9/7.")
-    for name, choices in (("slice_network", SliceNetworkKind), ("distribution", Distribution)):
+    kinds = {"slice_network": SliceNetworkKind, "distribution": Distribution, "slice_order": SliceOrder}
+    for name, choices in kinds.items():
         if getattr(config, name) not in get_args(choices):
             allowed = ", ".join(get_args(choices))
             raise WeconveneError(f"{name}={getattr(config, name)!r} is unknown; use one of {allowed}.")

@@ -6,7 +6,7 @@ Contracts are CompressAI's: ``forward`` -> {"x_hat", "likelihoods": {"y_lf", "y_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -33,8 +33,9 @@ from weconvene_core.entropy import (
 from weconvene_core.entropy.charm import MakeSlice
 from weconvene_core.entropy.coder import Decoder, Encoder
 from weconvene_core.entropy.laplace import scale_table as default_scale_table
+from weconvene_core.entropy.packed_tables import unpacked
 from weconvene_core.entropy.slices import straight_through_round
-from weconvene_core.entropy.steps import CodingStep
+from weconvene_core.entropy.steps import CodingStep, Quantiser
 from weconvene_core.errors import WeconveneError
 from weconvene_core.inputs import check_images, check_samples, check_sides, pad
 from weconvene_core.layers import ImagePyramid
@@ -64,6 +65,7 @@ class WeConvene(CompressionModel):
     Attributes
     ----------
     bypass_transforms : skip g_a and g_s while they are untrained (both end in zeros, so nothing changes but the time).
+    quantiser : what training puts in place of rounding (see ``entropy.steps``).
     default_quality : what ``forward``, ``compress`` and ``decompress`` take when they are given no quality.
     """
 
@@ -71,8 +73,9 @@ class WeConvene(CompressionModel):
         super().__init__()
         self.config = config
         self.bypass_transforms = False
+        self.quantiser: Quantiser = "mixed"
         self.default_quality = DEFAULT_QUALITY if config.quality is None else config.quality
-        self.pyramid = ImagePyramid()
+        self.pyramid = ImagePyramid(config.slice_order)
         self.g_a, self.g_s = AnalysisTransform(config), SynthesisTransform(config)
         split = config.slice_network == "split"
         self.h_a, self.h_s = HyperAnalysis(config), (SplitHyperSynthesis if split else HyperSynthesis)(config)
@@ -113,7 +116,7 @@ class WeConvene(CompressionModel):
         lf, hf = self.analyse(x, quality)
         z = self.h_a(torch.cat([lf, hf], 1)).float()
         z_hat, z_likelihoods = self._bottleneck(z)
-        step = Estimate(LIKELIHOODS[self.config.distribution], noisy=self.training)
+        step = Estimate(LIKELIHOODS[self.config.distribution], self.quantiser if self.training else None)
         lf_hat, hf_hat = self.charm(self.h_s(z_hat, quality), step, lf, hf)
         parts = {group: step.likelihoods.get(group, [hf_hat]) for group in GROUPS}
         likelihoods = {group: torch.cat([t.flatten(1) for t in tensors], 1) for group, tensors in parts.items()}
@@ -155,7 +158,7 @@ class WeConvene(CompressionModel):
         """Quantise z straight-through around its medians; its likelihoods come from CompressAI's bottleneck."""
         with torch.autocast(z.device.type, enabled=False):
             _, likelihoods = self.entropy_bottleneck(z)
-        medians = self.entropy_bottleneck._get_medians().view(1, -1, 1, 1).detach()
+        medians = self.medians.detach()
         return straight_through_round(z - medians) + medians, likelihoods
 
     # --- real bytes ------------------------------------------------------------------------------------------------
@@ -180,14 +183,22 @@ class WeConvene(CompressionModel):
         return {"strings": [list(streams) for streams in zip(*coded, strict=True)], "shape": shape}
 
     def _compress_one(self, x: Tensor, quality: Tensor) -> tuple[bytes, bytes, bytes]:
-        lf, hf = self.analyse(x, quality)
-        medians = self.entropy_bottleneck._get_medians().view(1, -1, 1, 1)
-        symbols = torch.round(self.h_a(torch.cat([lf, hf], 1)) - medians)
-        z_string = self._write_z(symbols)
         step = Write(tables_of(self.conditional))
-        self.charm(self.h_s(symbols + medians, quality), step, lf, hf)
+        z_string = self._write_z(self.walk(*self.analyse(x, quality), quality, step))
         streams = step.streams()
         return streams.get("y_lf", b""), streams.get("y_hf", b""), z_string
+
+    def walk(self, lf: Tensor, hf: Tensor, quality: Tensor, step: CodingStep) -> Tensor:
+        """Send latents through the entropy model with ``step``, as they are coded; return the symbols of z."""
+        medians = self.medians
+        symbols = torch.round(self.h_a(torch.cat([lf, hf], 1)) - medians)
+        self.charm(self.h_s(symbols + medians, quality), step, lf, hf)
+        return symbols
+
+    @property
+    def medians(self) -> Tensor:
+        """What the symbols of z are distances from: (1, z_channels, 1, 1)."""
+        return self.entropy_bottleneck._get_medians().view(1, -1, 1, 1)
 
     @torch.no_grad()
     def decompress(
@@ -200,7 +211,7 @@ class WeConvene(CompressionModel):
     def _decompress_one(
         self, y_lf: bytes, y_hf: bytes, z_string: bytes, shape: tuple[int, int], quality: float | None
     ) -> Tensor:
-        z_hat = self._read_z(z_string, shape) + self.entropy_bottleneck._get_medians().view(1, -1, 1, 1)
+        z_hat = self._read_z(z_string, shape) + self.medians
         at = self._quality(z_hat, quality)
         step: CodingStep = Read(tables_of(self.conditional), {"y_lf": y_lf, "y_hf": y_hf})
         lf_hat, hf_hat = self.charm(self.h_s(z_hat, at), step)
@@ -224,6 +235,10 @@ class WeConvene(CompressionModel):
         full = (1, self.config.z_channels, *shape)
         symbols = Decoder(data).pop(self._z_indexes(full).ravel(), tables_of(self.entropy_bottleneck))
         return torch.from_numpy(symbols.astype(np.float32).reshape(full)).to(self.entropy_bottleneck.quantiles)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
+        """As ``nn.Module``'s; the coding tables may be packed (see :mod:`weconvene_core.entropy.packed_tables`)."""
+        return super().load_state_dict(unpacked(state_dict), strict)
 
     def update(
         self, scale_table: Sequence[float] | None = None, force: bool = False, update_quantiles: bool = False

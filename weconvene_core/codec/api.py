@@ -7,7 +7,7 @@ used from several threads at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,32 +15,63 @@ import numpy as np
 import torch
 from PIL import Image
 
-from weconvene_core.codec.checkpoints import installed, load_checked, stated_hash
+from weconvene_core.codec.checkpoints import installed, load_checked
 from weconvene_core.codec.container import HASH_BYTES, Container, CutFileError, Prefix, pack, unpack, unpack_prefix
 from weconvene_core.codec.grid import DEFAULT_MEMORY, check_memory, choose_tile, worker_count
 from weconvene_core.codec.images import Picture, load, to_pil
 from weconvene_core.codec.latents import ALL, TileStreams, footprint
 from weconvene_core.codec.lossless import pack_alpha, pack_profile, unpack_alpha, unpack_profile
-from weconvene_core.codec.tiles import Decoded, decode_tiles, encode_tiles, to_8_bit
+from weconvene_core.codec.sealing import read_seal, stated_digests
+from weconvene_core.codec.tiles import Decoded, decode_tiles, encode_tiles, hash_latents, to_8_bit
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.layers.rate_table import check_quality
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import CHECKPOINTS
 
-__all__ = ["DEFAULT_MODEL", "decode", "decode_progressive", "encode", "load_model", "preview", "to_8_bit"]
+__all__ = [
+    "DEFAULT_MODEL", "decode", "decode_progressive", "encode", "latent_hash", "load_model", "preview", "to_8_bit",
+]  # fmt: skip
 
 DEFAULT_MODEL = "lite"
 
 
-def load_model(name: str = DEFAULT_MODEL) -> WeConvene:
+@dataclass(frozen=True)
+class Released:
+    """A checkpoint as it is used: its network in floating point and, where it is sealed, in its exact form.
+
+    ``digests`` are the hashes that files name it by: those of the weights, and that of the seal.
+    """
+
+    network: WeConvene
+    digests: tuple[bytes, ...]
+    exact: WeConvene | None = None
+    exact_digest: bytes | None = None
+
+    def matching(self, container: Container) -> WeConvene | None:
+        """Return the network that a file was made with, None if it is of another checkpoint."""
+        if container.exact:
+            return self.exact if container.model_hash == self.exact_digest else None
+        return self.network if container.model_hash in self.digests else None
+
+
+def load_model(name: str = DEFAULT_MODEL, *, exact: bool = False) -> WeConvene:
     """Return the released model called ``name`` in evaluation mode; it is read once per process.
+
+    Parameters
+    ----------
+    exact : return the form whose entropy model computes in integers, as files are coded, instead of floating point.
 
     Raises
     ------
     WeconveneError
-        If there is no such checkpoint, or it is damaged.
+        If there is no such checkpoint, it is damaged, or it is not sealed and the exact form is wanted.
     """
-    return _loaded(name)[0]
+    released = _loaded(name)
+    if not exact:
+        return released.network
+    if released.exact is None:
+        raise WeconveneError(f"The model '{name}' is not sealed: run weconvene seal {name}, or use exact=False.")
+    return released.exact
 
 
 def encode(
@@ -50,6 +81,7 @@ def encode(
     *,
     max_memory: int = DEFAULT_MEMORY,
     tile: int | None = None,
+    exact: bool | None = None,
 ) -> bytes:
     """Compress a picture into the bytes of one file.
 
@@ -62,17 +94,24 @@ def encode(
     max_memory : working memory in MiB, beyond the picture's own pixels; larger pictures are coded in tiles, and a
         decoder needs about the same memory.
     tile : side of the tiles in pixels (one of ``grid.TILE_EDGES``; 0: no tiles) instead of what ``max_memory`` asks.
+    exact : the entropy model computes in integers, so that the file decodes to the same bits on every machine. None:
+        wherever the model is sealed.
 
     Raises
     ------
     WeconveneError
-        If the picture cannot be read, the quality is out of range, the model is unknown, or the memory too small.
+        If the picture cannot be read, the quality is out of range, the model is unknown, or the memory too small; or
+        if the exact path is asked of a model that is not sealed.
     """
-    network, digest = _loaded(model)
+    released = _loaded(model)
+    exact = released.exact is not None if exact is None else exact
+    network, digest = load_model(model, exact=exact), released.exact_digest if exact else released.digests[0]
     picture, quality = load(image), round(_checked(quality, network), 3)  # the file keeps thousandths
     width, height = picture.width, picture.height
     tile = choose_tile(footprint(network), width, height, max_memory) if tile is None else tile
-    header = Container(digest, width, height, picture.mode, quality, icc=picture.icc is not None, tile=tile)
+    header = Container(
+        digest or b"", width, height, picture.mode, quality, exact=exact, icc=picture.icc is not None, tile=tile
+    )
     workers = worker_count(footprint(network), width, height, tile, max_memory, torch.get_num_threads())
     tiles = encode_tiles(network, picture.rgb, tile, header.quality, workers)
     beside = [] if picture.icc is None else [pack_profile(picture.icc)]
@@ -137,11 +176,23 @@ def decode_progressive(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Iter
         yield _picture(prefix.container, decoded)
 
 
+def latent_hash(data: bytes) -> str:
+    """Return the SHA-256 (hexadecimal) of a file's y_hat: of an exact file the same on every machine.
+
+    Raises
+    ------
+    CutFileError, CorruptFileError
+        As :func:`decode`.
+    """
+    container = unpack(data)
+    tiles = _tiles(Prefix(container, b"", len(data), complete=True))
+    size = container.height, container.width
+    return hash_latents(_network_of(container), tiles, size, container.tile, container.quality)
+
+
 def _decode(prefix: Prefix, slices: int, max_memory: int) -> Decoded:
     container = prefix.container
     width, height, tile = container.width, container.height, container.tile
-    if container.exact:
-        raise CorruptFileError("The file uses the exact entropy path, which this release lacks: use a later one.")
     network = _network_of(container)
     quality = _checked(container.quality, network)
     check_memory(footprint(network), width, height, tile, max_memory)
@@ -182,22 +233,26 @@ def _picture(container: Container, decoded: Decoded) -> Image.Image:
 def _network_of(container: Container) -> WeConvene:
     """Return the installed model whose weights a file was made with."""
     names = installed(CHECKPOINTS)
-    known = {(stated_hash(CHECKPOINTS / f"{name}.safetensors") or b"")[:HASH_BYTES]: name for name in names}
-    for name in [known[container.model_hash]] if container.model_hash in known else names:
-        network, digest = _loaded(name)
-        if digest == container.model_hash:
+    stated = [name for name in names if container.model_hash in stated_digests(CHECKPOINTS / f"{name}.safetensors")]
+    for name in stated or names:
+        network = _loaded(name).matching(container)
+        if network is not None:
             return network
+    needed = container.model_hash.hex() + (", sealed" if container.exact else "")
     raise CorruptFileError(
-        f"The file was made with other weights ({container.model_hash.hex()}) than those installed here "
-        f"({', '.join(names) or 'none'}); decode it with the release that made it."
+        f"The file was made with other weights ({needed}) than those installed here ({', '.join(names) or 'none'}); "
+        "decode it with the release that made it."
     )
 
 
 @lru_cache(maxsize=4)
-def _loaded(name: str) -> tuple[WeConvene, bytes]:
-    """Read a checkpoint once; the hash of its weights goes into every file."""
+def _loaded(name: str) -> Released:
+    """Read a checkpoint once."""
     known = installed(CHECKPOINTS)
     if name not in known:
         raise WeconveneError(f"There is no trained model '{name}': known here are {', '.join(known) or 'none'}.")
-    network, digest = load_checked(CHECKPOINTS / f"{name}.safetensors")
-    return network, digest[:HASH_BYTES]
+    path = CHECKPOINTS / f"{name}.safetensors"
+    network, digest = load_checked(path)
+    exact, exact_digest = read_seal(network, path) or (None, b"")
+    earlier = [digest for digest in stated_digests(path) if digest != exact_digest[:HASH_BYTES]]
+    return Released(network, (digest[:HASH_BYTES], *earlier), exact, exact_digest[:HASH_BYTES])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
 from weconvene_core.entropy import tables_of
+from weconvene_core.entropy.packed_tables import unpacked
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
-from weconvene_core.training.checkpoint import DESCRIPTION, load_model_file, weights_hash
+from weconvene_core.training.checkpoint import DESCRIPTION, load_model_file, read_tensors, weights_hash
 
 STATED = "weights"  # where a checkpoint's description states the SHA-256 of its tensors, in hexadecimal
 
@@ -21,13 +23,14 @@ def installed(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.safetensors"))
 
 
-def stated_hash(path: Path) -> bytes | None:
-    """Return the hash that a checkpoint states of itself; None where it states none, or cannot be read."""
+def description_of(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of itself, without reading its tensors; nothing where that cannot be read."""
     try:
         with safe_open(path, framework="np") as file:
-            return bytes.fromhex(json.loads((file.metadata() or {})[DESCRIPTION])[STATED])
-    except (KeyError, TypeError, ValueError, SafetensorError, OSError):
-        return None
+            found = json.loads((file.metadata() or {})[DESCRIPTION])
+    except (KeyError, ValueError, SafetensorError, OSError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def load_checked(path: Path) -> tuple[WeConvene, bytes]:
@@ -42,7 +45,7 @@ def load_checked(path: Path) -> tuple[WeConvene, bytes]:
     model = load_model_file(path)
     _check_types(model, path)
     digest = weights_hash(path)
-    if stated_hash(path) not in (None, digest):
+    if description_of(path).get(STATED) not in (None, digest.hex()):
         raise WeconveneError(f"The checkpoint {path} was altered: its weights do not have the hash that it states.")
     for tensor in model.state_dict().values():
         if not torch.isfinite(tensor).all():
@@ -54,11 +57,9 @@ def load_checked(path: Path) -> tuple[WeConvene, bytes]:
 
 def _check_types(model: WeConvene, path: Path) -> None:
     """Loading converts types in silence: an integer table stored as floats would be rounded."""
-    with safe_open(path, framework="pt") as file:
-        for name, tensor in model.state_dict().items():
-            stored = file.get_tensor(name).dtype
-            fits = stored.is_floating_point if tensor.is_floating_point() else stored == tensor.dtype
-            if not fits:
-                raise WeconveneError(
-                    f"The checkpoint {path} holds {name} as {stored}, not {tensor.dtype}: it is damaged."
-                )
+    state = unpacked(read_tensors(path)[0])
+    for name, tensor in model.state_dict().items():
+        stored = state[name].dtype
+        fits = stored.is_floating_point if tensor.is_floating_point() else stored == tensor.dtype
+        if not fits:
+            raise WeconveneError(f"The checkpoint {path} holds {name} as {stored}, not {tensor.dtype}: it is damaged.")

@@ -16,7 +16,8 @@ from torch import Tensor
 from weconvene_core.codec.grid import Footprint, Span
 from weconvene_core.entropy import Read, Write, tables_of
 from weconvene_core.entropy.coder import Tables
-from weconvene_core.entropy.slices import SlicePrediction
+from weconvene_core.entropy.exact_slices import ExactCharm
+from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.model import WeConvene, pad
 
@@ -39,12 +40,16 @@ class TileStreams:
 
 
 def footprint(model: WeConvene) -> Footprint:
-    """Estimate a model's memory from the width of its finest layers; measured: 150 to 160 bytes a pixel for `lite`,
-    640 to 1020 for `paper` and `baseline` (1280 here), 2750 for `paper-2d` (5120 here)."""
+    """Estimate a model's memory from the width of its finest layers, or of its slices' context where they are exact.
+
+    Measured: 150 to 160 bytes a pixel for `lite` in floating point, 270 to 280 in its exact form (280 here), 640 to
+    1020 for `paper` and `baseline` (1280 here), 2750 for `paper-2d` (5120 here).
+    """
     config = model.config
     finest = config.narrow / min(config.patch_a, config.patch_s) ** 2
-    channels = sum(config.layout.lf) + sum(config.layout.hf)
-    return Footprint(max(160.0, 40 * finest), 4 * channels / config.coded_stride**2)
+    context = (config.hyper_features + config.coded_channels) / config.coded_stride**2
+    window = max(160.0, 40 * finest, 56 * context if isinstance(model.charm, ExactCharm) else 0.0)
+    return Footprint(window, 4 * config.coded_channels / config.coded_stride**2)
 
 
 def padded(model: WeConvene, length: int) -> int:
@@ -66,10 +71,8 @@ def analyse(model: WeConvene, pixels: np.ndarray, rows: Span, columns: Span, qua
 
 def write(model: WeConvene, lf: Tensor, hf: Tensor, quality: Tensor) -> TileStreams:
     """Code the latents of a tile."""
-    medians = _medians(model)
-    symbols = torch.round(model.h_a(torch.cat([lf, hf], 1)) - medians)
     step = Write(tables_of(model.conditional))
-    model.charm(model.h_s(symbols + medians, quality), step, lf, hf)
+    symbols = model.walk(lf, hf, quality, step)
     streams = step.streams()
     return TileStreams(model._write_z(symbols), streams.get("y_lf", b""), streams.get("y_hf", b""))
 
@@ -86,7 +89,7 @@ def read(
     """
     shape = padded(model, height) // model.config.z_stride, padded(model, width) // model.config.z_stride
     _check_z(model, streams.z, shape)
-    z_hat = model._read_z(streams.z, shape) + _medians(model)
+    z_hat = model._read_z(streams.z, shape) + model.medians
     step = ReadUpTo(tables_of(model.conditional), streams, slices)
     return model.charm(model.h_s(z_hat, quality), step), step
 
@@ -109,7 +112,7 @@ class ReadUpTo:
         self.cut, self.ended = streams.cut, set[str]()
         self.wanted, self.seen, self.decoded = slices, 0, 0
 
-    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
         """Return the residual of a slice, zero where it is not there."""
         is_hf = group == "y_hf"
         self.seen += is_hf
@@ -121,7 +124,7 @@ class ReadUpTo:
         self.decoded += is_hf
         return residual
 
-    def _next(self, group: str, prediction: SlicePrediction) -> Tensor | None:
+    def _next(self, group: str, prediction: Prediction) -> Tensor | None:
         """Decode one more slice; None where a cut stream leaves it open."""
         if group not in self.cut:
             return self.low(group, prediction, None)
@@ -130,10 +133,6 @@ class ReadUpTo:
         except CorruptFileError:  # such a continuation is no code at all
             return None
         return lowest if torch.equal(lowest, highest) else None
-
-
-def _medians(model: WeConvene) -> Tensor:
-    return model.entropy_bottleneck._get_medians().view(1, -1, 1, 1)
 
 
 def _check_z(model: WeConvene, data: bytes, shape: tuple[int, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -87,6 +88,24 @@ def decode_tiles(
             list(run(_synthesis(model, band, scale, rgb, row, at), columns))
             above, here = here, below
     return Decoded(rgb, reached, in_all)
+
+
+@torch.no_grad()
+def hash_latents(
+    model: WeConvene, tiles: Sequence[TileStreams], size: tuple[int, int], tile: int, quality: float
+) -> str:
+    """Return the SHA-256 of y_hat, tile by tile: what must be the same on every machine.
+
+    Raises:
+        CorruptFileError: the streams cannot be those of such a picture.
+    """
+    at, digest = torch.tensor([quality]), hashlib.sha256()
+    places = product(spans(size[0], tile), spans(size[1], tile))
+    for streams, (row, column) in zip(tiles, places, strict=True):
+        latent, _ = read(model, streams, row.stop - row.start, column.stop - column.start, at)
+        for part in latent:
+            digest.update(part.cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _band(above: Latent | None, here: Latent, below: Latent | None, margin: int) -> Latent:

@@ -91,9 +91,13 @@ class WaveletCharm(nn.Module):
             bands = network.reconstruct(step("y_lf", prediction, target), prediction)
             if ll_hat is None:
                 ll_hat, bands = bands[:, : self.layout.lf[0]], bands[:, self.layout.lf[0] :]
-            ll_hat = idwt2d(Pyramid(ll_hat, (Details(*bands.chunk(3, 1)),), LL_WAVELET))
+            ll_hat = self.join_ll(ll_hat, bands.chunk(3, 1))
         assert ll_hat is not None
         return ll_hat
+
+    def join_ll(self, low: Tensor, details: Sequence[Tensor]) -> Tensor:
+        """Go up one level of the LL pyramid; ``details`` are HL, LH and HH."""
+        return idwt2d(Pyramid(low, (Details(*details),), LL_WAVELET))
 
     @torch.no_grad()
     def set_scales(self, lf: Tensor, hf: Tensor, factor: float) -> None:

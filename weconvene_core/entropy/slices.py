@@ -8,13 +8,13 @@ correction of the quantisation error. Two networks do this: a small joint one (o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weconvene_core.entropy.laplace import SCALE_MIN
+from weconvene_core.entropy.laplace import SCALE_MIN, scale_indexes
 from weconvene_core.layers import activation
 from weconvene_core.layers.attention import HEAD_WIDTH, WindowedAttention
 
@@ -22,13 +22,34 @@ SliceNetworkKind = Literal["joint", "split"]
 LRP_RANGE = 0.5  # the quantisation error of a rounded value lies in -0.5 .. 0.5
 
 
+class Prediction(Protocol):
+    """What is known of a slice before it is decoded: ``mean`` and ``scale`` (B, w, h, w) in quantiser steps."""
+
+    @property
+    def mean(self) -> Tensor:
+        """What is expected."""
+
+    @property
+    def scale(self) -> Tensor:
+        """The standard deviation around it."""
+
+    @property
+    def indexes(self) -> Tensor:
+        """The coding table of every scale, int64."""
+
+
 @dataclass(frozen=True)
 class SlicePrediction:
-    """What is known of a slice before it is decoded: ``mean`` and ``scale`` (B, w, h, w) in quantiser steps."""
+    """A :class:`Prediction` in floating point, and the features that its correction starts from."""
 
     mean: Tensor
     scale: Tensor
     features: Tensor
+
+    @property
+    def indexes(self) -> Tensor:
+        """The coding table of every scale."""
+        return scale_indexes(self.scale)
 
 
 class SlicePredictor(nn.Module):

@@ -6,7 +6,9 @@ encoding and decoding, so that they cannot drift apart.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Literal, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -14,46 +16,52 @@ from compressai.entropy_models import EntropyModel
 from torch import Tensor
 
 from weconvene_core.entropy.coder import Decoder, Encoder, Tables
-from weconvene_core.entropy.laplace import Likelihood, scale_indexes
-from weconvene_core.entropy.slices import SlicePrediction, straight_through_round
+from weconvene_core.entropy.laplace import Likelihood
+from weconvene_core.entropy.slices import Prediction, straight_through_round
+
+Quantiser = Literal["mixed", "noise", "straight"]
+"""What training puts in place of rounding: ``noise`` (uniform, in the likelihood and in what is decoded), ``straight``
+(rounding with the gradient of the identity, in both), or ``mixed`` (noise in the likelihood, rounding in what is
+decoded)."""
 
 
 class CodingStep(Protocol):
     """Give the integer residual (B, w, h, w) of a slice; ``target`` is the slice itself, None when decoding."""
 
-    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
         """Code one slice of ``group`` (``y_lf`` or ``y_hf``)."""
         ...
 
 
-def quantise(prediction: SlicePrediction, target: Tensor) -> tuple[Tensor, Tensor]:
+def quantise(prediction: Prediction, target: Tensor) -> tuple[Tensor, Tensor]:
     """Return the integer residual that a file would hold, and the table index of every scale.
 
     Where the scale says "certainly zero" (index 0) nothing is ever coded and zero is meant.
     """
-    indexes = scale_indexes(prediction.scale)
+    indexes = prediction.indexes
     return torch.where(indexes > 0, (target - prediction.mean).round(), 0.0), indexes
 
 
 class Estimate:
     """Likelihoods instead of bytes.
 
-    ``noisy`` (training): straight-through rounding, likelihood of the offset plus uniform noise. Otherwise: exactly the
-    residual that would be coded, and probability 1 where nothing would be.
+    With a ``quantiser`` (training) rounding is replaced by something with a gradient. Otherwise: exactly the residual
+    that would be coded, and probability 1 where nothing would be.
     """
 
-    def __init__(self, likelihood: Likelihood, noisy: bool) -> None:
-        self.likelihood, self.noisy = likelihood, noisy
+    def __init__(self, likelihood: Likelihood, quantiser: Quantiser | None) -> None:
+        self.likelihood, self.quantiser = likelihood, quantiser
         self.likelihoods: dict[str, list[Tensor]] = {}
 
-    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
         """Return the rounded residual and keep the slice's likelihoods."""
         assert target is not None, "likelihoods need the latent itself"
-        if self.noisy:
+        if self.quantiser:
             offset = target - prediction.mean
-            residual = straight_through_round(offset)
-            noise = torch.empty_like(offset).uniform_(-0.5, 0.5)
-            likelihood = self.likelihood(offset + noise, prediction.scale)
+            rounded = straight_through_round(offset)
+            noisy = rounded if self.quantiser == "straight" else offset + torch.empty_like(offset).uniform_(-0.5, 0.5)
+            residual = noisy if self.quantiser == "noise" else rounded
+            likelihood = self.likelihood(noisy, prediction.scale)
         else:
             residual, indexes = quantise(prediction, target)
             likelihood = torch.where(indexes > 0, self.likelihood(residual, prediction.scale), 1.0)
@@ -68,7 +76,7 @@ class Write:
         self.tables = tables
         self.encoders: dict[str, Encoder] = {}
 
-    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
         """Write the residual where it is not certainly zero."""
         assert target is not None, "encoding needs the latent itself"
         residual, indexes = quantise(prediction, target)
@@ -89,9 +97,9 @@ class Read:
         self.tables = tables
         self.decoders = {group: Decoder(data) for group, data in streams.items()}
 
-    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
         """Return the residual that the encoder wrote."""
-        indexes = scale_indexes(prediction.scale).cpu().numpy()
+        indexes = prediction.indexes.cpu().numpy()
         coded = indexes > 0
         residual = np.zeros(indexes.shape, dtype=np.float32)
         residual[coded] = self.decoders[group].pop(indexes[coded], self.tables)
@@ -99,5 +107,15 @@ class Read:
 
 
 def tables_of(model: EntropyModel) -> Tables:
-    """Return the coder's tables from CompressAI's integer buffers."""
-    return Tables.from_buffers(model.quantized_cdf, model.cdf_length, model.offset)
+    """Return the coder's tables from CompressAI's integer buffers; they are built once, until a buffer changes."""
+    buffers = (model.quantized_cdf, model.cdf_length, model.offset)
+    state = [(buffer, buffer._version) for buffer in buffers]
+    known, tables = _KNOWN_TABLES.get(model, ((), None))
+    same = len(known) == len(state) and all(a is b and v == w for (a, v), (b, w) in zip(known, state, strict=True))
+    if tables is None or not same:
+        tables = Tables.from_buffers(*buffers)
+        _KNOWN_TABLES[model] = state, tables
+    return tables
+
+
+_KNOWN_TABLES: WeakKeyDictionary[EntropyModel, tuple[Sequence[tuple[Tensor, int]], Tables]] = WeakKeyDictionary()

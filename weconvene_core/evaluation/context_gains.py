@@ -37,7 +37,7 @@ class _Targets(Estimate):
     """Keeps what every slice was to code."""
 
     def __init__(self, model: WeConvene) -> None:
-        super().__init__(LIKELIHOODS[model.config.distribution], noisy=False)
+        super().__init__(LIKELIHOODS[model.config.distribution], quantiser=None)
         self.targets: list[Tensor] = []
 
     def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:

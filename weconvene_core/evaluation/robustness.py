@@ -70,7 +70,7 @@ class Tally:
 
 
 def corpus() -> list[bytes]:
-    """Encode small pictures of every sort: three qualities, grey, alpha, a colour profile, and tiles."""
+    """Encode small pictures of every sort: three qualities, grey, alpha, a colour profile, tiles, floating point."""
     photo = load_rgb(image_set("default", 1).paths[0])
     small = photo.crop((60, 60, 108, 92))
     alpha = small.convert("LA")
@@ -79,7 +79,7 @@ def corpus() -> list[bytes]:
     profiled.info["icc_profile"] = bytes(range(256))
     files = [api.encode(small, quality) for quality in (1, 3.3, 6)]
     files += [api.encode(picture, 4) for picture in (small.convert("L"), alpha, profiled)]
-    return [*files, api.encode(photo.crop((0, 0, 150, 40)), 2, tile=128)]
+    return [*files, api.encode(photo.crop((0, 0, 150, 40)), 2, tile=128), api.encode(small, 5, exact=False)]
 
 
 def judge(case: Case, files: Corpus, pictures: Sequence[bytes]) -> str:

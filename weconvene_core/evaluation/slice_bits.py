@@ -55,7 +55,7 @@ class _Keep(Estimate):
     """Estimates as usual and keeps every slice's likelihood and residual in coding order."""
 
     def __init__(self, config: ModelConfig, coded: int | None = None) -> None:
-        super().__init__(LIKELIHOODS[config.distribution], noisy=False)
+        super().__init__(LIKELIHOODS[config.distribution], quantiser=None)
         self.coded, self.kept = coded, []
 
     def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:

@@ -19,7 +19,7 @@ FIGURES = RESULTS / "figures"
 # Okabe and Ito's colours (2008), told apart by colour-blind readers; yellow is left out: too pale for lines
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#8A8A8A"
-DPI, PHOTO_DPI = 144, 108
+DPI, PHOTO_DPI = 144, 90
 RC: dict[str, object] = {
     "figure.figsize": (9.0, 5.4),
     "figure.dpi": DPI,

@@ -14,12 +14,15 @@ neighbours of a position sit in earlier slices: channel-wise autoregression then
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weconvene_core.wavelets import Details, Pyramid, dwt2d, idwt2d
 
+SliceOrder = Literal["polyphase", "band"]
 WAVELET = "9/7"
 LEVELS = 3
 COLOURS = 3
@@ -44,23 +47,26 @@ def polyphase_order(factor: int) -> list[int]:
     return [r * factor + c for parity in parities for r, c in cells if (r % 2, c % 2) == parity]
 
 
-def _channel_order(factor: int) -> Tensor:
+def _channel_order(factor: int, order: SliceOrder) -> Tensor:
     """Map ``pixel_unshuffle`` channels (band-major) to position-major ones, positions in :func:`polyphase_order`."""
+    if order == "band":
+        return torch.arange(BANDS * factor**2)
     return torch.tensor([band * factor**2 + position for position in polyphase_order(factor) for band in range(BANDS)])
 
 
 class ImagePyramid(nn.Module):
     """Fixed analysis and synthesis between an image (B, 3, H, W) in 0..1 and latent channels at 1/8.
 
-    H and W must be multiples of 8. No parameter is trained.
+    H and W must be multiples of 8. No parameter is trained. With the order ``band`` the channels of a level stay
+    grouped by subband, so that a position's neighbours are coded together with it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, order: SliceOrder = "polyphase") -> None:
         super().__init__()
         self.register_buffer("colour", colour_matrix(), persistent=False)
         for name, factor in (("order2", 2), ("order4", 4)):
-            self.register_buffer(name, _channel_order(factor), persistent=False)
-            self.register_buffer(f"{name}_back", torch.argsort(_channel_order(factor)), persistent=False)
+            self.register_buffer(name, _channel_order(factor, order), persistent=False)
+            self.register_buffer(f"{name}_back", torch.argsort(_channel_order(factor, order)), persistent=False)
 
     def analysis(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (LF, HF): (B, 3, H, W) -> (B, 48, H/8, W/8), (B, 144, H/8, W/8)."""

@@ -9,7 +9,7 @@ import nbformat
 from PIL import Image
 
 LARGE = 250_000  # characters of base64: line drawings stay below, photographs lie above
-JPEG_QUALITY = 85
+JPEG_QUALITY = 80
 
 
 def compact(node: nbformat.NotebookNode) -> None:

@@ -13,6 +13,8 @@ from weconvene_core.paths import data_folder
 from weconvene_core.reproduce.tree import Stamp, Tree, read_stamp, sha256, stamps, writers
 
 MODES = ("quick", "full")
+KEPT_TABLES = ("*_speed.csv", "recipe*.csv", "step_two*.csv", "compute_curve.csv", "exactness.csv", "robustness.csv")
+"""Tables of long measurements with commands of their own: notebooks show them and do not make them."""
 
 
 def check_mode(mode: str) -> None:
@@ -52,7 +54,8 @@ def _input_files(tree: Tree) -> Iterator[Path]:
     yield from tree.data.glob("registry*")
     yield from tree.data.glob("published*")
     yield tree.data / "fidelity.csv"
-    yield from (tree.root / "results" / "tables").glob("*_speed.csv")  # benchmarks that notebooks show
+    for pattern in KEPT_TABLES:
+        yield from (tree.root / "results" / "tables").glob(pattern)
     yield tree.root / "requirements.lock"
 
 

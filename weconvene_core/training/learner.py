@@ -15,12 +15,14 @@ from weconvene_core.training.losses import RateDistortion
 from weconvene_core.training.objective import Objective
 from weconvene_core.training.parallel import Team
 from weconvene_core.training.schedule import Phase, TrainConfig
+from weconvene_core.training.soap import Soap
 
+OPTIMIZERS = {"adam": torch.optim.Adam, "soap": Soap}
 AUX_RATE = 1e-3  # learning rate of the quantiles of z (CompressAI's auxiliary loss)
 
 
 class Learner:
-    """A model in training, the average of its weights over the steps (EMA), and Adam for both kinds of parameters.
+    """A model in training, the average of its weights over the steps (EMA), and two optimisers.
 
     Only the model skips g_a and g_s in a phase that leaves them alone; the average never does, since untrained they add
     nothing.
@@ -28,8 +30,9 @@ class Learner:
 
     def __init__(self, model: WeConvene, config: TrainConfig, team: Team) -> None:
         self.model, self.config, self.team = model, config, team
+        model.quantiser = config.quantiser
         self.ema = copy.deepcopy(model).eval()
-        self.optimizers = _optimizers(model)
+        self.optimizers = _optimizers(model, config.optimizer)
         objective = Objective(model, config.lambda_exponent)
         if config.compile:
             objective.compile()
@@ -50,13 +53,13 @@ class Learner:
         with self.team.noise():
             loss, terms = self.objective(x, quality, phase.w_lf, phase.w_hf)
         loss.backward()
-        weights = self.optimizers["adam"].param_groups[0]["params"]  # z's quantiles would drown the others' norm
+        weights = self.optimizers["weights"].param_groups[0]["params"]  # z's quantiles would drown the others' norm
         norm = torch.nn.utils.clip_grad_norm_(weights, self.config.clip_norm)
         return terms, bool((loss.detach() + norm).isfinite())
 
     def update(self, step: int, rate: float) -> None:
         """Take the step that the gradients say at this learning rate, and average the weights."""
-        self.optimizers["adam"].param_groups[0]["lr"] = rate
+        self.optimizers["weights"].param_groups[0]["lr"] = rate
         for optimizer in self.optimizers.values():
             optimizer.step()
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
@@ -64,7 +67,7 @@ class Learner:
             torch._foreach_lerp_(list(self.ema.parameters()), list(self.model.parameters()), 1.0 - decay)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the whole state by name: ``model/...``, ``ema/...``, ``adam/<parameter>/...``, ``aux/...``."""
+        """Return the whole state by name: ``model/...``, ``ema/...``, ``weights/<parameter>/...``, ``aux/...``."""
         tensors = {f"model/{name}": t for name, t in self.model.state_dict().items()}
         tensors |= {f"ema/{name}": t for name, t in self.ema.state_dict().items()}
         for label, optimizer in self.optimizers.items():
@@ -86,11 +89,11 @@ class Learner:
             optimizer.load_state_dict(_optimizer_state(optimizer, _under(f"{label}/", tensors)))
 
 
-def _optimizers(model: WeConvene) -> dict[str, torch.optim.Adam]:
-    """Adam for the weights, another for the factorised prior's quantiles (CompressAI's convention)."""
+def _optimizers(model: WeConvene, kind: str) -> dict[str, torch.optim.Optimizer]:
+    """The chosen optimiser for the weights, Adam for the factorised prior's quantiles (CompressAI's convention)."""
     quantiles = [p for name, p in model.named_parameters() if name.endswith(".quantiles")]
     weights = [p for name, p in model.named_parameters() if not name.endswith(".quantiles")]
-    return {"adam": torch.optim.Adam(weights, lr=AUX_RATE), "aux": torch.optim.Adam(quantiles, lr=AUX_RATE)}
+    return {"weights": OPTIMIZERS[kind](weights, lr=AUX_RATE), "aux": torch.optim.Adam(quantiles, lr=AUX_RATE)}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

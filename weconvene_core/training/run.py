@@ -109,8 +109,7 @@ def total_flops(config: TrainConfig) -> float:
 
 def facts(trainer: Trainer) -> dict[str, Any]:
     """What a released checkpoint says of its making."""
-    path = CHECKPOINTS / f"{trainer.config.start_from}.json"
-    start = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    start = sidecar(trainer.config.start_from)
     return {
         "total_steps": trainer.step + _total(start, "steps"),
         "total_seconds": round(trainer.seconds + _total(start, "seconds")),
@@ -119,6 +118,12 @@ def facts(trainer: Trainer) -> dict[str, Any]:
         "training_images": trainer.pool.image_count, "training_megapixels": round(trainer.pool.pixels / 1e6, 1),
         "commit": git_version(ROOT), "config": trainer.config.to_dict(), "started_from": start,
     }  # fmt: skip
+
+
+def sidecar(name: str | None) -> dict[str, Any] | None:
+    """Return what is written beside a released checkpoint, None where there is no such file."""
+    path = CHECKPOINTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def _total(facts: dict[str, Any] | None, key: str) -> float:

@@ -8,14 +8,16 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from weconvene_core.entropy.steps import Quantiser
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import STRIDE
 from weconvene_core.presets import ModelConfig, preset
 from weconvene_core.training.losses import LAMBDA_EXPONENT
 
 SMALLEST_SCALE = 0.25
+OPTIMIZERS = ("adam", "soap")
 BOOKKEEPING = ("output", "images", "release", "save_seconds", "log_every", "validate_every", "tensorboard")
 
 
@@ -73,6 +75,7 @@ class TrainConfig:
     ``model`` holds changes to the preset, fields of ``ModelConfig``: ``quality = 2`` trains a model of that rate alone.
     ``images`` None means the default training images (see ``evaluation.datasets.training_folder``). ``start_from``
     names a released checkpoint whose weights the run starts from, ``release`` the one that its average becomes.
+    ``optimizer`` is ``adam`` or ``soap``, ``quantiser`` what stands for rounding (see ``entropy.steps``);
     ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); ``scale_min`` below 1 shrinks half of the
     crops by up to that factor; a pack of images (see ``packs``) serves ``pack_steps`` steps; ``save_seconds`` lie
     between two saved states; ``compile`` has torch.compile fuse the step, which also draws the noise in its own way.
@@ -86,6 +89,8 @@ class TrainConfig:
     release: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    optimizer: str = "adam"
+    quantiser: Quantiser = "mixed"
     ema_decay: float = 0.999
     clip_norm: float = 1.0
     save_seconds: float = 240.0
@@ -116,6 +121,9 @@ class TrainConfig:
                 )
         if not SMALLEST_SCALE <= self.scale_min <= 1:
             raise WeconveneError(f"scale_min={self.scale_min} is impossible; use {SMALLEST_SCALE} to 1 (no scaling).")
+        for name, choices in (("optimizer", OPTIMIZERS), ("quantiser", get_args(Quantiser))):
+            if getattr(self, name) not in choices:
+                raise WeconveneError(f"{name}={getattr(self, name)!r} is unknown; use one of {', '.join(choices)}.")
         if self.pack_steps < 1:
             raise WeconveneError(f"pack_steps={self.pack_steps} is impossible; use 1 or more.")
 

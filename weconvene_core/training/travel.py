@@ -1,9 +1,9 @@
 """A training state that travels: parts of at most 16 MB, half the size of the exact state file.
 
 The exact file (float32) serves resuming on the spot, bit for bit. The travelling form keeps the weights exact, the
-average as a half-precision difference from them, and Adam's second moments in bfloat16: 8 bytes a parameter instead of
-16. The first moments stay behind, since ten steps rebuild them. A run that goes on from it is as good, but not bit for
-bit the run that never travelled.
+average as a half-precision difference from them, and the optimiser's second moments (SOAP: and bases) in bfloat16. The
+first moments stay behind, since ten steps rebuild them. A run that goes on from it is as good, but not bit for bit the
+run that never travelled.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from weconvene_core.training.runlog import LOG, VALIDATION_LOG
 PART_BYTES = 16_000_000
 INDEX = "state.json"
 FIRST_MOMENT, SECOND_MOMENT = "/exp_avg", "/exp_avg_sq"
+BASES = ("/gram_", "/basis_")  # of SOAP: its second moments mean nothing without
 SMALL = 4096  # tensors with fewer elements stay exact: biases, bounds, quantiles, step counts
 
 
@@ -97,8 +98,8 @@ def _compact(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             difference = tensor - tensors[name.replace("ema/", "model/", 1)]
             if difference.count_nonzero():  # what the average shares with the model need not travel twice
                 compact[name] = difference.half() if tensor.numel() >= SMALL else difference
-        elif name.startswith("adam/") and tensor.numel() >= SMALL:
-            if name.endswith(SECOND_MOMENT):
+        elif name.startswith("weights/") and tensor.numel() >= SMALL:
+            if name.endswith(SECOND_MOMENT) or any(part in name for part in BASES):
                 compact[name] = tensor.bfloat16()
         else:
             compact[name] = tensor

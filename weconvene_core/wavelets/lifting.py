@@ -22,6 +22,8 @@ from weconvene_core.wavelets.eager import Analysis, Separable, Synthesis
 from weconvene_core.wavelets.filters import LiftingScheme, Scaling, Wavelet, is_named, scheme
 from weconvene_core.wavelets.plan import Mode, check_mode, make_plan
 
+is_exporting = getattr(torch.compiler, "is_exporting", bool)  # torch 2.4 cannot tell
+
 
 def dwt1d(
     x: Tensor, wavelet: Wavelet, dim: int, scaling: Scaling = "orthonormal", mode: Mode = "symmetric"
@@ -104,7 +106,7 @@ def join_axes(
 
 def _is_plain(lifting: LiftingScheme) -> bool:
     """True where the in-place execution serves best."""
-    if lifting.integer or lifting.learnt or torch.compiler.is_exporting():
+    if lifting.integer or lifting.learnt or is_exporting():
         return False
     reaches_neighbours = any(len(step.taps) > 1 for step in lifting.steps)
     return not torch.compiler.is_compiling() or (reaches_neighbours and is_named(lifting))

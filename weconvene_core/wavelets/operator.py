@@ -18,6 +18,8 @@ from weconvene_core.wavelets.eager import Analysis, Separable, Synthesis, merged
 from weconvene_core.wavelets.filters import scheme
 from weconvene_core.wavelets.plan import make_plan
 
+HOW = "str wavelet, str scaling, str mode, int[] dims, bool dual"  # spelt out: torch 2.4 reads no postponed annotations
+
 
 def _how(
     lengths: Sequence[int], wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool
@@ -26,7 +28,7 @@ def _how(
     return Separable(plans, tuple(dims), dual)
 
 
-@torch.library.custom_op("weconvene::split", mutates_args=())
+@torch.library.custom_op("weconvene::split", mutates_args=(), schema=f"(Tensor x, {HOW}) -> Tensor[]")
 def split(x: Tensor, wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> list[Tensor]:
     """Transform along ``dims`` (< 0), as :class:`Analysis`."""
     return list(Analysis.forward(x, _how([x.shape[dim] for dim in dims], wavelet, scaling, mode, dims, dual)))
@@ -37,7 +39,7 @@ def _(x: Tensor, wavelet: str, scaling: str, mode: str, dims: Sequence[int], dua
     return [samples(x, dims, phase) * 1.0 for phase in phases(len(dims))]
 
 
-@torch.library.custom_op("weconvene::join", mutates_args=())
+@torch.library.custom_op("weconvene::join", mutates_args=(), schema=f"(Tensor[] bands, {HOW}) -> Tensor")
 def join(bands: Sequence[Tensor], wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> Tensor:
     """Invert :func:`split`, as :class:`Synthesis`."""
     lengths = [bands[0].shape[dim] + bands[-1].shape[dim] for dim in dims]

@@ -1,0 +1,135 @@
+"""Trials of the training recipe, the second step's grid and the curve over compute: fair budgets, honest sums."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from weconvene_core.codec.api import load_model
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation import compute_curve, recipe, step_two
+from weconvene_core.evaluation.datasets import image_set, load_rgb
+from weconvene_core.evaluation.in_memory import code
+from weconvene_core.evaluation.recipe_trials import BASE, CONFIG, TRIALS, Trial
+from weconvene_core.figures import recipe as figures
+from weconvene_core.layers.rate_table import LAMBDAS
+from weconvene_core.model import WeConvene
+from weconvene_core.presets import preset
+from weconvene_core.training.checkpoint import release
+from weconvene_core.training.data import ImagePool
+from weconvene_core.training.loop import Trainer
+from weconvene_core.training.schedule import Phase
+
+
+def photograph(number: int, side: int = 160) -> np.ndarray:
+    return np.array(load_rgb(image_set("default").paths[number]))[:side, :side]
+
+
+@pytest.fixture(scope="module")
+def pool() -> ImagePool:
+    return ImagePool((photograph(0), photograph(1)), (photograph(2, 96), photograph(3, 96)))
+
+
+def test_every_trial_differs_from_the_base_and_from_the_others() -> None:
+    assert TRIALS[0] is BASE
+    assert len({recipe.settings(trial) for trial in TRIALS}) == len(TRIALS)
+    assert len({(trial.question, trial.variant) for trial in TRIALS}) == len(TRIALS)
+
+
+@pytest.mark.parametrize("trial", [t for t in TRIALS if t.question in ("schedule", "width and depth", "optimiser")])
+def test_all_trials_cost_the_same_arithmetic(trial: Trial) -> None:
+    budget = recipe.flops(BASE.config)
+    assert recipe.flops(recipe.within_budget(trial, budget)) == pytest.approx(trial.share * budget, rel=0.01)
+
+
+def test_a_start_changes_steps_and_scales_and_nothing_else() -> None:
+    model, plain = WeConvene(preset("tiny")), None
+    plain = {name: t.clone() for name, t in model.state_dict().items()}
+    Trial("q", "v", start={"step": 2.0, "scale": 1.5}).begin(model)
+    state = model.state_dict()
+    changed = {name for name, t in plain.items() if not torch.equal(state[name], t)}
+    assert changed == {n for n in plain if n.startswith("gain_") or n.endswith("scale_bias")}
+    factor = torch.tensor(2.0).log()
+    torch.testing.assert_close(state["gain_lf.down.rows"], torch.full((len(LAMBDAS), 48), factor))
+
+
+def test_a_trial_trains_and_is_compared_on_the_same_photographs(pool: ImagePool) -> None:
+    short = (Phase("a", 2, 1e-3, 1e-3, batch=1, crop=64, transforms=False), Phase("b", 3, 1e-3, 1e-3, batch=1, crop=64))
+    first, second = (
+        Trial("base", name, replace(CONFIG, phases=short, seed=seed)) for seed, name in enumerate(("one", "two"))
+    )
+    budget, tables = recipe.flops(first.config), []
+    for trial in (first, second):
+        model, trainer = recipe.train(trial, pool, budget)
+        assert trainer.step == 5
+        tables.append(recipe.measure(model, pool))
+    assert tables[0][["image", "quality"]].equals(tables[1][["image", "quality"]])
+    assert not np.allclose(tables[0].bpp, tables[1].bpp)
+    curves = recipe.curves_of(tables[0], "one")
+    assert curves.bpp.shape == (2, len(recipe.QUALITIES))
+    assert curves.averaged().is_monotone()
+
+
+def test_second_steps_start_from_the_same_weights(pool: ImagePool) -> None:
+    phase = Phase("step 2", 1, 1e-9, 1e-9, batch=1, crop=64, warmup=0)
+    start = Trainer(replace(CONFIG, phases=(phase,)), pool).ema
+    moved = step_two.trained(replace(CONFIG, phases=(phase,)), pool, start)
+    for name, tensor in start.named_parameters():
+        if name.endswith(".quantiles"):  # of z: they follow a rate of their own
+            continue
+        torch.testing.assert_close(moved.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def test_compute_is_summed_over_all_runs_of_a_checkpoint() -> None:
+    phases = [{"steps": 10, "batch": 2, "crop": 100}, {"steps": 10, "batch": 1, "crop": 1000}]
+    first = {"steps": 20, "seconds": 60, "config": {"phases": phases}, "started_from": None}
+    found = compute_curve.compute_of({**first, "steps": 11, "seconds": 30, "started_from": first})
+    assert (found.steps, found.minutes) == (31, 1.5)
+    assert found.megapixels == pytest.approx(0.2 + 10 + 0.2 + 1)
+
+
+def test_released_weights_and_the_state_of_a_run_give_the_same_curve(tmp_path: Path, pool: ImagePool) -> None:
+    phase = Phase("only", 2, 1e-3, 1e-3, batch=1, crop=64)
+    trainer = Trainer(replace(CONFIG, phases=(phase,), output=str(tmp_path)), pool)
+    trainer.run()
+    facts = {"steps": 2, "seconds": 1, "config": trainer.config.to_dict(), "started_from": None}
+    release(trainer.ema, tmp_path / "model.safetensors", facts)
+    shipped, spent = compute_curve.load(tmp_path / "model.safetensors")
+    running, same = compute_curve.load(trainer.state_path)
+    assert spent.megapixels == same.megapixels == pytest.approx(2 * 64**2 / 1e6)
+    one, two = (code(model, pool.validation[0], 3.0) for model in (shipped, running))
+    assert one.bpp == pytest.approx(two.bpp, rel=0.01)  # shipped kernels are rounded to half precision
+    assert one.psnr_db == pytest.approx(two.psnr_db, abs=0.02)
+
+
+def test_a_trend_inverts_itself_and_needs_three_points() -> None:
+    table = pd.DataFrame({"megapixels": [1000.0, 2000, 4000], "bd_rate_pct": [40.0, 33, 26], "steps": [1, 2, 3]})
+    fit = compute_curve.trend(table)
+    assert fit[1] == pytest.approx(-7)
+    assert compute_curve.megapixels_for(26, fit) == pytest.approx(4000)
+    with pytest.raises(WeconveneError, match="three"):
+        compute_curve.trend(table[:2])
+    assert "-7.0 points per doubling" in figures.compute_figure(table).axes[0].get_title(loc="left")
+
+
+def test_figures_write_every_number_and_grey_what_is_not_significant() -> None:
+    table = pd.DataFrame(
+        {"question": "q", "variant": ["base", "a", "b"], "bd_rate_pct": [np.nan, -4.0, 0.3],
+         "low_pct": [np.nan, -5, -1], "high_pct": [np.nan, -3, 1.5]}
+    )  # fmt: skip
+    axes = figures.recipe_figure(table, "the base").axes[0]
+    assert [text.get_text() for text in axes.texts] == ["-4.0", "+0.3"]
+    assert axes.lines[2].get_color() == figures.GREY != axes.lines[0].get_color()
+
+
+def test_forty_one_qualities_of_the_released_model_never_step_back() -> None:
+    model, pictures = load_model("lite"), [photograph(number, 128) for number in (0, 1, 3)]
+    coded = [[code(model, picture, quality) for picture in pictures] for quality in np.linspace(1, 6, 41).tolist()]
+    for key in ("bpp", "psnr_db"):
+        means = np.array([[getattr(c, key) for c in row] for row in coded]).mean(1)
+        assert (np.diff(means) > 0).all()

@@ -1,0 +1,145 @@
+"""BD-rate against compute: every measured checkpoint of a model, and what the trend through them promises.
+
+``python -m weconvene_core.evaluation.compute_curve CHECKPOINT...`` codes Kodak into real streams with each checkpoint
+file (released weights, or the state of a run, whose average counts): a row each of ``results/tables/compute_curve.csv``
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from weconvene_core.config import ModelConfig
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.anchors import anchor_curve
+from weconvene_core.evaluation.bd_rate import bd_rate
+from weconvene_core.evaluation.curves import Curve
+from weconvene_core.evaluation.datasets import ImageSet, load_rgb, test_set
+from weconvene_core.evaluation.in_memory import code
+from weconvene_core.model import WeConvene
+from weconvene_core.paths import CHECKPOINTS, RESULTS
+from weconvene_core.training.checkpoint import load_model_file, load_weights, read_tensors, weights_hash
+from weconvene_core.training.run import sidecar
+from weconvene_core.training.schedule import TrainConfig
+
+TABLE = RESULTS / "tables" / "compute_curve.csv"
+QUALITIES = tuple(np.linspace(1.0, 6.0, 8))
+VVC_PCT, PAPER_PCT = 0.0, -12.24
+"""BD-rates against VVC to extrapolate to: its own, and the paper's claim on Kodak."""
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What a checkpoint cost: optimiser steps, pixels trained on (in millions), and minutes of wall time."""
+
+    steps: int
+    megapixels: float
+    minutes: float
+
+    def __add__(self, other: Compute) -> Compute:
+        return Compute(self.steps + other.steps, self.megapixels + other.megapixels, self.minutes + other.minutes)
+
+
+def compute_of(facts: Mapping[str, Any] | None) -> Compute:
+    """Sum up a checkpoint's own run and all that it started from, by the facts of its sidecar."""
+    if not facts:
+        return Compute(0, 0.0, 0.0)
+    before = compute_of(facts.get("started_from"))
+    return before + _of_run(facts.get("config") or {}, facts["steps"], facts["seconds"])
+
+
+def _of_run(config: Mapping[str, Any], steps: int, seconds: float) -> Compute:
+    left, pixels = steps, 0
+    for phase in config.get("phases", ()):
+        done = min(left, phase["steps"])
+        left, pixels = left - done, pixels + done * phase["batch"] * phase["crop"] ** 2
+    return Compute(steps, pixels / 1e6, seconds / 60)
+
+
+def load(path: Path) -> tuple[WeConvene, Compute]:
+    """Load released weights, or the average in the saved state of a run, with what they cost."""
+    tensors, said = read_tensors(path)
+    if "architecture" in said:
+        return load_model_file(path), compute_of(said)
+    config = TrainConfig.from_dict(said["config"])
+    model = WeConvene(ModelConfig.from_dict(config.architecture.to_dict())).eval()
+    load_weights(model, {n.removeprefix("ema/"): t for n, t in tensors.items() if n.startswith("ema/")}, path)
+    model.update(force=True, update_quantiles=True)
+    start = compute_of(sidecar(config.start_from))
+    return model, start + _of_run(said["config"], said["step"], said["seconds"])
+
+
+def curve(model: WeConvene, images: ImageSet) -> Curve:
+    """Code all images at all qualities into real streams; return the mean rate and PSNR."""
+    pictures = [np.asarray(load_rgb(path)) for path in images.paths]
+    coded = [[code(model, picture, quality) for picture in pictures] for quality in QUALITIES]
+    rates, values = (np.array([[getattr(c, key) for c in row] for row in coded]).mean(1) for key in ("bpp", "psnr_db"))
+    return Curve(model.config.name, rates, values)
+
+
+def measure(path: Path) -> dict[str, object]:
+    """Return the row of one checkpoint file.
+
+    Raises
+    ------
+    WeconveneError
+        If the file is unusable, or Kodak is not at hand.
+    """
+    images = test_set()
+    if images.name != "kodak":
+        raise WeconveneError("BD-rate against K-A needs the Kodak images; point WECONVENE_DATA to a folder with them.")
+    model, spent = load(path)
+    found = bd_rate(anchor_curve("K-A"), curve(model, images))
+    return {
+        "weights": weights_hash(path).hex()[:12], "model": model.config.name, "steps": spent.steps,
+        "megapixels": spent.megapixels, "minutes": spent.minutes, "images": len(images),
+        "bd_rate_pct": found.bd_rate_pct, "overlap_pct": found.overlap_pct,
+    }  # fmt: skip
+
+
+def add(path: Path) -> pd.DataFrame:
+    """Measure a checkpoint and put it into the table, in the order of compute; one row for the same weights."""
+    row = measure(path)
+    rows = pd.read_csv(TABLE).to_dict("records") if TABLE.is_file() else []
+    kept = [other for other in rows if other["weights"] != row["weights"]]
+    table = pd.DataFrame([*kept, row]).sort_values(["model", "megapixels"])
+    table.to_csv(TABLE, index=False, float_format="%.3f")
+    return table
+
+
+def trend(table: pd.DataFrame) -> tuple[float, float]:
+    """Fit BD-rate = a + b log2(megapixels) through the checkpoints; return (a, b).
+
+    Raises
+    ------
+    WeconveneError
+        For fewer than three checkpoints.
+    """
+    if len(table) < 3:
+        raise WeconveneError(f"a trend through {len(table)} checkpoints shows nothing; measure at least three.")
+    slope, start = np.polyfit(np.log2(table.megapixels), table.bd_rate_pct, 1)
+    return float(start), float(slope)
+
+
+def megapixels_for(target_pct: float, fit: tuple[float, float]) -> float:
+    """Return the compute at which the trend reaches a BD-rate: an extrapolation, not a promise."""
+    start, slope = fit
+    return float(2 ** ((target_pct - start) / slope))
+
+
+def main() -> None:
+    """Measure the named checkpoints."""
+    parser = argparse.ArgumentParser(description="Add checkpoints to the curve of BD-rate against compute.")
+    parser.add_argument("checkpoints", nargs="*", type=Path, default=[CHECKPOINTS / "lite.safetensors"])
+    for path in parser.parse_args().checkpoints:
+        print(add(path).to_string(index=False), flush=True)
+
+
+if __name__ == "__main__":
+    main()
