@@ -63,7 +63,7 @@ bench-complexity: $(STAMP) ## measure MACs, memory and latency on this machine a
 bench-wavelets: $(STAMP) ## time every DWT library and the 3DM-WeConv layer side by side (keep the machine idle)
 	$(PY) -m weconvene_core.evaluation.wavelet_speed
 
-fuzz: $(STAMP) ## decode N=100000 damaged files under limits of memory and time (hours; N=5000 takes minutes)
+fuzz: $(STAMP) ## decode N=100000 damaged files under limits of memory and time (some twenty minutes; N=5000: one)
 	$(PY) -m weconvene_core.evaluation.robustness $(or $(N),100000)
 
 readme: $(STAMP) ## write the tables' numbers into README.md

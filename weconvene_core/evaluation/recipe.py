@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from multiprocessing import get_context
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.bd_rate import bd_rate, bootstrap_bd_rate
 from weconvene_core.evaluation.curves import ImageCurves
 from weconvene_core.evaluation.datasets import folder_set, training_folder
@@ -138,9 +140,10 @@ def compared(rows: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
         if not at.any() or trial is BASE:
             continue
         mine = curves(points, trial)
-        interval = bootstrap_bd_rate(base, mine)
-        rows.loc[at, "bd_rate_pct"] = bd_rate(base.averaged(), mine.averaged()).bd_rate_pct
-        rows.loc[at, ["low_pct", "high_pct"]] = interval.low, interval.high
+        with suppress(WeconveneError):  # a curve so far off that it shares no quality with the base has no BD-rate
+            interval = bootstrap_bd_rate(base, mine)
+            rows.loc[at, "bd_rate_pct"] = bd_rate(base.averaged(), mine.averaged()).bd_rate_pct
+            rows.loc[at, ["low_pct", "high_pct"]] = interval.low, interval.high
     order = {(t.question, t.variant): i for i, t in enumerate(TRIALS)}
     return rows.iloc[np.argsort([order[key] for key in zip(rows.question, rows.variant, strict=True)])][COLUMNS]
 
