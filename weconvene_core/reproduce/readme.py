@@ -97,8 +97,16 @@ def _cost() -> str:
         f"Cost of `{MODEL}` on a 768x512 image: {row.params_m:.1f} M parameters, "
         f"{row.kmac_px_encode:.0f} kMAC/px to encode and {row.kmac_px_decode:.0f} to decode, "
         f"{row.encode_ms / 1000:.2f} s and {row.decode_ms / 1000:.2f} s on {row.threads} threads "
-        f"({row.device}), of which {row.entropy_coding_ms:.0f} ms entropy coding."
+        f"({row.device}), of which {row.entropy_coding_ms:.0f} ms entropy coding; "
+        f"files take the exact path, which decodes in {_exact_ratio():.2f} times that."
     )
+
+
+def _exact_ratio() -> float:
+    """Decoding time of the exact path against floating point, from the row with the most threads."""
+    table = pd.read_csv(RESULTS / "tables" / "exactness.csv")  # a benchmark of its own, which no notebook writes
+    rows = table[table.figure == "decoding, ratio"].sort_values("threads")
+    return float(rows.price.iloc[-1])
 
 
 def ledger() -> str:
