@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +17,12 @@ def pad(x: Tensor, stride: int = PADDING) -> Tensor:
     """Extend (B, 3, H, W) at the right and bottom to multiples of ``stride`` by repeating the border."""
     height, width = x.shape[-2:]
     return F.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
+
+
+def middle(image: np.ndarray, side: int) -> np.ndarray:
+    """Return the middle of an image (H, W, ...), at most ``side`` pixels high and wide."""
+    top, left = (max(0, length - side) // 2 for length in image.shape[:2])
+    return image[top : top + side, left : left + side]
 
 
 def check_images(x: Tensor) -> None:

@@ -253,6 +253,6 @@ def _loaded(name: str) -> Released:
         raise WeconveneError(f"There is no trained model '{name}': known here are {', '.join(known) or 'none'}.")
     path = CHECKPOINTS / f"{name}.safetensors"
     network, digest = load_checked(path)
-    exact, exact_digest = read_seal(network, path) or (None, b"")
+    exact, exact_digest = read_seal(network, digest, path) or (None, b"")
     earlier = [digest for digest in stated_digests(path) if digest != exact_digest[:HASH_BYTES]]
     return Released(network, (digest[:HASH_BYTES], *earlier), exact, exact_digest[:HASH_BYTES])

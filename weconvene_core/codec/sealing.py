@@ -37,8 +37,9 @@ from weconvene_core.entropy.packed_tables import packed
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.entropy.steps import quantise
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model import WeConvene, pad
-from weconvene_core.training.checkpoint import load_model_file, read_tensors, weights_hash, write_tensors
+from weconvene_core.inputs import middle, pad
+from weconvene_core.model import WeConvene
+from weconvene_core.training.checkpoint import load_model_file, read_tensors, tensors_hash, write_tensors
 
 SEAL = "seal"  # where a checkpoint's description keeps it
 HASH, UNSEALED = "hash", "unsealed"
@@ -100,9 +101,7 @@ def _bits(name: str, peak: float) -> int:
 
 @torch.no_grad()
 def _observe(exact: WeConvene, image: np.ndarray, quality: float) -> None:
-    top, left = (max(0, (side - SIDE) // 2) for side in image.shape[:2])
-    part = image[top : top + SIDE, left : left + SIDE]
-    x = torch.tensor(part).permute(2, 0, 1)[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
+    x = torch.tensor(middle(image, SIDE)).permute(2, 0, 1)[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
     at = torch.tensor([quality])
     exact.walk(*exact.analyse(pad(x, exact.config.stride), at), at, _rounded)
 
@@ -150,8 +149,10 @@ def seal_hash(exact: WeConvene, seal: Seal, weights: bytes, unsealed: str) -> by
     return digest.digest()
 
 
-def read_seal(model: WeConvene, path: Path) -> tuple[WeConvene, bytes] | None:
+def read_seal(model: WeConvene, weights: bytes, path: Path) -> tuple[WeConvene, bytes] | None:
     """Return the exact form of a model that was read from ``path``, and its hash; None where it is not sealed.
+
+    ``weights`` is the SHA-256 of the tensors there.
 
     Raises
     ------
@@ -164,7 +165,7 @@ def read_seal(model: WeConvene, path: Path) -> tuple[WeConvene, bytes] | None:
     check_sealable(model.config)
     seal = Seal.from_dict(entry)
     exact = exact_model(model, seal)
-    digest = seal_hash(exact, seal, weights_hash(path), str(entry.get(UNSEALED)))
+    digest = seal_hash(exact, seal, weights, str(entry.get(UNSEALED)))
     if digest.hex() != entry.get(HASH):
         raise WeconveneError(
             f"The checkpoint {path} does not have the integers that it was sealed with: it was altered, or this "
@@ -194,12 +195,11 @@ def seal_checkpoint(path: Path, images: Sequence[np.ndarray]) -> bytes:
     model = load_model_file(path)
     found = seal(model, images)
     tensors, description = read_tensors(path)
-    unsealed = description.pop(SEAL, {}).get(UNSEALED) or weights_hash(path).hex()
+    unsealed = description.pop(SEAL, {}).get(UNSEALED) or tensors_hash(tensors).hex()
     small = packed(tensors)
-    stated = description.pop(STATED, None)
-    write_tensors(path, small, description)
-    weights = weights_hash(path)
+    weights = tensors_hash(small)
     digest = seal_hash(exact_model(model, found), found, weights, unsealed)
     entry = {**found.to_dict(), STATED: weights.hex(), UNSEALED: unsealed, HASH: digest.hex()}
-    write_tensors(path, small, {**description, **({STATED: weights.hex()} if stated else {}), SEAL: entry})
+    restated = {STATED: weights.hex()} if STATED in description else {}
+    write_tensors(path, small, {**description, **restated, SEAL: entry})
     return digest

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from weconvene_core.config import ModelConfig
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.anchors import anchor_curve
 from weconvene_core.evaluation.bd_rate import bd_rate
@@ -68,7 +67,7 @@ def load(path: Path) -> tuple[WeConvene, Compute]:
     if "architecture" in said:
         return load_model_file(path), compute_of(said)
     config = TrainConfig.from_dict(said["config"])
-    model = WeConvene(ModelConfig.from_dict(config.architecture.to_dict())).eval()
+    model = WeConvene(config.architecture).eval()
     load_weights(model, {n.removeprefix("ema/"): t for n, t in tensors.items() if n.startswith("ema/")}, path)
     model.update(force=True, update_quantiles=True)
     start = compute_of(sidecar(config.start_from))

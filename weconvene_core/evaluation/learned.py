@@ -14,6 +14,7 @@ from PIL import Image
 
 from weconvene_core.codec import api
 from weconvene_core.codec.files import write_bytes_atomically
+from weconvene_core.codec.sealing import stated_digests
 from weconvene_core.model import pad
 from weconvene_core.paths import CHECKPOINTS, RESULTS
 from weconvene_core.training.checkpoint import weights_hash
@@ -84,7 +85,8 @@ def estimated_bytes(image: Image.Image, quality: float, model: str = api.DEFAULT
 @lru_cache(maxsize=4)
 def _state(model: str) -> str:
     api.load_model(model)  # an unknown name gets its sentence here
-    digest = hashlib.sha256(weights_hash(CHECKPOINTS / f"{model}.safetensors"))
+    path = CHECKPOINTS / f"{model}.safetensors"
+    digest = hashlib.sha256(b"".join([weights_hash(path), *stated_digests(path)]))  # a new seal makes other files
     for part in DECIDING:
         path = PACKAGE / part
         for source in sorted(path.glob("*.py")) if path.is_dir() else [path]:

@@ -27,12 +27,13 @@ from weconvene_core.evaluation.bd_rate import bd_rate, bootstrap_bd_rate
 from weconvene_core.evaluation.curves import ImageCurves
 from weconvene_core.evaluation.datasets import folder_set, training_folder
 from weconvene_core.evaluation.recipe_trials import BASE, TRIALS, Trial
+from weconvene_core.inputs import middle
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import RESULTS
 from weconvene_core.training.data import ImagePool, load_pool
 from weconvene_core.training.loop import Trainer
+from weconvene_core.training.run import total_flops
 from weconvene_core.training.schedule import Phase, TrainConfig
-from weconvene_core.training.throughput import step_flops
 from weconvene_core.training.validation import validate
 
 TABLE = RESULTS / "tables" / "recipe.csv"
@@ -45,16 +46,10 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def flops(config: TrainConfig) -> float:
-    """Floating-point operations of a training's networks; the optimiser's own are not among them."""
-    model = WeConvene(config.architecture)
-    return sum(phase.steps * step_flops(model, phase) for phase in config.phases)
-
-
 def within_budget(trial: Trial, budget: float) -> TrainConfig:
     """Lengthen or shorten all phases of a trial alike, so that its networks cost its share of the base's budget."""
     config = trial.config
-    scale = trial.share * budget / flops(config)
+    scale = trial.share * budget / total_flops(config)
     return replace(config, phases=tuple(_scaled(phase, scale) for phase in config.phases))
 
 
@@ -83,14 +78,9 @@ def train(trial: Trial, pool: ImagePool, budget: float) -> tuple[WeConvene, Trai
 def measure(model: WeConvene, pool: ImagePool) -> pd.DataFrame:
     """Return image, quality, rates and psnr_db of the middles of the validation photographs (estimated rates)."""
     rows = []
-    for number, image in enumerate(_middle(image) for image in pool.validation):
+    for number, image in enumerate(middle(image, SIDE) for image in pool.validation):
         rows += [{"image": number, **row} for row in validate(model, [image], QUALITIES)]
     return pd.DataFrame(rows).drop(columns="loss")
-
-
-def _middle(image: np.ndarray) -> np.ndarray:
-    top, left = (max(0, side - SIDE) // 2 for side in image.shape[:2])
-    return image[top : top + SIDE, left : left + SIDE]
 
 
 @lru_cache
@@ -107,13 +97,13 @@ def run_trial(trial: Trial, budget: float) -> tuple[dict[str, object], pd.DataFr
     seconds = time.process_time() - started
     points = measure(model, pool)[["image", "quality", "bpp", "psnr_db"]]
     points = points.assign(question=trial.question, variant=trial.variant, seed=trial.config.seed)
-    middle = points[points.quality == 3].mean(numeric_only=True)
+    at_three = points[points.quality == 3].mean(numeric_only=True)
     pixels = sum(phase.steps * phase.batch * phase.crop**2 for phase in trainer.config.phases)
-    operations = flops(trainer.config)
+    operations = total_flops(trainer.config)
     row = {
         "question": trial.question, "variant": trial.variant, "seed": trial.config.seed, "steps": trainer.step,
         "gflops": operations / 1e9, "kmac_px_step": operations / 2e3 / pixels, "ms_step": 1e3 * seconds / trainer.step,
-        "bpp_q3": middle.bpp, "psnr_q3_db": middle.psnr_db, "settings": settings(trial),
+        "bpp_q3": at_three.bpp, "psnr_q3_db": at_three.psnr_db, "settings": settings(trial),
     }  # fmt: skip
     return row, points
 
@@ -161,7 +151,7 @@ def _known() -> tuple[pd.DataFrame, pd.DataFrame]:
 def run(trials: Sequence[Trial], workers: int = 1) -> Iterator[pd.DataFrame]:
     """Train what is missing, ``workers`` at a time; write and yield the table after each."""
     rows, points = _known()
-    budget = flops(BASE.config)
+    budget = total_flops(BASE.config)
     missing = [trial for trial in trials if settings(trial) not in set(rows.settings)]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
         for done in as_completed([executor.submit(run_trial, trial, budget) for trial in missing]):

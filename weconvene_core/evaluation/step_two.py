@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 import torch
 
+from weconvene_core.codec.api import load_model
 from weconvene_core.evaluation.bd_rate import bd_rate, bootstrap_bd_rate
 from weconvene_core.evaluation.recipe import curves_of, measure, training_images
 from weconvene_core.evaluation.recipe_trials import soap
@@ -57,13 +58,13 @@ def trained(config: TrainConfig, pool: ImagePool, start: WeConvene | None = None
 def run(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Do one study; return its rows of both tables."""
     study, pool = STUDIES[name], training_images()
-    base = TrainConfig(name, (study.second,), "", start_from=None if study.first else name)
-    start = trained(study.first, pool) if study.first else Trainer(replace(base, output="runs/none"), pool).ema
+    base = TrainConfig(name, (study.second,), "")
+    start = trained(study.first, pool) if study.first else load_model(name)
     points = {("start", 0): measure(start, pool)}
     for seed in study.seeds:
         for w_lf, w_hf in GRID:
             phase = replace(study.second, w_lf=w_lf, w_hf=w_hf)
-            found = trained(replace(base, phases=(phase,), seed=seed, start_from=None), pool, start)
+            found = trained(replace(base, phases=(phase,), seed=seed), pool, start)
             points[(w_lf, w_hf), seed] = measure(found, pool)
     return _compared(name, points, study), _shares(name, points)
 

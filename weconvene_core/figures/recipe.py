@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from weconvene_core.evaluation.compute_curve import PAPER_PCT, VVC_PCT, megapixels_for, trend
 from weconvene_core.figures.style import GREY, PALETTE, style
+from weconvene_core.figures.training import rate_axis
 
-BPP_TICKS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0)
 AXIS_LIMIT = 30.0
 """BD-rates beyond this are cut off in the figure; their numbers are written out."""
 
@@ -109,11 +108,7 @@ def sweep_figure(table: pd.DataFrame, images: str) -> Figure:
         axes = figure.add_subplot()
         axes.plot(table.bpp, table.psnr_db, ".-", color=PALETTE[0], markersize=8, linewidth=1)
         axes.plot(table.bpp[falls], table.psnr_db[falls], "o", color=PALETTE[1], markersize=12, fillstyle="none")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(BPP_TICKS))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("Rate of the streams (bits per pixel, logarithmic)")
+        rate_axis(axes, "Rate of the streams")
         axes.set_ylabel("PSNR (dB)")
         axes.set_title(f"{len(table)} qualities, one file of weights: {falls.sum()} steps back ({images})")
     return figure

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
@@ -33,15 +34,20 @@ def stages_figure(table: pd.DataFrame, images: str, reference: Mapping[str, pd.D
         for i, stage in enumerate(stages):
             rows = table[table.stage == stage]
             axes.plot(rows.bpp, rows.psnr_db, "o-", color=PALETTE[i % len(PALETTE)], label=stage)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(BPP_TICKS))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.set_xlabel("Estimated rate (bits per pixel, logarithmic)")
+        rate_axis(axes, "Estimated rate")
         axes.set_ylabel("PSNR on 8-bit RGB (dB)")
         figure.suptitle(f"Rate and distortion by stage: {images}", x=0.005, ha="left", fontsize=14)
         axes.legend(loc="lower right")
     return figure
+
+
+def rate_axis(axes: Axes, name: str) -> None:
+    """Make the x axis one of rates in bits per pixel, logarithmic, with plain numbers."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(BPP_TICKS))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel(f"{name} (bits per pixel, logarithmic)")
 
 
 def shares_figure(table: pd.DataFrame, start: str, images: str) -> Figure:

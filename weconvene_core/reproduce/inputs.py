@@ -13,7 +13,7 @@ from weconvene_core.paths import data_folder
 from weconvene_core.reproduce.tree import Stamp, Tree, read_stamp, sha256, stamps, writers
 
 MODES = ("quick", "full")
-KEPT_TABLES = ("*_speed.csv", "recipe*.csv", "step_two*.csv", "compute_curve.csv", "exactness.csv", "robustness.csv")
+KEPT_TABLES = ("*_speed.csv", "recipe*.csv", "step_two*.csv", "compute_curve.csv")
 """Tables of long measurements with commands of their own: notebooks show them and do not make them."""
 
 

@@ -99,8 +99,12 @@ def load_model_file(path: Path) -> WeConvene:
 
 def weights_hash(path: Path) -> bytes:
     """Return the SHA-256 (32 bytes) of the tensors of a checkpoint file, whatever its description says."""
+    return tensors_hash(read_tensors(path)[0])
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the SHA-256 (32 bytes) of tensors and their names."""
     digest = hashlib.sha256()
-    tensors, _ = read_tensors(path)
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].numpy().tobytes())

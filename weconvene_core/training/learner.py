@@ -15,9 +15,8 @@ from weconvene_core.training.losses import RateDistortion
 from weconvene_core.training.objective import Objective
 from weconvene_core.training.parallel import Team
 from weconvene_core.training.schedule import Phase, TrainConfig
-from weconvene_core.training.soap import Soap
+from weconvene_core.training.soap import OPTIMIZERS
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "soap": Soap}
 AUX_RATE = 1e-3  # learning rate of the quantiles of z (CompressAI's auxiliary loss)
 
 

@@ -15,9 +15,9 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.model import STRIDE
 from weconvene_core.presets import ModelConfig, preset
 from weconvene_core.training.losses import LAMBDA_EXPONENT
+from weconvene_core.training.soap import OPTIMIZERS
 
 SMALLEST_SCALE = 0.25
-OPTIMIZERS = ("adam", "soap")
 BOOKKEEPING = ("output", "images", "release", "save_seconds", "log_every", "validate_every", "tensorboard")
 
 

@@ -26,7 +26,7 @@ class Soap(torch.optim.Optimizer):
     """SOAP for convolution kernels; every other parameter gets plain Adam.
 
     A kernel (O, I, kh, kw) has two bases, of its output and its input channels; kernel positions are left alone. A
-    parameter's first gradient only fills its bases. The whole state is tensors, so that it can be saved as such.
+    kernel's first gradient only fills its bases. The whole state is tensors, so that it can be saved as such.
 
     Parameters
     ----------
@@ -79,6 +79,10 @@ class Soap(torch.optim.Optimizer):
         spread = (state["exp_avg_sq"] / (1 - second**count)).sqrt_().add_(SMALLEST)
         direction = (state["exp_avg"] / spread).mul_(-group["lr"] / (1 - first**count))
         return _rotate_back(direction, state) if kernel else direction
+
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "soap": Soap}
+"""What a training configuration can name."""
 
 
 def _stacked(kernel: Tensor) -> Tensor:

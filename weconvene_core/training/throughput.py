@@ -84,4 +84,7 @@ def gpu_percent(device: torch.device) -> int | None:
 
 def device_name(device: torch.device) -> str:
     """Return what the training ran on, e.g. ``CPU, 2 threads`` or the GPU's name."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} thread{'s' * (threads > 1)}"

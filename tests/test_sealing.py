@@ -1,0 +1,195 @@
+"""Sealing: what can be sealed, what is refused, and the integer arithmetic that a seal relies on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from weconvene_core.codec import api, sealing
+from weconvene_core.codec.container import unpack
+from weconvene_core.entropy.exact import ExactConv, Span, on_grid
+from weconvene_core.entropy.exact_lifting import growth, integer_lifting, join, lifting_of, split
+from weconvene_core.entropy.packed_tables import packed, unpacked
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.datasets import image_set, load_rgb
+from weconvene_core.evaluation.quality import psnr_rgb
+from weconvene_core.layers.weconv import SPACE
+from weconvene_core.model import WeConvene
+from weconvene_core.paths import CHECKPOINTS
+from weconvene_core.presets import ModelConfig, preset
+from weconvene_core.training.checkpoint import read_tensors, release, weights_hash, write_tensors
+from weconvene_core.wavelets import scheme
+from weconvene_core.wavelets.lifting import split_axes
+
+SMALL = replace(preset("tiny"), narrow=8, wide=8, hyper=12, z_channels=8, slice_hidden=16)
+NO_SHORTCUT = {"shortcut": False, "latent_channels": 16, "latent_stride": 8, "lf_slices": 2, "hf_slices": 2}
+KINDS = {
+    "plain": SMALL,
+    "9/7": replace(SMALL, wavelet="9/7", distribution="gaussian", hyper_blocks=1),
+    "db2": replace(SMALL, wavelet="db2", channel_levels=2, channel_packets=True),
+    "haar": replace(SMALL, wavelet="haar", channel_dwt=False, up_kernel=3, high_kernel=3),
+    "convolutions": replace(SMALL, wavelet_layers=False, quality=2.5),
+    "no shortcut": replace(SMALL, **NO_SHORTCUT, latent_wavelet="5/3"),
+}
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return load_rgb(image_set("default", 1).paths[0]).crop((60, 60, 252, 188))
+
+
+def tensor(picture: np.ndarray) -> Tensor:
+    return torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
+
+
+def stirred(config: ModelConfig) -> WeConvene:
+    """A model with every parameter off its initial value, and scales that fit what it codes."""
+    torch.manual_seed(3)
+    model = WeConvene(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+        photograph = tensor(np.array(load_rgb(image_set("default", 1).paths[0]))[:128, :128])
+        model.charm.set_scales(*model.analyse(photograph, torch.tensor([model.default_quality])), factor=2.0)
+    return model
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(api, "CHECKPOINTS", tmp_path)
+    api._loaded.cache_clear()
+    yield tmp_path
+    api._loaded.cache_clear()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_can_be_sealed(kind: str, folder: Path, photo: Image.Image) -> None:
+    """Its files have the size of the float path's, decode to as good a picture, and do not see noise."""
+    model, path = stirred(replace(KINDS[kind], name="kind")), folder / "kind.safetensors"
+    release(model, path, {"steps": 0})
+    picture, quality = np.array(photo)[:70, :101], model.default_quality
+    before = api.encode(picture, quality, "kind")
+    size = path.stat().st_size
+    sealing.seal_checkpoint(path, [picture])
+    api._loaded.cache_clear()
+    assert path.stat().st_size < size
+    exact, floating = (api.encode(picture, quality, "kind", exact=exact) for exact in (None, False))
+    assert unpack(exact).exact
+    assert len(exact) == pytest.approx(len(floating), rel=0.01, abs=16)
+    good, reference = (psnr_rgb(picture, np.asarray(api.decode(data))) for data in (exact, floating))
+    assert good == pytest.approx(reference, abs=0.05)
+    assert api.decode(before).tobytes() == api.decode(floating).tobytes()  # made before sealing: the same weights
+
+
+@pytest.mark.parametrize("name", ["paper", "paper-2d", "baseline"])
+def test_what_has_no_integer_form_is_refused(name: str) -> None:
+    narrow = {"narrow": 8, "wide": 8, "hyper": 12, "z_channels": 8, "slice_hidden": 28, "latent_channels": 40}
+    model = WeConvene(replace(preset(name), **narrow, blocks_a=1, blocks_s=1, hyper_blocks=1))
+    with pytest.raises(WeconveneError, match=f"'{name}' has .*slice_attention=True"):
+        sealing.seal(model, [np.zeros((64, 64, 3), np.uint8)])
+
+
+def test_sums_that_may_be_inexact_are_refused() -> None:
+    weight = torch.full((1, 4, 3, 3), 200.0)
+    with pytest.raises(WeconveneError, match="Layer lower cannot be computed exactly"):
+        ExactConv("lower", weight, None, Span.of(8, 8, 2.0**23, 4), 0)
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Path:
+    return Path(shutil.copy(CHECKPOINTS / "lite.safetensors", tmp_path / "lite.safetensors"))
+
+
+def stated_seal(path: Path) -> dict:
+    return read_tensors(path)[1][sealing.SEAL]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda seal: seal["grids"].update({"h_s.head": 3}), "does not have the integers"),
+        (lambda seal: seal["grids"].pop("h_s.head"), "knows nothing of h_s.head"),
+        (lambda seal: seal["grids"].update({"h_s.head": 3.5}), "seal is damaged"),
+        (lambda seal: seal["thresholds"].reverse(), "seal is damaged"),
+        (lambda seal: seal["tanh"].__setitem__(0, "1"), "seal is damaged"),
+        (lambda seal: seal.pop("wavelets"), "seal is damaged"),
+        (lambda seal: seal["wavelets"].pop("5/3"), "has no wavelet 5/3"),
+        (lambda seal: seal.update(arithmetic=99), "arithmetic 99"),
+        (lambda seal: seal.update(hash="00" * 32), "does not have the integers"),
+    ],
+)
+def test_an_altered_seal_is_refused(sealed: Path, change: Callable[[dict], object], said: str) -> None:
+    tensors, description = read_tensors(sealed)
+    change(description[sealing.SEAL])
+    write_tensors(sealed, tensors, description)
+    with pytest.raises(WeconveneError, match=said):
+        sealing.read_seal(api.load_model(), weights_hash(sealed), sealed)
+
+
+def test_sealing_again_gives_the_same_hash_and_leaves_the_weights(tmp_path: Path, photo: Image.Image) -> None:
+    path = tmp_path / "tiny.safetensors"
+    release(stirred(SMALL), path, {"steps": 0})
+    before, weights = read_tensors(path)[0], weights_hash(path)
+    first, again = (sealing.seal_checkpoint(path, [np.array(photo)]) for _ in range(2))
+    assert first == again
+    after, description = read_tensors(path)
+    assert description[sealing.SEAL][sealing.UNSEALED] == weights.hex()
+    assert json.loads(path.with_suffix(".json").read_text())["steps"] == description["steps"] == 0
+    whole = unpacked(after)
+    assert whole.keys() == before.keys()
+    assert all(torch.equal(whole[name], before[name]) for name in before)
+
+
+def test_damaged_packed_tables_are_refused() -> None:
+    state = packed(unpacked(read_tensors(CHECKPOINTS / "lite.safetensors")[0]))
+    (name,) = [name for name in state if name.endswith("_packed_cdf")]
+    for damaged in (state[name][:-1], state[name].int()):
+        with pytest.raises(WeconveneError, match="packed_cdf"):
+            unpacked({**state, name: damaged})
+
+
+def test_an_unsealed_model_says_so(folder: Path) -> None:
+    release(stirred(SMALL), folder / "tiny.safetensors", {"steps": 0})
+    assert not unpack(api.encode(np.zeros((8, 8, 3), np.uint8), 2, "tiny")).exact
+    with pytest.raises(WeconveneError, match="weconvene seal tiny"):
+        api.encode(np.zeros((8, 8, 3), np.uint8), 2, "tiny", exact=True)
+
+
+# --- the arithmetic --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 9), (64, 96)])
+def test_convolution_is_the_integer_one(kernel: int, size: tuple[int, int]) -> None:
+    weight, bias = 0.1 * torch.randn(6, 5, kernel, kernel), torch.randn(6)
+    layer = ExactConv("any", weight, bias, Span.of(8, 0, 2.0**15, 5), 10)
+    x = torch.randint(-(2**15), 2**15 + 1, (3, 5, *size))
+    columns = F.unfold(x.double(), kernel, padding=kernel // 2).long()  # moves numbers, computes none
+    integers = ((on_grid(weight) * 2**18).long().flatten(1) @ columns) + (on_grid(bias) * 2**26).long()[:, None]
+    y = layer(x.double())
+    assert torch.equal((y * 2.0**16).long().flatten(2), integers)  # unit 10: 26 bits below the point, less 10
+
+
+@pytest.mark.parametrize("wavelet", ["haar", "5/3", "9/7", "db2"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 6)])
+def test_integer_lifting_is_reversible_and_near_the_real_one(wavelet: str, size: tuple[int, int]) -> None:
+    lifting = lifting_of(wavelet, integer_lifting(wavelet))
+    x = torch.randint(-(2**15), 2**15, (2, 3, *size)).double()
+    bands = split(x, lifting)
+    assert torch.equal(join([band.clone() for band in bands], lifting), x)
+    plain = replace(scheme(wavelet), low_gain=1.0, high_gain=1.0)
+    for band, real in zip(bands, split_axes(x, plain, SPACE, "jpeg2000", "symmetric"), strict=True):
+        assert torch.allclose(band, real, rtol=0, atol=32)  # of 2^15
+    bits, factor = growth(lifting)
+    assert all((band * 2.0**bits == (band * 2.0**bits).round()).all() for band in bands)
+    assert max(band.abs().max() for band in bands if band.numel()) <= factor * 2**15
