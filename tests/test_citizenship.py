@@ -120,5 +120,5 @@ def test_what_is_not_there_is_named() -> None:
         bridge.results_of(points, "huge", "kodak")
     with pytest.raises(WeconveneError, match="ms-ssim"):
         bridge.model_at("lite", 3, metric="ms-ssim")
-    with pytest.raises(WeconveneError, match="outside 1 to 6"):
+    with pytest.raises(WeconveneError, match="outside 0 to 7"):
         bridge.model_at("lite", 8)

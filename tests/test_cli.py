@@ -122,7 +122,7 @@ class TestEncode:
     def test_quality_out_of_range(self, photo: Path, tmp_path: Path, quality: str) -> None:
         result = weconvene("encode", photo, tmp_path / "out.wcv", f"--quality={quality}")
         assert result.returncode == WRONG_COMMAND
-        assert "from 1 to 6" in result.stderr
+        assert "from 0 to 7" in result.stderr
         assert "Traceback" not in result.stderr
 
 

@@ -108,25 +108,25 @@ def test_polyphase_order_puts_neighbours_into_earlier_quarters() -> None:
 
 
 def test_quality_runs_through_the_lambda_table() -> None:
-    at = torch.arange(1, 7, dtype=torch.float32)
+    at = torch.arange(8, dtype=torch.float32)
     torch.testing.assert_close(lambda_of(at), torch.tensor(LAMBDAS))
-    middle = lambda_of(torch.tensor([1.5]))
+    middle = lambda_of(torch.tensor([0.5]))
     torch.testing.assert_close(middle, torch.tensor([(LAMBDAS[0] * LAMBDAS[1]) ** 0.5]))  # linear in log lambda
-    fine = lambda_of(torch.linspace(1, 6, 101))
+    fine = lambda_of(torch.linspace(0, 7, 101))
     assert (fine.diff() > 0).all()
 
 
-@pytest.mark.parametrize("quality", [0.99, 6.01, float("nan")])
+@pytest.mark.parametrize("quality", [-0.01, 7.01, float("nan")])
 def test_quality_out_of_range_is_refused(quality: float) -> None:
-    with pytest.raises(WeconveneError, match="outside 1 to 6"):
+    with pytest.raises(WeconveneError, match="outside 0 to 7"):
         check_quality(quality)
 
 
 def test_rate_table_interpolates_its_rows() -> None:
     table = RateTable(2)
     with torch.no_grad():
-        table.rows.copy_(torch.arange(12.0).view(6, 2))
-    torch.testing.assert_close(table(torch.tensor([1.0, 2.25, 6.0]))[:, 0, 0, 0], torch.tensor([0.0, 2.5, 10.0]))
+        table.rows.copy_(torch.arange(16.0).view(8, 2))
+    torch.testing.assert_close(table(torch.tensor([0.0, 2.25, 7.0]))[:, 0, 0, 0], torch.tensor([0.0, 4.5, 14.0]))
 
 
 def test_receptive_field_is_what_one_output_really_depends_on() -> None:

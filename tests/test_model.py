@@ -169,7 +169,7 @@ def test_altered_payload_with_valid_checksum_ends_cleanly(released: Path) -> Non
 def test_unknown_model_and_quality_are_one_sentence(released: Path) -> None:
     with pytest.raises(WeconveneError, match="known here are lite"):
         api.encode(np.zeros((8, 8, 3), np.uint8), 1.0, model="huge")
-    with pytest.raises(WeconveneError, match="outside 1 to 6"):
+    with pytest.raises(WeconveneError, match="outside 0 to 7"):
         api.encode(np.zeros((8, 8, 3), np.uint8), 7.0)
 
 

@@ -46,7 +46,7 @@ def test_streams_in_memory_and_converted_copies(photo: Image.Image) -> None:
 
 
 def test_what_cannot_be_saved_leaves_no_file(photo: Image.Image, tmp_path: Path) -> None:
-    with pytest.raises(WeconveneError, match="outside 1 to 6"):
+    with pytest.raises(WeconveneError, match="outside 0 to 7"):
         photo.save(tmp_path / "a.wcv", quality=95)
     with pytest.raises(WeconveneError, match="CMYK"):
         photo.convert("CMYK").save(tmp_path / "a.wcv")

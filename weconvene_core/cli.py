@@ -61,7 +61,7 @@ def _add_codec_commands(subparsers: argparse._SubParsersAction[argparse.Argument
     encode = subparsers.add_parser("encode", help="compress pictures")
     _add_files(encode, "pictures (PNG, JPEG, TIFF, WebP ...), folders of them, or - for a pipe", "photo.wcv")
     encode.add_argument(
-        "--quality", type=_quality, required=True, metavar="Q", help="a number from 1 (small) to 6 (fine)"
+        "--quality", type=_quality, required=True, metavar="Q", help="a number from 0 (small) to 7 (fine)"
     )
     encode.add_argument("--model", default="lite", help="name of a trained model (default: %(default)s)")
     encode.set_defaults(run=file_commands.encode)
@@ -113,7 +113,7 @@ def _add_laboratory_commands(subparsers: argparse._SubParsersAction[argparse.Arg
     evaluate = subparsers.add_parser("evaluate", help="measure rate and distortion on an image set")
     evaluate.add_argument("--set", default="kodak", help="name of the image set (default: %(default)s)")
     evaluate.add_argument("--model", default="lite", help="name of a trained model (default: %(default)s)")
-    evaluate.add_argument("--qualities", type=_quality, nargs="+", metavar="Q", default=[1, 2, 3, 4, 5, 6])
+    evaluate.add_argument("--qualities", type=_quality, nargs="+", metavar="Q", default=[0, 1, 2, 3, 4, 5, 6, 7])
     evaluate.set_defaults(run=commands.evaluate)
 
     certify = subparsers.add_parser("certify", help="compare what was obtained with what is claimed")

@@ -45,8 +45,9 @@ class ModelConfig:
     ``hyper_blocks`` their residual blocks.
 
     Ours: ``shortcut`` adds the image's own wavelet pyramid to the latent; ``slice_order`` cuts its finer levels into
-    polyphase components, whose neighbours are coded before, or into subbands. ``quality`` None makes one model serve
-    every rate; a number from 1 to 6 fixes its lambda, and there are no gain tables.
+    polyphase components, whose neighbours are coded before, or into subbands; ``ll_phases`` codes its coarsest LL band
+    in polyphase passes. ``quality`` None makes one model serve every rate; a number from 0 to 7 fixes its lambda, and
+    there are no gain tables.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ModelConfig:
     latent_wavelet: str = "haar"
     shortcut: bool = True
     slice_order: SliceOrder = "polyphase"
+    ll_phases: bool = False
     patch_a: int = 4
     patch_s: int = 4
     scales_a: int = 2
@@ -162,6 +164,7 @@ class ModelConfig:
             _widths("lf_slices", self.lf_slices, self.latent_channels),
             _widths("hf_slices", self.hf_slices, hf_channels),
             ll_levels=LL_LEVELS if self.shortcut else 0,
+            ll_phases=self.ll_phases,
         )
 
     def to_dict(self) -> dict[str, Any]:

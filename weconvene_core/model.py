@@ -98,7 +98,7 @@ class WeConvene(CompressionModel):
         Parameters
         ----------
         x : images (B, 3, H, W) in 0..1, H and W multiples of ``config.stride``.
-        quality : one number from 1 to 6, or (B,) of them; None is ``default_quality``.
+        quality : one number from 0 to 7, or (B,) of them; None is ``default_quality``.
 
         Returns
         -------

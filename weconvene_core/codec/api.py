@@ -89,7 +89,7 @@ def encode(
     ----------
     image : a path, a Pillow image, an array (H, W[, C]) of uint8 or uint16, or a Picture; any H, W >= 1. Grey is coded
         as RGB and comes back grey, alpha is kept without loss (see :mod:`weconvene_core.codec.images`).
-    quality : a real number from 1 (smallest file) to 6 (finest).
+    quality : a real number from 0 (smallest file) to 7 (finest).
     model : name of a released checkpoint.
     max_memory : working memory in MiB, beyond the picture's own pixels; larger pictures are coded in tiles, and a
         decoder needs about the same memory.

@@ -48,7 +48,7 @@ class WcvImageFile(ImageFile.ImageFile):
 
 
 def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Encode with ``quality`` (1 to 6, default 3) and ``model``, as given to ``image.save``."""
+    """Encode with ``quality`` (0 to 7, default 3) and ``model``, as given to ``image.save``."""
     from weconvene_core.codec import api
 
     options = image.encoderinfo

@@ -2,7 +2,8 @@
 
 The latent's low-frequency part is coded first, slice by slice; then the high-frequency slices, each of which sees *all*
 decoded LF slices. The first LF slice may be an image-like LL band; it is then transformed further (the multi-level
-recursion on LF) and coded from the coarsest level up, each level with the hyper features of its own resolution.
+recursion on LF) and coded from the coarsest level up, each level with the hyper features of its own resolution. Its
+coarsest band may be coded in polyphase passes before (see :mod:`.phases`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from weconvene_core.entropy.phases import PHASES, code_in_phases
 from weconvene_core.entropy.slices import SlicePredictor
 from weconvene_core.entropy.steps import CodingStep
 from weconvene_core.wavelets import Details, Pyramid, dwt2d, idwt2d
@@ -27,11 +29,20 @@ MakeSlice = Callable[[int, int], SlicePredictor]
 
 @dataclass(frozen=True)
 class SliceLayout:
-    """Widths of the slices in coding order, and the extra DWT levels of the first LF slice (0: an ordinary slice)."""
+    """Widths of the slices in coding order, and the extra DWT levels of the first LF slice (0: an ordinary slice).
+
+    ``ll_phases``: the coarsest band of these levels is coded on its own, in polyphase passes, not with its details.
+    """
 
     lf: tuple[int, ...]
     hf: tuple[int, ...]
     ll_levels: int = 0
+    ll_phases: bool = False
+
+    @property
+    def ll_networks(self) -> int:
+        """Number of networks that code the first LF slice through its levels."""
+        return self.ll_levels + self.ll_phases
 
 
 class WaveletCharm(nn.Module):
@@ -48,8 +59,8 @@ class WaveletCharm(nn.Module):
         super().__init__()
         self.layout = layout
         shapes = slice_shapes(layout, hyper_channels)
-        self.ll_networks = nn.ModuleList(make(*shape) for shape in shapes[: layout.ll_levels])
-        self.networks = nn.ModuleList(make(*shape) for shape in shapes[layout.ll_levels :])
+        self.ll_networks = nn.ModuleList(make(*shape) for shape in shapes[: layout.ll_networks])
+        self.networks = nn.ModuleList(make(*shape) for shape in shapes[layout.ll_networks :])
 
     def forward(
         self, hyper: Sequence[Tensor], step: CodingStep, lf: Tensor | None = None, hf: Tensor | None = None
@@ -82,10 +93,11 @@ class WaveletCharm(nn.Module):
 
     def _code_ll(self, hyper: Sequence[Tensor], step: CodingStep, ll: Tensor | None) -> Tensor:
         """Code the LL band through its own pyramid, coarsest level first."""
-        levels = self.layout.ll_levels
-        targets = [None] * levels if ll is None else ll_targets(ll, levels)
-        ll_hat: Tensor | None = None
-        for network, features, target in zip(self.ll_networks, hyper, targets, strict=False):
+        targets = [None] * self.layout.ll_networks if ll is None else ll_targets(ll, self.layout)
+        networks, ll_hat = list(self.ll_networks), None
+        if self.layout.ll_phases:
+            ll_hat = code_in_phases(networks.pop(0), hyper[0], LL_CONTEXT_SCALE, step, targets.pop(0))
+        for network, features, target in zip(networks, hyper, targets, strict=False):
             known = [features] if ll_hat is None else [features, (ll_hat * LL_CONTEXT_SCALE).to(features.dtype)]
             prediction = network(torch.cat(known, 1))
             bands = network.reconstruct(step("y_lf", prediction, target), prediction)
@@ -105,7 +117,7 @@ class WaveletCharm(nn.Module):
         targets = [target for _, _, target in self._plain_slices(lf, hf)]
         networks = list(self.networks)
         if self.layout.ll_levels:
-            targets += ll_targets(lf[:, : self.layout.lf[0]], self.layout.ll_levels)
+            targets += ll_targets(lf[:, : self.layout.lf[0]], self.layout)
             networks += list(self.ll_networks)
         for network, target in zip(networks, targets, strict=True):
             network.set_scale(factor * target.transpose(0, 1).flatten(1).std(1))  # (w,)
@@ -114,10 +126,13 @@ class WaveletCharm(nn.Module):
 def slice_shapes(layout: SliceLayout, hyper_channels: int) -> list[tuple[int, int]]:
     """Return (channels seen, channels coded) of every slice network in coding order.
 
-    First one network per level of the LL pyramid: the coarsest codes all four bands, the others the three details.
+    First one network per level of the LL pyramid: the coarsest codes all four bands, the others the three details. With
+    ``ll_phases`` the coarsest band has its own, which sees what is known of it and the planes of the passes.
     """
     ll, levels = layout.lf[0], layout.ll_levels
-    shapes = [(hyper_channels + (ll if level else 0), (3 if level else 4) * ll) for level in range(levels)]
+    coarsest = [(hyper_channels + ll + len(PHASES), ll), (hyper_channels + ll, 3 * ll)]
+    shapes = coarsest if layout.ll_phases else [(hyper_channels, 4 * ll)] * (levels > 0)
+    shapes = shapes + [(hyper_channels + ll, 3 * ll)] * (levels - 1)
     known = hyper_channels + (ll if levels else 0)
     for width in (*(layout.lf[1:] if levels else layout.lf), *layout.hf):
         shapes.append((known, width))
@@ -132,8 +147,11 @@ def _split(latent: Tensor | None, widths: tuple[int, ...]) -> list[Tensor] | lis
     return list(latent.split(widths, 1))
 
 
-def ll_targets(ll: Tensor, levels: int) -> list[Tensor]:
-    """Return what is coded of the LL band, coarsest first: (LL_J and its three details), then three details a level."""
-    pyramid = dwt2d(ll, LL_WAVELET, levels)
+def ll_targets(ll: Tensor, layout: SliceLayout) -> list[Tensor]:
+    """Return what is coded of the LL band, coarsest first: LL_J and its three details (together, or one after the other
+    with ``ll_phases``), then three details a level."""
+    pyramid = dwt2d(ll, LL_WAVELET, layout.ll_levels)
     details = [torch.cat([d.hl, d.lh, d.hh], 1) for d in reversed(pyramid.details)]
+    if layout.ll_phases:
+        return [pyramid.low, *details]
     return [torch.cat([pyramid.low, details[0]], 1), *details[1:]]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from weconvene_core.entropy.exact import SLOPE_BITS, WEIGHT_BITS, ExactConv, Grid, Grids, Span, leaky, on_grid
 from weconvene_core.entropy.exact_lifting import COEFFICIENT_BITS, growth, integer_matrix, join, split
 from weconvene_core.layers import RateTable, ResidualBlock, UpWeConvBlock, WeConv3d
+from weconvene_core.layers.rate_table import QUALITY_MIN
 from weconvene_core.wavelets import LiftingScheme
 
 Z_BITS, Z_LIMIT = 8, 2.0**11  # z_hat: multiples of 1/256, at most 2048
@@ -71,7 +72,7 @@ def activated(span: Span, name: str) -> Span:
 
 
 class ExactRate(nn.Module):
-    """Rows (6, C) of a rate table, interpolated at thousandths of a quality: (B,) -> (B, C, 1, 1), times 2^unit."""
+    """Rows (8, C) of a rate table, interpolated at thousandths of a quality: (B,) -> (B, C, 1, 1), times 2^unit."""
 
     rows: Tensor
 
@@ -84,7 +85,7 @@ class ExactRate(nn.Module):
 
     def forward(self, quality: Tensor) -> Tensor:
         """Interpolate in integers, halves rounded up."""
-        place = (quality.to(self.rows.device).double() * 1000).round().long() - 1000  # 0 .. 5000
+        place = ((quality.to(self.rows.device).double() - QUALITY_MIN) * 1000).round().long()  # 0 .. 7000
         left = (place // 1000).clamp(0, len(self.rows) - 2)
         weight = (place - 1000 * left)[:, None]
         total = self.rows[left] * (1000 - weight) + self.rows[left + 1] * weight  # (B, C)
@@ -191,5 +192,3 @@ def folded_kernels(name: str, layer: WeConv3d) -> list[Tensor]:
         Span(0, FOLDED_BITS + 24, sums.flatten()).proved(f"{name} (its folded kernel)")
         folded.append(torch.einsum("po,oikl,iq->pqkl", synthesis, kernel, analysis))
     return folded
-
-

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from weconvene_core.entropy.charm import LL_CONTEXT_SCALE, WaveletCharm
+from weconvene_core.entropy.charm import LL_CONTEXT_SCALE, SliceLayout, WaveletCharm
 from weconvene_core.entropy.exact import ExactConv, Grids, Span, beside, leaky
 from weconvene_core.entropy.exact_hyper import activated
 from weconvene_core.entropy.exact_lifting import join_scaled
 from weconvene_core.entropy.laplace import scale_table
-from weconvene_core.entropy.slices import SliceNetwork
+from weconvene_core.entropy.phases import PHASES
+from weconvene_core.entropy.slices import EVERYWHERE, Positions, SliceNetwork
 from weconvene_core.entropy.steps import CodingStep
 from weconvene_core.wavelets import LiftingScheme
 
@@ -72,9 +73,7 @@ class ExactSliceNetwork(nn.Module):
         residual = Span.of(0, 0, Y_LIMIT, self.width)
         self.residual = ExactConv(f"{name}.lrp.0", of_residual, None, residual, units[2])
         coarser = units[2] - int(unit.min())
-        pending = Span(
-            units[2], max(0, self.head.outputs.bits - coarser), self.head.outputs.bounds[2 * self.width :]
-        )
+        pending = Span(units[2], max(0, self.head.outputs.bits - coarser), self.head.outputs.bounds[2 * self.width :])
         for span in (self.first.outputs, self.second.outputs, self.residual.outputs.plus(pending, name)):
             activated(span, name)
         inner = self.grids[2].span(len(of_features))
@@ -82,10 +81,10 @@ class ExactSliceNetwork(nn.Module):
         self.register_buffer("thresholds", torch.tensor(thresholds).double() * 2.0 ** (Y_BITS - THRESHOLD_BITS))
         self.register_buffer("tanh", tanh_table(tanh))
 
-    def forward(self, context: Tensor) -> ExactPrediction:
-        """Predict the slice from its context (B, C, h, w), in quantiser steps."""
+    def forward(self, context: Tensor, at: Positions = EVERYWHERE) -> ExactPrediction:
+        """Predict the slice from its context (B, C, h, w), in quantiser steps, at some positions."""
         hidden = self.grids[0](leaky(self.first(context)))
-        features = self.grids[1](leaky(self.second(hidden)))
+        features = self.grids[1](leaky(self.second(hidden)))[..., *at]
         mean, raw, pending = self.head(features).tensor_split([self.width, 2 * self.width], 1)
         return ExactPrediction(_steps(mean.round()), torch.bucketize(raw.contiguous(), self.thresholds), pending)
 
@@ -122,7 +121,7 @@ class ExactCharm(WaveletCharm):
         layout, made = charm.layout, []
         ll = Span.of(0, Y_BITS + LL_BITS, Y_LIMIT * LL_CONTEXT_SCALE, layout.lf[0])
         for i, network in enumerate(charm.ll_networks):
-            context = beside(hyper[i], ll) if i else hyper[i]
+            context = self._ll_context(layout, i, hyper, ll)
             made.append(ExactSliceNetwork(f"charm.ll_networks.{i}", network, context, grids, thresholds, tanh))
         known = beside(hyper[-1], ll) if layout.ll_levels else hyper[-1]
         for i, network in enumerate(charm.networks):
@@ -138,6 +137,15 @@ class ExactCharm(WaveletCharm):
         """Walk; y_hat has at most 21 bits, so that float32, which g_s takes, holds it exactly."""
         lf_hat, hf_hat = super().forward(hyper, step, lf, hf)
         return lf_hat.float(), hf_hat.float()
+
+    @staticmethod
+    def _ll_context(layout: SliceLayout, network: int, hyper: Sequence[Span], ll: Span) -> Span:
+        """What the ``network``-th network of the LL pyramid may see."""
+        if not layout.ll_phases:
+            return beside(hyper[network], ll) if network else hyper[0]
+        if network:
+            return beside(hyper[network - 1], ll)
+        return beside(hyper[0], ll, Span.of(0, 0, 1, len(PHASES)))
 
     def join_ll(self, low: Tensor, details: Sequence[Tensor]) -> Tensor:
         """Go up one level of the LL pyramid."""

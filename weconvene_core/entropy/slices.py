@@ -19,6 +19,9 @@ from weconvene_core.layers import activation
 from weconvene_core.layers.attention import HEAD_WIDTH, WindowedAttention
 
 SliceNetworkKind = Literal["joint", "split"]
+Positions = tuple[slice, slice]
+"""The rows and columns of a band that are to be predicted."""
+EVERYWHERE: Positions = (slice(None), slice(None))
 LRP_RANGE = 0.5  # the quantisation error of a rounded value lies in -0.5 .. 0.5
 
 
@@ -57,6 +60,11 @@ class SlicePredictor(nn.Module):
 
     scale_bias: nn.Parameter
     lrp: nn.Sequential
+
+    @property
+    def width(self) -> int:
+        """Channels of the slice."""
+        return len(self.scale_bias)
 
     def prediction(self, mean: Tensor, raw_scale: Tensor, features: Tensor) -> SlicePrediction:
         """Turn a network's raw scale into a positive one, in float32."""
@@ -98,9 +106,9 @@ class SliceNetwork(SlicePredictor):
         self.scale_bias = nn.Parameter(torch.zeros(width))  # set from the data's standard deviation before training
         self._start_at_zero(self.head, self.lrp[-1])
 
-    def forward(self, context: Tensor) -> SlicePrediction:
-        """Predict the slice from its context; entropy maths stays in float32 under autocast."""
-        features = self.body(self.attention(context))
+    def forward(self, context: Tensor, at: Positions = EVERYWHERE) -> SlicePrediction:
+        """Predict the slice from its context, at some positions; entropy maths stays in float32 under autocast."""
+        features = self.body(self.attention(context))[..., *at]
         mean, raw = in_float32(self.head, features).chunk(2, 1)
         return self.prediction(mean, raw, features)
 
@@ -111,9 +119,7 @@ class SplitSliceNetwork(SlicePredictor):
     The first 2 ``hyper`` channels of the context are the hyper features of the mean and those of the scale.
     """
 
-    def __init__(
-        self, context_channels: int, width: int, hidden: int, attention: bool = False, *, hyper: int
-    ) -> None:
+    def __init__(self, context_channels: int, width: int, hidden: int, attention: bool = False, *, hyper: int) -> None:
         super().__init__()
         self.hyper = hyper
         seen = context_channels - hyper

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from weconvene_core.config import ModelConfig
 from weconvene_core.entropy.charm import LL_WAVELET, slice_shapes
+from weconvene_core.entropy.phases import positions
 from weconvene_core.layers.attention import HEAD_WIDTH, MLP_RATIO, WINDOW
 from weconvene_core.layers.blocks import WeConvSpec
 from weconvene_core.layers.shortcut import COLOURS, LEVELS, LL_CHANNELS, WAVELET
@@ -34,18 +35,19 @@ def macs_by_hand(config: ModelConfig, height: int, width: int) -> tuple[Macs, Ma
 
 def slice_macs(config: ModelConfig, height: int, width: int) -> list[tuple[str, int, int, int]]:
     """Return (name, channels seen, channels coded, MACs) of every slice network, in coding order."""
-    levels = config.layout.ll_levels
-    rows = []
-    for i, (seen, coded) in enumerate(slice_shapes(config.layout, config.hyper_features)):
-        h, w = _size(height, width, config.coded_stride * 2 ** max(0, levels - i))
-        rows.append((slice_names(config)[i], seen, coded, _slice(seen, coded, config, h, w)))
+    layout, rows = config.layout, []
+    for i, (seen, coded) in enumerate(slice_shapes(layout, config.hyper_features)):
+        level = layout.ll_levels - max(0, i - layout.ll_phases)
+        h, w = _size(height, width, config.coded_stride * 2 ** max(0, level))
+        passes = len(positions(h, w)) if layout.ll_phases and i == 0 else 1
+        rows.append((slice_names(config)[i], seen, coded, _slice(seen, coded, config, h, w, passes)))
     return rows
 
 
 def slice_names(config: ModelConfig) -> list[str]:
     """Name every slice network in coding order: LL levels where there are some, then LF slices, then HF slices."""
     layout = config.layout
-    ll = [f"LL level {layout.ll_levels - i}" for i in range(layout.ll_levels)]
+    ll = ["LL band"] * layout.ll_phases + [f"LL level {layout.ll_levels - i}" for i in range(layout.ll_levels)]
     group = "LF slice" if config.wavelet_entropy else "slice"
     lf = [f"{group} {i}" for i in range(1, len(layout.lf) + 1 - (1 if ll else 0))]
     return ll + lf + [f"HF slice {i}" for i in range(1, len(layout.hf) + 1)]
@@ -133,18 +135,22 @@ def _h_s(config: ModelConfig, height: int, width: int) -> int:
     return total * (2 if config.slice_network == "split" else 1)
 
 
-def _slice(seen: int, coded: int, config: ModelConfig, h: int, w: int) -> int:
-    """A slice network on a map of the given size, see :mod:`weconvene_core.entropy.slices`."""
+def _slice(seen: int, coded: int, config: ModelConfig, h: int, w: int, passes: int = 1) -> int:
+    """A slice network on a map of the given size, see :mod:`weconvene_core.entropy.slices`.
+
+    Its body sees the whole map in every pass, its head and correction the positions of that pass alone.
+    """
     hidden = config.slice_hidden
     if config.slice_network == "split":
         seen, narrow = seen - config.hyper, hidden * 4 // 7
         stacks = 3 * 9 * (seen * hidden + hidden * narrow + narrow * coded) + 9 * coded * hidden
         attention = 2 * _attention(seen, hidden, h, w) if config.slice_attention else 0
         return stacks * h * w + attention
-    body = seen * hidden + 9 * hidden**2 + hidden * 2 * coded
+    body = seen * hidden + 9 * hidden**2
+    head = hidden * 2 * coded
     correction = (hidden + coded) * (hidden // 2) + hidden // 2 * coded
     attention = _attention(seen, hidden, h, w) if config.slice_attention else 0
-    return (body + correction) * h * w + attention
+    return (passes * body + head + correction) * h * w + passes * attention
 
 
 def _attention(channels: int, hidden: int, h: int, w: int) -> int:

@@ -11,7 +11,8 @@ that what they save adds up. The start, "nothing", is the best fixed distributio
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,26 +56,33 @@ def context_gains(model: WeConvene, picture: np.ndarray, quality: float) -> pd.D
     is charged here, where a file leaves it out.
     """
     slices = [*model.charm.ll_networks, *model.charm.networks]
-    step, contexts = _Targets(model), {}
-    hooks = [
-        network.register_forward_pre_hook(lambda module, inputs: contexts.__setitem__(module, inputs[0]))
-        for network in slices
-    ]
+    step, calls = _Targets(model), []
+    hooks = [network.register_forward_pre_hook(lambda *call: calls.append(call)) for network in slices]
     try:
         walk(model, picture, quality, step)
     finally:
         for hook in hooks:
             hook.remove()
-    pixels, rows = picture.shape[0] * picture.shape[1], []
-    for name, network, target in zip(slice_names(model.config), slices, step.targets, strict=True):
-        bits = _bits_by_context(model, network, contexts[network], target, name)
+    names, pixels, rows = (
+        dict(zip(slices, slice_names(model.config), strict=True)),
+        picture.shape[0] * picture.shape[1],
+        [],
+    )
+    for (network, inputs), target in zip(calls, step.targets, strict=True):
+        bits = _bits_by_context(model, network, inputs, target, names[network])
         saved = [(before - after) / pixels for before, after in zip(bits[:-1], bits[1:], strict=True)]
-        rows.append([name, bits[-1] / pixels, *saved])
-    return pd.DataFrame(rows, columns=COLUMNS)
+        rows.append([names[network], bits[-1] / pixels, *saved])
+    return pd.DataFrame(rows, columns=COLUMNS).groupby("slice", sort=False, as_index=False).sum()
 
 
-def _bits_by_context(model: WeConvene, network: nn.Module, context: Tensor, target: Tensor, name: str) -> list[float]:
-    """Bits of a slice with nothing, + hyper features, + LF, + earlier slices of its own group."""
+def _bits_by_context(
+    model: WeConvene, network: nn.Module, inputs: Sequence[Any], target: Tensor, name: str
+) -> list[float]:
+    """Bits of a call with nothing, + hyper features, + LF, + earlier slices or passes of its own group.
+
+    ``inputs`` are those of the network: its context, and the positions that it is asked for where it is not all.
+    """
+    context, *at = inputs
     likelihood = LIKELIHOODS[model.config.distribution]
     hyper = model.config.hyper_features
     known = hyper + sum(model.config.layout.lf) if name.startswith("HF") else hyper
@@ -82,7 +90,7 @@ def _bits_by_context(model: WeConvene, network: nn.Module, context: Tensor, targ
     for given in (hyper, known, context.shape[1]):
         ablated = context.clone()
         ablated[:, given:] = context[:, given:].mean((2, 3), keepdim=True)
-        prediction = network(ablated)
+        prediction = network(ablated, *at)
         bits.append(_best(target - prediction.mean, prediction.scale, FACTORS, likelihood))
     return bits
 

@@ -47,7 +47,7 @@ def code_at_rate(model: WeConvene, picture: NDArray[np.uint8], rate: float, most
     Raises
     ------
     WeconveneError
-        If the model's rates at qualities 1 to 6 do not include ``rate``.
+        If the model's rates at qualities 0 to 7 do not include ``rate``.
     """
     low, high = QUALITY_MIN, QUALITY_MAX
     ends = [code(model, picture, quality) for quality in (low, high)]

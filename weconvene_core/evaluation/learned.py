@@ -43,7 +43,7 @@ class FileCodec:
         """Write an RGB picture to its file and return what is then on disk.
 
         Raises:
-            WeconveneError: an unknown model, a quality outside 1 to 6, or a folder that cannot be written.
+            WeconveneError: an unknown model, a quality outside 0 to 7, or a folder that cannot be written.
         """
         path = self._path(image, quality)
         data = api.encode(image, quality, self.model)
@@ -73,7 +73,7 @@ def estimated_bytes(image: Image.Image, quality: float, model: str = api.DEFAULT
     """Return the size that the likelihoods promise for an RGB picture, in bytes: what training minimises.
 
     Raises:
-        WeconveneError: an unknown model or a quality outside 1 to 6.
+        WeconveneError: an unknown model or a quality outside 0 to 7.
     """
     x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
     network = api.load_model(model)

@@ -17,7 +17,7 @@ from weconvene_core.training.schedule import Phase, TrainConfig
 
 ENTROPY = Phase("entropy model", 400, 1e-2, 1e-3, batch=8, crop=128, transforms=False)
 JOINT = Phase("step 1", 600, 4e-3, 4e-4, batch=8, crop=128)
-CONFIG = TrainConfig("tiny", (ENTROPY, JOINT), "", ema_decay=0.99)
+CONFIG = TrainConfig("tiny", (ENTROPY, JOINT), "", qualities=(1, 6), ema_decay=0.99)
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ TRIALS: tuple[Trial, ...] = (
     Trial("batch and crop", "4 of 128x128, twice the steps", changed(phases=both(batch=4))),
     Trial("width and depth", "wider slice networks (64)", changed(model={"slice_hidden": 64})),
     Trial("start", "steps 1.4 times smaller", start={"step": 1 / 1.4}),
+    Trial("slice order", "coarsest LL band in four passes", changed(model={"ll_phases": True})),
     Trial("slices", "HF in two", changed(model={"hf_slices": 2})),
     Trial("slices", "HF in eight", changed(model={"hf_slices": 8})),
     Trial("crop scaling", "half of the crops shrunk by up to 2", changed(scale_min=0.5)),

@@ -16,8 +16,9 @@ from torch import Tensor
 from weconvene_core.codec.api import to_8_bit
 from weconvene_core.config import ModelConfig
 from weconvene_core.entropy import LIKELIHOODS, Estimate
-from weconvene_core.entropy.charm import slice_shapes
-from weconvene_core.entropy.slices import SlicePrediction
+from weconvene_core.entropy.charm import SliceLayout, slice_shapes
+from weconvene_core.entropy.phases import joined, positions
+from weconvene_core.entropy.slices import Positions, SlicePrediction
 from weconvene_core.entropy.steps import CodingStep
 from weconvene_core.evaluation.by_hand import slice_names
 from weconvene_core.layers.shortcut import BANDS, COLOURS, HF_CHANNELS, LEVELS, LF_CHANNELS, LL_CHANNELS
@@ -52,16 +53,19 @@ class CodedSlice:
 
 
 class _Keep(Estimate):
-    """Estimates as usual and keeps every slice's likelihood and residual in coding order."""
+    """Estimates as usual and keeps the likelihood and residual of every call in coding order.
 
-    def __init__(self, config: ModelConfig, coded: int | None = None) -> None:
+    After ``calls`` of them nothing is decoded any more, and the mean stands.
+    """
+
+    def __init__(self, config: ModelConfig, calls: int | None = None) -> None:
         super().__init__(LIKELIHOODS[config.distribution], quantiser=None)
-        self.coded, self.kept = coded, []
+        self.calls, self.kept = calls, list[tuple[Tensor, Tensor]]()
 
     def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         residual = super().__call__(group, prediction, target)
         self.kept.append((self.likelihoods[group][-1], residual))
-        missing = self.coded is not None and len(self.kept) > self.coded
+        missing = self.calls is not None and len(self.kept) > self.calls
         return torch.zeros_like(residual) if missing else residual
 
 
@@ -70,12 +74,35 @@ def coded_slices(model: WeConvene, picture: np.ndarray, quality: float) -> list[
     """Return what every slice of a picture (H, W, 3) uint8 costs, in coding order; padding is part of it."""
     step, slices = _Keep(model.config), []
     walk(model, picture, quality, step)
-    height = as_input(model, picture).shape[2]
+    height, width = as_input(model, picture).shape[2:]
     shapes = slice_shapes(model.config.layout, model.config.hyper_features)
-    for name, (seen, _), (likelihood, residual) in zip(slice_names(model.config), shapes, step.kept, strict=True):
+    kept = _by_slice(step.kept, model.config, height, width)
+    for name, (seen, _), (likelihood, residual) in zip(slice_names(model.config), shapes, kept, strict=True):
         bits = -likelihood[0].double().log2()
         slices.append(CodedSlice(name, seen, bits.numpy(), residual[0].numpy(), height // likelihood.shape[2]))
     return slices
+
+
+def ll_passes(config: ModelConfig, height: int, width: int) -> list[Positions]:
+    """Positions of the passes in which the coarsest LL band of a padded image is coded; none where it has none."""
+    return positions(*_ll_size(config, height, width)) if config.layout.ll_phases else []
+
+
+def _ll_size(config: ModelConfig, height: int, width: int) -> tuple[int, int]:
+    stride = config.coded_stride * 2**config.layout.ll_levels
+    return height // stride, width // stride
+
+
+def _by_slice(
+    kept: list[tuple[Tensor, Tensor]], config: ModelConfig, height: int, width: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Put the passes of the coarsest LL band together: a pair of tensors per slice instead of per call."""
+    passes = len(ll_passes(config, height, width))
+    if not passes:
+        return kept
+    likelihoods, residuals = zip(*kept[:passes], strict=True)
+    size = _ll_size(config, height, width)
+    return [(joined(likelihoods, *size), joined(residuals, *size)), *kept[passes:]]
 
 
 def walk(model: WeConvene, picture: np.ndarray, quality: float, step: CodingStep) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,9 +126,11 @@ def after_slices(model: WeConvene, picture: np.ndarray, quality: float, counts: 
     Returns one picture (H, W, 3) uint8 per count.
     """
     height, width = picture.shape[:2]
+    more = max(0, len(ll_passes(model.config, *as_input(model, picture).shape[2:])) - 1)  # calls than slices
     shown = []
     for count in counts:
-        x_hat = model.synthesise(*walk(model, picture, quality, _Keep(model.config, coded=count)))
+        step = _Keep(model.config, calls=count + more if count else 0)
+        x_hat = model.synthesise(*walk(model, picture, quality, step))
         shown.append(to_8_bit(x_hat)[:height, :width])
     return shown
 
@@ -124,7 +153,7 @@ def subbands(config: ModelConfig) -> list[list[str]]:
     """
     layout = config.layout
     if config.shortcut:
-        coarse, bands = _ll_bands(layout.ll_levels), _pyramid_bands()
+        coarse, bands = _ll_bands(layout), _pyramid_bands()
         widths = (*layout.lf[1:], *layout.hf)
     else:
         coarse, widths = [], (*layout.lf, *layout.hf)
@@ -134,11 +163,14 @@ def subbands(config: ModelConfig) -> list[list[str]]:
     return coarse + [bands[stop - width : stop] for stop, width in zip(stops, widths, strict=True)]
 
 
-def _ll_bands(extra: int) -> list[list[str]]:
+def _ll_bands(layout: SliceLayout) -> list[list[str]]:
     """Bands of the LL band's own pyramid, coarsest level first."""
-    coarsest = LEVELS + extra
+    coarsest = LEVELS + layout.ll_levels
     levels = [[f"{d}{j}" for d in DIRECTIONS for _ in range(COLOURS)] for j in range(coarsest, LEVELS, -1)]
-    return [[f"LL{coarsest}"] * LL_CHANNELS + levels[0], *levels[1:]] if levels else []
+    low = [f"LL{coarsest}"] * LL_CHANNELS
+    if layout.ll_phases:
+        return [low, *levels]
+    return [low + levels[0], *levels[1:]] if levels else []
 
 
 def _pyramid_bands() -> list[str]:

@@ -34,7 +34,7 @@ class LiveCurves:
 
     Args:
         picture: (H, W, 3) uint8, not a training image.
-        quality: 1 to 6.
+        quality: 0 to 7.
         every: steps between two measurements, a multiple of the trainer's ``log_every``.
         refresh_s: least seconds between two drawings; the end of a run is always drawn.
     """

@@ -1,4 +1,4 @@
-"""Vectors that depend on the quality: six learned rows, interpolated in log lambda (ours: one model, every rate)."""
+"""Vectors that depend on the quality: eight learned rows, interpolated in log lambda (ours: one model, every rate)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from weconvene_core.errors import WeconveneError
 
-LAMBDAS = (0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483)
-"""CompressAI's lambda table for MSE: quality 1 is the lowest rate, 6 the highest."""
+LAMBDAS = (0.0007, 0.0018, 0.0035, 0.0067, 0.0130, 0.0250, 0.0483, 0.0932)
+"""Lambda of quality 0 (the lowest rate), 1, ..., 7: CompressAI's table for MSE, and one below it for 0.1 bpp."""
 
-QUALITY_MIN, QUALITY_MAX = 1.0, float(len(LAMBDAS))
+QUALITY_MIN, QUALITY_MAX = 0.0, len(LAMBDAS) - 1.0
 
 
 def check_quality(quality: float) -> float:
@@ -19,7 +19,7 @@ def check_quality(quality: float) -> float:
     Raises
     ------
     WeconveneError
-        If it is not a number from 1 to 6.
+        If it is not a number from 0 to 7.
     """
     if not QUALITY_MIN <= quality <= QUALITY_MAX:
         raise WeconveneError(
@@ -29,9 +29,9 @@ def check_quality(quality: float) -> float:
 
 
 def interpolate(rows: Tensor, quality: Tensor) -> Tensor:
-    """Interpolate ``rows`` (6, C) linearly at ``quality`` (B,) in 1..6; returns (B, C).
+    """Interpolate ``rows`` (8, C) linearly at ``quality`` (B,) in 0..7; returns (B, C).
 
-    The rows stand at the six lambdas and lie evenly in quality: linear in quality is linear in log lambda between
+    The rows stand at the eight lambdas and lie evenly in quality: linear in quality is linear in log lambda between
     two of them.
     """
     position = (quality - QUALITY_MIN).clamp(0, len(LAMBDAS) - 1)

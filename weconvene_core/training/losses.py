@@ -10,7 +10,7 @@ from torch import Tensor
 
 from weconvene_core.layers.rate_table import LAMBDAS, lambda_of
 
-MIDDLE_LAMBDA = LAMBDAS[2]
+MIDDLE_LAMBDA = LAMBDAS[3]
 LAMBDA_EXPONENT = 0.4  # ours: divides each image's loss by lambda^0.4, so that no rate dominates a mixed batch
 
 

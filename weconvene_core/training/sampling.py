@@ -85,7 +85,8 @@ class Sampler:
 
     def __init__(self, source: ImageSource, config: TrainConfig, device: torch.device) -> None:
         self.source, self.config, self.device = source, config, device
-        self._largest, self._qualities = max(phase.crop for phase in config.phases), config.architecture.qualities
+        self._largest = max(phase.crop for phase in config.phases)
+        self._qualities = config.qualities or config.architecture.qualities
         self._held: tuple[ImagePool, list[Tensor]] | None = None
 
     def draw(self, step: int, phase: Phase, team: Team) -> tuple[Tensor, Tensor]:

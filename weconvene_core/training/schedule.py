@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from weconvene_core.entropy.steps import Quantiser
 from weconvene_core.errors import WeconveneError
+from weconvene_core.layers.rate_table import check_quality
 from weconvene_core.model import STRIDE
 from weconvene_core.presets import ModelConfig, preset
 from weconvene_core.training.losses import LAMBDA_EXPONENT
@@ -75,7 +76,8 @@ class TrainConfig:
     ``model`` holds changes to the preset, fields of ``ModelConfig``: ``quality = 2`` trains a model of that rate alone.
     ``images`` None means the default training images (see ``evaluation.datasets.training_folder``). ``start_from``
     names a released checkpoint whose weights the run starts from, ``release`` the one that its average becomes.
-    ``optimizer`` is ``adam`` or ``soap``, ``quantiser`` what stands for rounding (see ``entropy.steps``);
+    ``qualities`` are the lowest and the highest that are drawn, None for all that the model has. ``optimizer`` is
+    ``adam`` or ``soap``, ``quantiser`` what stands for rounding (see ``entropy.steps``);
     ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); ``scale_min`` below 1 shrinks half of the
     crops by up to that factor; a pack of images (see ``packs``) serves ``pack_steps`` steps; ``save_seconds`` lie
     between two saved states; ``compile`` has torch.compile fuse the step, which also draws the noise in its own way.
@@ -89,6 +91,7 @@ class TrainConfig:
     release: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
+    qualities: tuple[float, float] | None = None
     optimizer: str = "adam"
     quantiser: Quantiser = "mixed"
     ema_decay: float = 0.999
@@ -112,6 +115,8 @@ class TrainConfig:
             that serves no step.
         """
         stride = self.architecture.stride
+        if self.qualities is not None:  # JSON and TOML have lists
+            object.__setattr__(self, "qualities", (check_quality(self.qualities[0]), check_quality(self.qualities[1])))
         if not self.phases:
             raise WeconveneError("the training configuration has no phases; give at least one.")
         for phase in self.phases:

@@ -1,0 +1,111 @@
+"""The coarsest LL band in four passes: every position once, from what is known by then, decoded as it was encoded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from weconvene_core.entropy.charm import SliceLayout, WaveletCharm, slice_shapes
+from weconvene_core.entropy.phases import code_in_phases, joined, positions
+from weconvene_core.entropy.slices import Prediction, SliceNetwork
+from weconvene_core.errors import WeconveneError
+from weconvene_core.model import WeConvene
+from weconvene_core.presets import preset
+
+SIZES = [(1, 1), (1, 5), (4, 1), (2, 2), (5, 7)]
+
+
+class Recorder:
+    """Keeps the mean of every pass and decodes exactly what is there."""
+
+    def __init__(self) -> None:
+        self.means: list[Tensor] = []
+
+    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+        assert target is not None
+        self.means.append(prediction.mean)
+        return target - prediction.mean
+
+
+def network() -> SliceNetwork:
+    torch.manual_seed(0)
+    made = SliceNetwork(2 + 3 + 4, 3, 8)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+        made.lrp[-1].weight.zero_()
+        made.lrp[-1].bias.zero_()
+    return made
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_passes_cover_a_band_once(size: tuple[int, int]) -> None:
+    band = torch.arange(size[0] * size[1], dtype=torch.float32).view(1, 1, *size)
+    parts = [band[..., *at] for at in positions(*size)]
+    assert all(part.numel() for part in parts)
+    assert torch.equal(joined(parts, *size), band)
+    assert sum(part.numel() for part in parts) == band.numel()
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_band_without_loss_comes_back(size: tuple[int, int]) -> None:
+    features, band = torch.randn(2, 2, *size), torch.randn(2, 3, *size)
+    decoded = code_in_phases(network(), features, 0.5, Recorder(), band)
+    torch.testing.assert_close(decoded, band)
+
+
+def test_a_pass_sees_the_ones_before_and_no_other() -> None:
+    """Changing the first pass's positions moves every later mean; changing the last one's moves none."""
+    features, band = torch.zeros(1, 2, 4, 4), torch.randn(1, 3, 4, 4)
+    first, last = positions(4, 4)[0], positions(4, 4)[-1]
+
+    def means(changed: object = None) -> list[Tensor]:
+        moved, step = band.clone(), Recorder()
+        if changed is not None:
+            moved[..., *changed] += 5
+        code_in_phases(network(), features, 0.5, step, moved)
+        return step.means
+
+    plain = means()
+    assert [torch.equal(a, b) for a, b in zip(plain, means(first), strict=True)] == [True, False, False, False]
+    assert all(torch.equal(a, b) for a, b in zip(plain, means(last), strict=True))
+
+
+def test_the_gradient_runs_through_all_passes() -> None:
+    features, band = torch.randn(1, 2, 4, 4, requires_grad=True), torch.randn(1, 3, 4, 4)
+    step = Recorder()
+    code_in_phases(network(), features, 0.5, step, band)
+    step.means[-1].sum().backward()
+    assert features.grad is not None
+    assert features.grad.abs().sum() > 0
+
+
+def test_its_network_is_one_more() -> None:
+    layout = SliceLayout((3, 9), (36,), ll_levels=2, ll_phases=True)
+    assert slice_shapes(layout, 10)[:3] == [(10 + 3 + 4, 3), (10 + 3, 9), (10 + 3, 9)]
+    charm = WaveletCharm(layout, 10, lambda seen, coded: SliceNetwork(seen, coded, 8))
+    assert len(charm.ll_networks) == 3
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 96), (40, 150)])
+def test_a_file_decodes_as_it_was_encoded(size: tuple[int, int]) -> None:
+    torch.manual_seed(1)
+    model = WeConvene(replace(preset("tiny"), ll_phases=True)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01 * torch.randn_like(parameter))
+    model.update(force=True)
+    x = torch.rand(1, 3, *size)
+    coded = model.compress(x, 4.0)
+    decoded = model.decompress(coded["strings"], coded["shape"], 4.0)["x_hat"][..., : size[0], : size[1]]
+    assert (decoded - x).abs().mean() < 0.1
+    estimate = model(torch.nn.functional.pad(x, (0, -size[1] % 32, 0, -size[0] % 32), mode="replicate"), 4.0)
+    torch.testing.assert_close(estimate["x_hat"].clamp(0, 1)[..., : size[0], : size[1]], decoded, atol=1e-4, rtol=0)
+
+
+def test_it_needs_the_shortcuts_band() -> None:
+    with pytest.raises(WeconveneError, match="ll_phases=True needs shortcut=True"):
+        replace(preset("paper"), ll_phases=True)
