@@ -118,7 +118,7 @@ class TestEncode:
         result = weconvene("encode", photo, tmp_path / "locked" / "out.wcv", "--quality", "3")
         assert_one_sentence(result, "may not be written")
 
-    @pytest.mark.parametrize("quality", ["0.999", "6.001", "nan", "-3", "inf", "fine"])
+    @pytest.mark.parametrize("quality", ["-0.001", "7.001", "nan", "-3", "inf", "fine"])
     def test_quality_out_of_range(self, photo: Path, tmp_path: Path, quality: str) -> None:
         result = weconvene("encode", photo, tmp_path / "out.wcv", f"--quality={quality}")
         assert result.returncode == WRONG_COMMAND

@@ -20,7 +20,7 @@ PAPER = preset("paper")
     "bad",
     [
         {"narrow": 0}, {"z_channels": -1}, {"blocks_s": -1}, {"levels": -1}, {"scales_a": 1}, {"channel_levels": 0},
-        {"high_kernel": 2}, {"up_kernel": 0}, {"quality": 6.5}, {"wavelet": "db99"}, {"latent_wavelet": "5/3-integer"},
+        {"high_kernel": 2}, {"up_kernel": 0}, {"quality": 7.5}, {"wavelet": "db99"}, {"latent_wavelet": "5/3-integer"},
         {"slice_network": "huge"}, {"distribution": "cauchy"}, {"patch_a": 3}, {"latent_stride": 0},
         {"scales_a": 5}, {"scales_s": 4},
     ],
@@ -112,4 +112,4 @@ def test_model_of_one_rate_refuses_others() -> None:
     with pytest.raises(WeconveneError, match="quality=5: the model 'tiny' was made for 2 alone"):
         model.compress(torch.zeros(1, 3, 32, 32), 5.0)
     with pytest.raises(WeconveneError, match="outside 0 to 7"):
-        model.compress(torch.zeros(1, 3, 32, 32), 7.0)
+        model.compress(torch.zeros(1, 3, 32, 32), 8.0)

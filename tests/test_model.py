@@ -170,7 +170,7 @@ def test_unknown_model_and_quality_are_one_sentence(released: Path) -> None:
     with pytest.raises(WeconveneError, match="known here are lite"):
         api.encode(np.zeros((8, 8, 3), np.uint8), 1.0, model="huge")
     with pytest.raises(WeconveneError, match="outside 0 to 7"):
-        api.encode(np.zeros((8, 8, 3), np.uint8), 7.0)
+        api.encode(np.zeros((8, 8, 3), np.uint8), 8.0)
 
 
 def test_presets_fit_their_frames() -> None:
