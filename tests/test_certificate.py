@@ -14,6 +14,8 @@ from weconvene_core.reproduce.claims import read_claims
 from weconvene_core.reproduce.tree import REPOSITORY, Stamp, Tree, sha256, write_stamp, write_text
 
 HEADER = "id,claim,tier,paper,expected,tolerance,notebook,table,select,column,cost\n"
+OWN = HEADER.replace("\n", ",command\n")
+COLUMNS = "claim,tier,paper,expected,obtained,tolerance,verdict,notebook,cell,artifact_sha256,command,cost"
 TABLE = "results/tables/bd_rate.csv"
 ROWS = "codec,method,bd_rate_pct\nWeConvene,pchip,-8.354\nWeConvene,cubic,-8.4\nlite,pchip,nan\n"
 
@@ -43,8 +45,8 @@ def tree(tmp_path: Path) -> Tree:
     return Tree(tmp_path)
 
 
-def verdict(tree: Tree, line: str) -> tuple[int, dict[str, str]]:
-    write_text(tree.data / "claims.csv", HEADER + line)
+def verdict(tree: Tree, line: str, header: str = HEADER) -> tuple[int, dict[str, str]]:
+    write_text(tree.data / "claims.csv", header + line)
     code = certify(tree)
     with (tree.results / "certificate.csv").open(newline="") as stream:
         (row,) = csv.DictReader(stream)
@@ -61,6 +63,48 @@ def test_a_value_within_tolerance_is_reproduced(tree: Tree) -> None:
 def test_a_tampered_expectation_is_missed_and_fails(tree: Tree) -> None:
     code, row = verdict(tree, claim(expected="-9.11"))
     assert (code, row["verdict"]) == (1, "missed")
+
+
+def test_a_miss_is_said_aloud(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    verdict(tree, claim(expected="-9.11"))
+    assert "MISSED c: expected -9.11 within 0.01, obtained -8.3540" in capsys.readouterr().out
+
+
+def test_columns_are_those_that_were_asked_for_and_claims_carry_their_name(tree: Tree) -> None:
+    _, row = verdict(tree, claim())
+    assert ",".join(row) == COLUMNS
+    assert row["claim"] == "c: a claim"
+
+
+def test_the_page_says_the_same_as_the_table(tree: Tree) -> None:
+    _, row = verdict(tree, claim(expected="-9.11"))
+    text = (tree.results / "certificate.md").read_text(encoding="utf-8")
+    assert "Certificate: 1 missed." in text
+    (line,) = [line for line in text.splitlines() if line.startswith("| `c` a claim")]
+    assert "| -9.11 ± 0.01 | -8.3540 | **missed** |" in line
+    for part in (row["command"], row["notebook"], row["cell"], row["cost"], row["artifact_sha256"][:12]):
+        assert part in line
+
+
+def test_two_certificates_of_one_tree_are_the_same_bytes(tree: Tree) -> None:
+    verdict(tree, claim())
+    names = ("certificate.csv", "certificate.md")
+    first = [(tree.results / name).read_bytes() for name in names]
+    verdict(tree, claim())
+    assert [(tree.results / name).read_bytes() for name in names] == first
+
+
+def test_a_table_with_a_command_of_its_own_is_evidence_of_a_weaker_kind(tree: Tree) -> None:
+    tree.stamp_path("06_bd_rate").unlink()
+    line = claim(tier="F").replace("\n", ",python -m there\n")
+    code, row = verdict(tree, line, OWN)
+    assert (code, row["verdict"], row["obtained"]) == (0, "stored table agrees", "-8.3540")
+    assert (row["command"], row["cost"]) == ("python -m there", "60 h on a GPU")
+    assert row["artifact_sha256"] == sha256(tree.root / TABLE)
+    code, row = verdict(tree, line.replace("-8.35", "-9.35"), OWN)
+    assert (code, row["verdict"]) == (1, "missed")
+    (tree.root / TABLE).unlink()
+    assert verdict(tree, line, OWN)[1]["verdict"] == f"not run: {TABLE} is missing"
 
 
 def test_a_value_that_is_no_number_is_missed(tree: Tree) -> None:
@@ -109,7 +153,8 @@ def test_an_ill_defined_claim_is_refused(tree: Tree, line: str) -> None:
 def test_the_projects_claims_are_well_formed() -> None:
     claims = read_claims(REPOSITORY.data / "claims.csv")
     inspected = {c.id: c.paper for c in claims if c.tier == "I"}
-    assert inspected == {"paper-kodak": "-12.24", "paper-tecnick": "-15.51", "paper-clic": "-12.97"}
+    rates = {"paper-kodak": "-12.24", "paper-tecnick": "-15.51", "paper-clic": "-12.97"}
+    assert inspected == rates | {"paper-resolution": "", "paper-tasks": ""}
     assert len({c.id for c in claims}) == len(claims)
     measured = [c for c in claims if c.tier != "I"]
     assert all(c.notebook and c.table.startswith("results/tables/") and c.select and c.column for c in measured)

@@ -36,7 +36,7 @@ HASHES = "import sys; from pathlib import Path; from weconvene_core.codec.api im
     "for name in sys.argv[1:]: print(latent_hash(Path(name).read_bytes()))"
 )
 NOISE = 1e-4
-PINNED = "1955520921fa70ce33d7c87b290215d27d1afb2bbcd1008ce531f5adef8e6311"
+PINNED = "aa955f69b4ef9bc968caac54c792801d8f3deb89fcb96393461f40942eedebb8"
 """SHA-256 of y_hat from weights and symbols that are made of integers: recorded once, for all machines and versions."""
 
 

@@ -35,6 +35,7 @@ SMALL = replace(preset("tiny"), narrow=8, wide=8, hyper=12, z_channels=8, slice_
 NO_SHORTCUT = {"shortcut": False, "latent_channels": 16, "latent_stride": 8, "lf_slices": 2, "hf_slices": 2}
 KINDS = {
     "plain": SMALL,
+    "phases": replace(SMALL, ll_phases=True),
     "9/7": replace(SMALL, wavelet="9/7", distribution="gaussian", hyper_blocks=1),
     "db2": replace(SMALL, wavelet="db2", channel_levels=2, channel_packets=True),
     "haar": replace(SMALL, wavelet="haar", channel_dwt=False, up_kernel=3, high_kernel=3),
@@ -175,9 +176,11 @@ def test_convolution_is_the_integer_one(kernel: int, size: tuple[int, int]) -> N
     layer = ExactConv("any", weight, bias, Span.of(8, 0, 2.0**15, 5), 10)
     x = torch.randint(-(2**15), 2**15 + 1, (3, 5, *size))
     columns = F.unfold(x.double(), kernel, padding=kernel // 2).long()  # moves numbers, computes none
-    integers = ((on_grid(weight) * 2**18).long().flatten(1) @ columns) + (on_grid(bias) * 2**26).long()[:, None]
+    bits = layer.weight_bits
+    integers = (on_grid(weight, bits) * 2**18).long().flatten(1) @ columns + (on_grid(bias) * 2**26).long()[:, None]
     y = layer(x.double())
     assert torch.equal((y * 2.0**16).long().flatten(2), integers)  # unit 10: 26 bits below the point, less 10
+    assert 12 <= bits <= 18
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "5/3", "9/7", "db2"])

@@ -2,13 +2,14 @@
 
 Every number here is an integer times a power of two, of fewer than 53 significant bits. So no sum or product is ever
 rounded, and threads, batch, library or processor cannot change a bit. Each layer proves it when it is built, from the
-largest number that can reach it (:class:`Span`). Activations are rounded to 16 bits at stated places (:class:`Grid`);
-half-precision kernels are integers times a power of two as they are.
+largest number that can reach it (:class:`Span`). Activations are rounded to 16 bits at stated places (:class:`Grid`),
+kernels to 2^-18, those of 3x3 to what their sums can hold.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -16,15 +17,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from weconvene_core.entropy.exact_winograd import TILE_BITS, TIMES, convolve, largest_sums, tiles_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import SLOPE
 
 EXACT_BELOW = 2.0**52  # in units of the last place; float64 carries one bit more
 WEIGHT_BITS = 18  # kernels and biases are multiples of 2^-18
+FEWEST_BITS = 8  # of a 3x3 kernel, which has as many up to 18 as its sums can hold
 ACTIVATION_LIMIT = 2**15 - 1
 DRAFT_BITS, DRAFT_LIMIT = 6, 2**17 - 1  # while the ranges of activations are still being measured: up to 2048
 SLOPE_BITS = 4  # LeakyReLU divides by 16
-STRIP = 96  # tiles that the fast 3x3 convolution handles at once, so that they stay in the cache
 
 
 class Span(NamedTuple):
@@ -137,6 +139,7 @@ class ExactConv(nn.Module):
 
     Attributes
     ----------
+    weight_bits : the kernel is rounded to multiples of 2^-``weight_bits``.
     outputs : what may come out.
     fingerprint : of its integers, however they are arranged here.
 
@@ -149,22 +152,25 @@ class ExactConv(nn.Module):
     kernel: Tensor
     bias: Tensor
 
-    def __init__(
-        self, name: str, weight: Tensor, bias: Tensor | None, inputs: Span, unit: int | Tensor
-    ) -> None:
+    def __init__(self, name: str, weight: Tensor, bias: Tensor | None, inputs: Span, unit: int | Tensor) -> None:
         super().__init__()
         self.size = weight.shape[-1]
         if weight.shape[-2:] not in ((1, 1), (3, 3)):
             raise WeconveneError(f"Layer {name} has a kernel of {tuple(weight.shape[-2:])}: 1x1 and 3x3 can be sealed.")
-        kernel, offset = on_grid(weight), on_grid(torch.zeros(len(weight)) if bias is None else bias)
+        self.weight_bits = _bits_of_3x3(weight, inputs) if self.size == 3 else WEIGHT_BITS
+        kernel = on_grid(weight, self.weight_bits)
+        offset = on_grid(torch.zeros(len(weight)) if bias is None else bias)
         self.fingerprint = fingerprint(kernel, offset)
         units = torch.as_tensor(unit, dtype=torch.float64).expand(len(weight))
         kernel, offset = kernel * 2.0 ** (units - inputs.unit)[:, None, None, None], offset * 2.0**units
-        of_bias = WEIGHT_BITS - int(units.min())
-        bits = max(0, of_bias, of_bias + inputs.unit + inputs.bits)
+        lowest = int(units.min())
+        of_bias, of_products = WEIGHT_BITS - lowest, self.weight_bits - lowest + inputs.unit + inputs.bits
         bounds = torch.einsum("oikl,i->o", kernel.abs(), inputs.bounds) + offset.abs()
-        self.outputs = Span(int(units.min()), bits, bounds).proved(name)
-        self.register_buffer("kernel", _to_tiles(name, kernel, bits, inputs) if self.size == 3 else kernel[:, :, 0, 0])
+        self.outputs = Span(lowest, max(0, of_bias, of_products), bounds).proved(name)
+        if self.size == 3:
+            sums = largest_sums(kernel, inputs.bounds) + TIMES * offset.abs()
+            Span(lowest, max(0, of_bias, of_products + TILE_BITS), sums).proved(name)
+        self.register_buffer("kernel", tiles_of(kernel) if self.size == 3 else kernel[:, :, 0, 0])
         self.register_buffer("bias", offset[:, None])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -172,71 +178,17 @@ class ExactConv(nn.Module):
         y = x.new_empty(len(x), len(self.bias), *x.shape[2:])
         for image, out in zip(x, y, strict=True):
             if self.size == 3:
-                _convolve(image, self.kernel, self.bias, out)
+                convolve(image, self.kernel, self.bias, out)
             else:
                 torch.addmm(self.bias, self.kernel, image.flatten(1), out=out.flatten(1))
         return y
 
 
-# Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray 2016): 16 products for 4 outputs instead of 36. In floating
-# point it costs digits; on integers it is exact, once the halves in its kernel transform are counted as two more bits.
-# Rows and columns of a tile are ordered so that a transform takes three operations.
-_TO_TILE = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5))
-_FROM_TILE = ((1.0, 0.0, 1.0, 1.0), (0.0, -1.0, 1.0, -1.0))
+def _bits_of_3x3(weight: Tensor, inputs: Span) -> int:
+    """How many bits below the point a kernel may have; one is left for the bias and the rounding of the kernel.
 
-
-def _to_tiles(name: str, kernel: Tensor, bits: int, inputs: Span) -> Tensor:
-    """Transform (out, in, 3, 3) -> (16, out, in) and prove the sums between."""
-    forth, back = (torch.tensor(rows, dtype=torch.float64) for rows in (_TO_TILE, _FROM_TILE))
-    tiles = torch.einsum("ak,bl,oikl->aboi", forth, forth, kernel)
-    # an input's transform adds up two samples along either axis
-    sums = torch.einsum("pa,qb,aboi,i->pqo", back.abs(), back.abs(), tiles.abs(), 4 * inputs.bounds)
-    Span(0, bits + 2, sums.flatten()).proved(name)
-    return tiles.flatten(0, 1).contiguous()
-
-
-def _convolve(x: Tensor, kernel: Tensor, bias: Tensor, y: Tensor) -> None:
-    """Convolve (in, H, W) into (out, H, W), some rows of 2x2 tiles at a time."""
-    channels, height, width = x.shape
-    rows, columns = -(-height // 2), -(-width // 2)
-    pairs = x.new_zeros(2, channels, 2 * rows + 2, columns + 1)  # even and odd columns, with a border of zeros
-    pairs[0, :, 1 : height + 1, 1 : 1 + width // 2] = x[:, :, 1::2]
-    pairs[1, :, 1 : height + 1, :columns] = x[:, :, ::2]
-    fits = height % 2 == 0 and width % 2 == 0
-    whole = y if fits else x.new_empty(len(y), 2 * rows, 2 * columns)
-    cells = whole.view(len(y), rows, 2, columns, 2)
-    step = max(1, STRIP // columns)
-    for top in range(0, rows, step):
-        strip = pairs[:, :, 2 * top : 2 * min(top + step, rows) + 2]
-        _convolve_strip(strip, kernel, bias, cells[:, top : top + step])
-    if not fits:
-        y.copy_(whole[:, :height, :width])
-
-
-def _convolve_strip(pairs: Tensor, kernel: Tensor, bias: Tensor, y: Tensor) -> None:
-    """Convolve column pairs (2, in, 2 r + 2, c + 1) into cells (out, r, 2, c, 2)."""
-    channels, (out, rows, _, columns, _) = pairs.shape[1], y.shape
-    wide = pairs.new_empty(4, channels, 2 * rows + 2, columns)
-    _forth(pairs[..., :-1], pairs[..., 1:], wide)
-    row_pairs = wide.view(4, channels, rows + 1, 2, columns).permute(3, 0, 1, 2, 4)
-    tiles = pairs.new_empty(4, 4, channels, rows, columns)
-    _forth(row_pairs[..., :-1, :], row_pairs[..., 1:, :], tiles)
-    products = torch.bmm(kernel, tiles.view(16, channels, -1)).view(4, 4, out, rows, columns)
-    products[2, 2] += bias[:, :, None]  # which all four outputs contain once
-    halves, cells = pairs.new_empty(2, 4, out, rows, columns), pairs.new_empty(2, 2, out, rows, columns)
-    _back(products, halves)
-    _back(halves.transpose(0, 1), cells)
-    y.copy_(cells.permute(2, 3, 1, 4, 0))  # (2, 2, out, r, c) -> (out, r, 2, c, 2)
-
-
-def _forth(near: Tensor, far: Tensor, out: Tensor) -> None:
-    """Four neighbouring samples along an axis, a pair (2, ...) and the next, into their transform (4, ...)."""
-    torch.sub(near, far, out=out[:2])
-    torch.add(near[1], far[0], out=out[2])
-    torch.sub(far[0], near[1], out=out[3])
-
-
-def _back(products: Tensor, out: Tensor) -> None:
-    """Products (4, ...) into two neighbouring outputs (2, ...)."""
-    torch.add(products[2], products[3], out=out[0]).add_(products[0])
-    torch.sub(products[2], products[3], out=out[1]).sub_(products[1])
+    A machine whose sums of bounds fell on the other side of a power of two would not have the seal's hash.
+    """
+    largest = max(1.0, largest_sums(weight.detach().double(), inputs.bounds).max().item())
+    spare = math.floor(math.log2(EXACT_BELOW / largest)) - TILE_BITS - inputs.bits - 1
+    return min(WEIGHT_BITS, max(FEWEST_BITS, spare))

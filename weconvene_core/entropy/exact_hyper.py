@@ -14,9 +14,9 @@ from weconvene_core.layers import RateTable, ResidualBlock, UpWeConvBlock, WeCon
 from weconvene_core.layers.rate_table import QUALITY_MIN
 from weconvene_core.wavelets import LiftingScheme
 
-Z_BITS, Z_LIMIT = 8, 2.0**11  # z_hat: multiples of 1/256, at most 2048
+Z_BITS, Z_LIMIT = 8, 2.0**9  # z_hat: multiples of 1/256, at most 512
 RATE_BITS = 16
-BAND_LIMIT = 2.0**18  # of what goes into a 3DM-WeConv's kernels and what comes out of it, eight times a grid's
+BAND_LIMIT = 2.0**17  # of what goes into a 3DM-WeConv's kernels and what comes out of it, four times a grid's
 FOLDED_BITS = 18  # of a kernel before the channel DWT is put into it: 18 + 12 + 12 bits leave ten for the sums
 Unit = int
 

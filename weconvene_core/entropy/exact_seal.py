@@ -16,7 +16,7 @@ from weconvene_core.entropy.laplace import SCALE_LEVELS, scale_table
 from weconvene_core.entropy.slices import LRP_RANGE
 from weconvene_core.errors import WeconveneError
 
-ARITHMETIC = 1  # a change of what the integers do needs another number
+ARITHMETIC = 2  # a change of what the integers do needs another number
 MOST_BITS = 24  # of a grid, above or below the point
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.registry import Entry, cache_folder, faults, fetch, load_registry
+from weconvene_core.evaluation.registry import Entry, cache_folder, faults, fetch, load_registry, sha256_of
 from weconvene_core.paths import ROOT, data_folder
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
@@ -63,6 +63,8 @@ def image_set(name: str, limit: int | None = None, download: bool = False) -> Im
     if registered:
         _verify(name, folder, entries)
         paths = [folder / entry.name for entry in entries]
+        if name != "default":  # whose folder is a library's own, with other pictures in it
+            _name_extra(name, set(_listing(folder)) - set(paths))
     else:
         paths = _listing(folder)
     licence = "; ".join(sorted({entry.licence for entry in entries})) or UNREGISTERED
@@ -183,6 +185,12 @@ def _verify(name: str, folder: Path, entries: list[Entry]) -> None:
         raise IncompleteSetError(
             f"Image set '{name}' in {folder} is not as registered: {', '.join(found)}. Replace these files."
         )
+
+
+def _name_extra(name: str, extra: set[Path]) -> None:
+    if extra:
+        named = ", ".join(f"{path.name} (sha256 {sha256_of(path)[:12]}...)" for path in sorted(extra))
+        warnings.warn(f"Image set '{name}': left out, since they are not registered: {named}.", stacklevel=3)
 
 
 def _listing(folder: Path) -> list[Path]:

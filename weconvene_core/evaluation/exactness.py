@@ -32,7 +32,7 @@ from weconvene_core.paths import RESULTS
 
 TABLE = RESULTS / "tables" / "exactness.csv"
 COLUMNS = ["figure", "images", "threads", "quality", "float", "exact", "price", "bar"]
-QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+QUALITIES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
 TIMED_QUALITIES = (1.0, 3.0, 6.0)
 ALL = "all"
 FLOAT, EXACT = "float", "exact"

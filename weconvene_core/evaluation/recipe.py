@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from multiprocessing import get_context
 
@@ -59,8 +59,13 @@ def _scaled(phase: Phase, scale: float) -> Phase:
 
 
 def settings(trial: Trial) -> str:
-    """Identify what a trial does, so that a table knows which rows are of these settings."""
-    text = json.dumps([trial.config.to_dict(), trial.start, trial.share], sort_keys=True)
+    """Identify what a trial does, so that a table knows which rows are of these settings.
+
+    Fields at their defaults do not count: a new switch that a trial leaves alone makes no other training of it.
+    """
+    defaults = {field.name: field.default for field in fields(TrainConfig)}
+    chosen = {name: value for name, value in trial.config.to_dict().items() if value not in (defaults[name], {})}
+    text = json.dumps([chosen, trial.start, trial.share], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -71,14 +71,14 @@ def sha256_of(path: Path) -> str:
 
 
 def faults(folder: Path, entries: list[Entry]) -> list[str]:
-    """Return what is wrong with the single images of a set in ``folder``, as ``NAME is missing`` or ``... altered``."""
+    """Return what is wrong with the single images of a set in ``folder``: those missing, and those altered by hash."""
     found = []
     for entry in entries:
         path = folder / entry.name
         if not path.is_file():
             found.append(f"{entry.name} is missing")
-        elif entry.sha256 is not None and sha256_of(path) != entry.sha256:
-            found.append(f"{entry.name} is altered")
+        elif entry.sha256 is not None and (own := sha256_of(path)) != entry.sha256:
+            found.append(f"{entry.name} is altered (sha256 {own[:12]}..., registered {entry.sha256[:12]}...)")
     return found
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,21 @@ from weconvene_core.evaluation.registry import sha256_of
 
 Job = tuple[ImageCodec, Path, float]
 Setting = bool | int | str | tuple[tuple[str, str], ...]
+
+
+class LiveCodec(ImageCodec, Protocol):
+    """A codec with a name, the knob values at which it is measured, and a description of all that its bytes rest on."""
+
+    @property
+    def name(self) -> str:
+        """What tables and figures call it."""
+
+    @property
+    def knobs(self) -> tuple[float, ...]:
+        """Knob values in the order of rising rates."""
+
+    def state(self) -> str:
+        """Return everything that the bytes and their measurement depend on."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +153,8 @@ def avif(speed: int = 6, tune: str | None = "psnr") -> Rival:
 RIVALS: tuple[Rival, ...] = (JPEG, WEBP, JPEG_2000, avif())
 
 
-def available(rivals: Sequence[Rival] = RIVALS) -> tuple[Rival, ...]:
-    """Return the rivals that this build of Pillow can write and read back; a warning names the others."""
+def available(rivals: Sequence[LiveCodec] = RIVALS) -> tuple[LiveCodec, ...]:
+    """Return the rivals that can be written and read back on this machine; a warning names the others."""
     found = []
     for rival in rivals:
         try:
@@ -150,13 +166,13 @@ def available(rivals: Sequence[Rival] = RIVALS) -> tuple[Rival, ...]:
 
 
 def measure_rivals(
-    images: ImageSet, rivals: Sequence[Rival] = RIVALS, processes: int | None = None, folder: Path = CACHE
+    images: ImageSet, rivals: Sequence[LiveCodec] = RIVALS, processes: int | None = None, folder: Path = CACHE
 ) -> pd.DataFrame:
     """Measure the rivals on all images at all of their knobs, with a progress bar; known measurements are reused.
 
     Args:
         images: the images.
-        rivals: the codecs; those that Pillow cannot write here are left out with a warning.
+        rivals: the codecs; those that cannot be written on this machine are left out with a warning.
         processes: worker processes; None for one per processor, 1 for none but this one.
         folder: folder of the kept measurements.
 

@@ -1,6 +1,7 @@
 """The certificate: every claim of ``data/claims.csv`` with its value here and a verdict that is computed, never typed.
 
-Tiers: R is reproduced by this run, F needs ``MODE=full``, I is the paper's number, inspected only.
+Tiers: R is reproduced by this run, F needs ``MODE=full`` or a command of its own, I is the paper's number, inspected
+only. ``results/certificate.csv`` is the table, ``results/certificate.md`` the page.
 """
 
 from __future__ import annotations
@@ -14,17 +15,22 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from weconvene_core.reproduce.claims import Claim, NotRun, check_table, obtained_value, read_claims
+from weconvene_core.reproduce.page import page
 from weconvene_core.reproduce.tree import REPOSITORY, Stamp, Tree, read_stamp, sha256, write_text
 
 REPRODUCED, MISSED, RECORDED = "reproduced", "missed", "recorded"
 INSPECTED, NEEDS_FULL, NOT_RUN = "inspected only", "needs the full run", "not run"
+STORED = "stored table agrees"
+"""Of a table whose own command has run somewhere, not necessarily here."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of ``results/certificate.csv``; every value is text, empty where there is none."""
+    """One row of ``results/certificate.csv``; every value is text, empty where there is none.
 
-    id: str
+    ``claim`` is the claim's name, a colon, and what is claimed.
+    """
+
     claim: str
     tier: str
     paper: str
@@ -61,13 +67,14 @@ def writing_cell(tree: Tree, claim: Claim) -> str:
 
 def _measure(tree: Tree, claim: Claim, stamp: Stamp | None) -> tuple[str, str]:
     """Return (verdict, obtained) of a claim that rests on a table."""
-    if claim.tier == "F" and (stamp is None or stamp.mode != "full"):
+    if claim.tier == "F" and not claim.command and (stamp is None or stamp.mode != "full"):
         return NEEDS_FULL, ""
     try:
         value = obtained_value(check_table(tree, claim, stamp), claim)
     except NotRun as why:
         return f"{NOT_RUN}: {why}", ""
-    return judge(claim, value), f"{value:.4f}"
+    verdict = judge(claim, value)
+    return STORED if claim.command and verdict == REPRODUCED else verdict, f"{value:.4f}"
 
 
 def entry(tree: Tree, claim: Claim) -> Entry:
@@ -77,9 +84,9 @@ def entry(tree: Tree, claim: Claim) -> Entry:
     verdict, obtained = (INSPECTED, "") if inspected else _measure(tree, claim, stamp)
     table = tree.root / claim.table
     mode = "full" if claim.tier == "F" else stamp.mode if stamp else "quick"
+    command = claim.command or f"make reproduce MODE={mode}"
     return Entry(
-        id=claim.id,
-        claim=claim.claim,
+        claim=f"{claim.id}: {claim.claim}",
         tier=claim.tier,
         paper=claim.paper,
         expected="" if claim.expected is None else f"{claim.expected:g}",
@@ -89,8 +96,8 @@ def entry(tree: Tree, claim: Claim) -> Entry:
         notebook=claim.notebook,
         cell="" if inspected else writing_cell(tree, claim),
         artifact_sha256=sha256(table) if obtained else "",
-        command="" if inspected else f"make reproduce MODE={mode}",
-        cost=f"{stamp.seconds:.0f} s" if obtained and stamp else claim.cost,
+        command="" if inspected else command,
+        cost=f"{stamp.seconds:.0f} s" if obtained and stamp and not claim.command else claim.cost,
     )
 
 
@@ -104,13 +111,14 @@ def entries(tree: Tree = REPOSITORY) -> list[Entry]:
 
 
 def write(tree: Tree, rows: list[Entry]) -> Path:
-    """Write ``results/certificate.csv``, one row per claim, and return its path."""
+    """Write ``results/certificate.csv``, one row per claim, and the page beside it; return the table's path."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, [f.name for f in fields(Entry)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(row) for row in rows)
     path = tree.results / "certificate.csv"
     write_text(path, buffer.getvalue())
+    write_text(path.with_suffix(".md"), page([asdict(row) for row in rows], summary(rows)))
     return path
 
 
@@ -123,10 +131,11 @@ def summary(rows: list[Entry]) -> str:
 def report(rows: list[Entry]) -> None:
     """Print the verdicts that need a reader's eye, then the counts."""
     for row in rows:
+        name = row.claim.partition(":")[0]
         if row.verdict == MISSED:
-            print(f"MISSED {row.id}: expected {row.expected} within {row.tolerance}, obtained {row.obtained}")
+            print(f"MISSED {name}: expected {row.expected} within {row.tolerance}, obtained {row.obtained}")
         elif row.obtained or row.verdict.startswith(NOT_RUN):
-            print(f"{row.verdict} {row.id}" + (f": {row.obtained}" if row.obtained else ""))
+            print(f"{row.verdict} {name}" + (f": {row.obtained}" if row.obtained else ""))
     print(f"results/certificate.csv, {summary(rows)}")
 
 

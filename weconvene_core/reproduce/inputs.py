@@ -13,7 +13,9 @@ from weconvene_core.paths import data_folder
 from weconvene_core.reproduce.tree import Stamp, Tree, read_stamp, sha256, stamps, writers
 
 MODES = ("quick", "full")
-KEPT_TABLES = ("*_speed.csv", "recipe*.csv", "step_two*.csv", "compute_curve.csv")
+KEPT_TABLES = (
+    "*_speed.csv", "recipe*.csv", "step_two*.csv", "compute_curve.csv", "ablation*.csv", "resolution*.csv"
+)  # fmt: skip
 """Tables of long measurements with commands of their own: notebooks show them and do not make them."""
 
 

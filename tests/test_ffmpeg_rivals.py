@@ -1,0 +1,104 @@
+"""Video encoders and JPEG XL through the optional extra's ffmpeg: real streams, stated colour, clear refusals."""
+
+import sys
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb
+from weconvene_core.evaluation.ffmpeg_rivals import AV1, FFMPEG_RIVALS, HEVC, JPEG_XL, VVC, ffmpeg
+from weconvene_core.evaluation.quality import bpp, psnr_rgb
+from weconvene_core.evaluation.rivals import JPEG, available, measure_rivals
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what is left out is tested below
+    HERE = available(FFMPEG_RIVALS)
+by_name = pytest.mark.parametrize("rival", HERE, ids=lambda rival: rival.name)
+needs = pytest.mark.skipif(not HERE, reason="no ffmpeg with these encoders: the extra 'codecs' is not installed")
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return load_rgb(image_set("default").paths[1]).crop((90, 40, 346, 232))  # 256x192 of the cat
+
+
+@by_name
+def test_quality_rises_with_the_rate(rival, picture):
+    files = [rival.encode(picture, knob) for knob in rival.knobs[::2]]
+    rates = [bpp(len(data), *picture.size) for data in files]
+    quality = [psnr_rgb(picture, rival.decode(data)) for data in files]
+    assert len(rival.knobs) >= 7
+    assert (np.diff(rates) > 0).all()
+    assert (np.diff(quality) > 0).all()
+    assert 20.0 < quality[0] < quality[-1] < 50.0
+
+
+@by_name
+def test_streams_are_deterministic_and_carry_no_advertisement(rival, picture):
+    data = rival.encode(picture, rival.knobs[2])
+    assert data == rival.encode(picture, rival.knobs[2])
+    assert b"x265" not in data  # its options, in clear, are longer than a small picture
+    assert len(rival.encode(Image.new("RGB", (64, 64)), rival.knobs[0])) < 250
+
+
+@pytest.mark.parametrize("rival", [rival for rival in HERE if rival is not VVC], ids=lambda rival: rival.name)
+def test_odd_sides_come_back(rival, picture):
+    odd = picture.crop((0, 0, 201, 131))
+    assert rival.decode(rival.encode(odd, rival.knobs[3])).size == odd.size
+
+
+@by_name
+def test_grey_stays_grey_and_colours_keep_their_place(rival):
+    """A wrong matrix or range on either side shifts flat colours by tens of levels."""
+    flat = np.zeros((64, 192, 3), np.uint8)
+    flat[:, :64], flat[:, 64:128], flat[:, 128:] = (128, 128, 128), (200, 40, 40), (30, 60, 220)
+    decoded = np.asarray(rival.decode(rival.encode(Image.fromarray(flat), rival.knobs[-1])), dtype=float)
+    for left in (0, 64, 128):
+        middle = decoded[16:48, left + 16 : left + 48].mean((0, 1))
+        assert np.abs(middle - flat[0, left]).max() < 3.0
+
+
+def test_only_four_four_four_goes_without_a_label():
+    for rival in FFMPEG_RIVALS:
+        assert ("4:2:0" in rival.name) == rival.pixels.startswith("yuv420")
+    assert (HEVC.pixels, AV1.pixels, JPEG_XL.pixels) == ("yuv444p10le", "yuv444p10le", "")
+
+
+@needs
+def test_every_setting_is_part_of_the_state():
+    states = {rival.state() for rival in (*HERE, replace(HERE[0], options=("-preset", "fast")))}
+    assert len(states) == len(HERE) + 1
+    assert "ffmpeg version" in HERE[0].state()
+    assert "/" not in HERE[0].state().split("ffmpeg version")[1]  # no path: another place is the same encoder
+
+
+@needs
+def test_a_missing_encoder_is_named_and_the_others_are_measured(picture, tmp_path):
+    picture.crop((0, 0, 176, 176)).save(tmp_path / "cat.png")
+    foreign = replace(HEVC, name="EVC", encoder="libevc_of_nobody")
+    with pytest.warns(UserWarning, match="EVC is left out of the comparison: This ffmpeg has no encoder 'libevc_of"):
+        points = measure_rivals(
+            folder_set(tmp_path), [foreign, replace(JPEG, knobs=(10, 50))], processes=1, folder=tmp_path / "kept"
+        )
+    assert set(points.codec) == {JPEG.name}
+
+
+@needs
+def test_a_picture_that_an_encoder_refuses_is_named(picture):
+    with pytest.raises(WeconveneError, match="ffmpeg cannot do nonsense here"):
+        replace(HERE[0], name="nonsense", options=("-no_such_option", "1")).encode(picture, 30)
+    with pytest.raises(WeconveneError, match=f"ffmpeg cannot do {HERE[0].name.split()[0]}"):
+        HERE[0].decode(b"no stream at all")
+
+
+def test_without_any_ffmpeg_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # as if it were not installed
+    with pytest.raises(WeconveneError, match=r"no ffmpeg on this machine: install the extra \(pip install 'weconvene"):
+        ffmpeg()
+    with pytest.warns(UserWarning, match="left out"):
+        assert available([VVC, JPEG]) == (JPEG,)

@@ -1,0 +1,140 @@
+"""Single pictures through video encoders and JPEG XL, by the ffmpeg of the optional extra (``weconvene-core[codecs]``).
+
+Colour goes through BT.601 at full range in 10 bits, as BPG and JPEG do; on training photographs BT.709 or 8 bits cost
+more, and so do unequal quantisers for colour. Files are bare streams without a container, some dozens of bytes cheaper
+than HEIF or AVIF files. VVC has 4:2:0 colour only (libvvenc has no other), which its name says.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+
+from PIL import Image
+
+from weconvene_core.errors import WeconveneError
+
+EXTRA = "pip install 'weconvene-core[codecs]'"
+ACCURATE = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+
+
+@dataclass(frozen=True)
+class FfmpegRival:
+    """One encoder of ffmpeg with fixed settings and one quality knob; see :class:`.rivals.Rival`.
+
+    Attributes:
+        name: what tables and figures call it; anything but 4:4:4 colour is part of it.
+        encoder: ffmpeg's name of the encoder.
+        pixels: pixel format that is coded; empty where the encoder takes RGB itself.
+        streams: ffmpeg's names of the stream's format, for writing and for reading.
+        options: all options of the encoder; ``{}`` stands for the knob.
+        knobs: knob values in the order of rising rates.
+    """
+
+    name: str
+    encoder: str
+    pixels: str
+    streams: tuple[str, str]
+    options: tuple[str, ...]
+    knobs: tuple[float, ...]
+
+    def encode(self, image: Image.Image, quality: float) -> bytes:
+        """Return the complete stream of an RGB picture with the knob at ``quality``.
+
+        Raises:
+            WeconveneError: no ffmpeg, one without this encoder, or one that refuses the picture.
+        """
+        if self.encoder not in _encoders(ffmpeg()):
+            raise WeconveneError(f"This ffmpeg has no encoder '{self.encoder}': install the extra ({EXTRA}).")
+        size = f"{image.width}x{image.height}"
+        options = [option.format(f"{quality:g}") for option in self.options]
+        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-i", "-"]
+        coded = [*self._filter("out"), "-c:v", self.encoder, "-threads", "1", *options, "-f", self.streams[0]]
+        return self._run([*source, "-frames:v", "1", "-map_metadata", "-1", "-bitexact", *coded], image.tobytes())
+
+    def decode(self, data: bytes) -> Image.Image:
+        """Return the RGB picture of a complete stream.
+
+        Raises:
+            WeconveneError: no ffmpeg, or a stream that it cannot read.
+        """
+        source = ["-threads", "1", "-f", self.streams[1], "-i", "-"]
+        shown = [*self._filter("in"), "-pix_fmt", "rgb24", "-frames:v", "1", "-c:v", "ppm", "-f", "image2pipe"]
+        return Image.open(io.BytesIO(self._run([*source, *shown], data))).convert("RGB")
+
+    def state(self) -> str:
+        """Return everything that the bytes and their measurement depend on: settings and versions."""
+        settings = f"{self.encoder} {self.options} {self._filter('out')} {self._filter('in')}"
+        return f"{settings} {_version(ffmpeg())}, pytorch-msssim {version('pytorch-msssim')}"
+
+    def _filter(self, side: str) -> list[str]:
+        """The way between RGB and the coded colours, matrix and range stated, since a bare stream may not say."""
+        if not self.pixels:
+            return []
+        target = self.pixels if side == "out" else "rgb24"
+        return ["-vf", f"scale={side}_color_matrix=bt601:{side}_range=full:{ACCURATE},format={target}"]
+
+    def _run(self, arguments: list[str], data: bytes) -> bytes:
+        command = [ffmpeg(), "-hide_banner", "-loglevel", "error", *arguments, "-"]
+        done = subprocess.run(command, input=data, capture_output=True, check=False)
+        if done.returncode or not done.stdout:
+            why = (done.stderr.decode(errors="replace").strip().splitlines() or ["no output"])[-1]
+            raise WeconveneError(f"ffmpeg cannot do {self.name} here ({why}): install the extra ({EXTRA}).")
+        return done.stdout
+
+
+X265 = "qp={}:keyint=1:info=0:log-level=none:pools=none:frame-threads=1"
+QPS = (44.0, 40.0, 36.0, 33.0, 30.0, 27.0, 24.0, 21.0)
+HEVC = FfmpegRival(
+    "HEVC 4:4:4 (x265)", "libx265", "yuv444p10le", ("hevc", "hevc"),
+    ("-preset", "veryslow", "-tune", "psnr", "-x265-params", X265), QPS,
+)  # fmt: skip
+VVC = FfmpegRival(
+    "VVC 4:2:0 (vvenc)", "libvvenc", "yuv420p10le", ("vvc", "vvc"),
+    ("-preset", "medium", "-qpa", "0", "-qp", "{}", "-vvenc-params", "verbosity=0"), QPS,
+)  # fmt: skip
+AV1 = FfmpegRival(
+    "AV1 4:4:4 (libaom)", "libaom-av1", "yuv444p10le", ("obu", "obu"),
+    ("-still-picture", "1", "-cpu-used", "4", "-tune", "psnr", "-b:v", "0", "-crf", "{}"),
+    (58.0, 52.0, 46.0, 40.0, 34.0, 28.0, 22.0, 16.0),
+)  # fmt: skip
+JPEG_XL = FfmpegRival(
+    "JPEG XL", "libjxl", "", ("image2pipe", "jpegxl_pipe"), ("-effort", "7", "-distance", "{}"),
+    (14.0, 10.0, 7.0, 5.0, 3.6, 2.6, 1.8, 1.2),
+)  # fmt: skip
+"""Made for Butteraugli, a measure of visible difference: PSNR undersells it."""
+
+FFMPEG_RIVALS: tuple[FfmpegRival, ...] = (HEVC, VVC, AV1, JPEG_XL)
+
+
+def ffmpeg() -> str:
+    """Return the path of the extra's ffmpeg, else of the one on the path.
+
+    Raises:
+        WeconveneError: there is none.
+    """
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe  # optional
+
+        return get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        found = shutil.which("ffmpeg")
+    if found is None:
+        raise WeconveneError(f"There is no ffmpeg on this machine: install the extra ({EXTRA}).")
+    return found
+
+
+@lru_cache
+def _encoders(program: str) -> frozenset[str]:
+    listed = subprocess.run([program, "-hide_banner", "-encoders"], capture_output=True, text=True, check=True).stdout
+    return frozenset(words[1] for words in map(str.split, listed.splitlines()) if len(words) > 1)
+
+
+@lru_cache
+def _version(program: str) -> str:
+    said = subprocess.run([program, "-hide_banner", "-version"], capture_output=True, text=True, check=True).stdout
+    return " ".join(said.split()[:3])
