@@ -53,8 +53,8 @@ class FfmpegRival:
         size = f"{image.width}x{image.height}"
         options = [option.format(f"{quality:g}") for option in self.options]
         source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-i", "-"]
-        coded = [*self._filter("out"), "-c:v", self.encoder, "-threads", "1", *options, "-f", self.streams[0]]
-        return self._run([*source, "-frames:v", "1", "-map_metadata", "-1", "-bitexact", *coded], image.tobytes())
+        coded = [*self.pixel_filter("out"), "-c:v", self.encoder, "-threads", "1", *options, "-f", self.streams[0]]
+        return self.run([*source, "-frames:v", "1", "-map_metadata", "-1", "-bitexact", *coded], image.tobytes())
 
     def decode(self, data: bytes) -> Image.Image:
         """Return the RGB picture of a complete stream.
@@ -63,22 +63,29 @@ class FfmpegRival:
             WeconveneError: no ffmpeg, or a stream that it cannot read.
         """
         source = ["-threads", "1", "-f", self.streams[1], "-i", "-"]
-        shown = [*self._filter("in"), "-pix_fmt", "rgb24", "-frames:v", "1", "-c:v", "ppm", "-f", "image2pipe"]
-        return Image.open(io.BytesIO(self._run([*source, *shown], data))).convert("RGB")
+        shown = [*self.pixel_filter("in"), "-pix_fmt", "rgb24", "-frames:v", "1", "-c:v", "ppm", "-f", "image2pipe"]
+        return Image.open(io.BytesIO(self.run([*source, *shown], data))).convert("RGB")
 
     def state(self) -> str:
         """Return everything that the bytes and their measurement depend on: settings and versions."""
-        settings = f"{self.encoder} {self.options} {self._filter('out')} {self._filter('in')}"
+        settings = f"{self.encoder} {self.options} {self.pixel_filter('out')} {self.pixel_filter('in')}"
         return f"{settings} {_version(ffmpeg())}, pytorch-msssim {version('pytorch-msssim')}"
 
-    def _filter(self, side: str) -> list[str]:
+    def pixel_filter(self, side: str) -> list[str]:
         """The way between RGB and the coded colours, matrix and range stated, since a bare stream may not say."""
         if not self.pixels:
             return []
         target = self.pixels if side == "out" else "rgb24"
         return ["-vf", f"scale={side}_color_matrix=bt601:{side}_range=full:{ACCURATE},format={target}"]
 
-    def _run(self, arguments: list[str], data: bytes) -> bytes:
+    def run(self, arguments: list[str], data: bytes) -> bytes:
+        """Give ``data`` to ffmpeg and return what it writes.
+
+        Raises
+        ------
+        WeconveneError
+            If this ffmpeg cannot do it.
+        """
         command = [ffmpeg(), "-hide_banner", "-loglevel", "error", *arguments, "-"]
         done = subprocess.run(command, input=data, capture_output=True, check=False)
         if done.returncode or not done.stdout:

@@ -1,0 +1,265 @@
+"""Beyond compression: matched networks, one training loop, differences with intervals; denoising, classes, scenes."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from weconvene_core.applications import classification, denoising, segmentation
+from weconvene_core.applications.pairs import EQUAL_MACS, EQUAL_PARAMETERS, PLAIN, contenders, with_weconv
+from weconvene_core.applications.sources import spread
+from weconvene_core.applications.study import COLUMNS, compare, differences, fit, interval, write_rows
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.layer_trial import Denoiser, forward_macs
+from weconvene_core.layers import WeConv3d, WeConvSpec
+from weconvene_core.training.schedule import Phase
+
+SPEC = WeConvSpec("5/3", 1)
+PHASE = Phase("short", 12, 5e-3, 1e-3, batch=4, crop=32, warmup=2)
+
+
+@pytest.fixture
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WECONVENE_DATA", raising=False)
+
+
+def denoisers(width: int = 16) -> tuple:
+    return contenders(lambda channels: Denoiser(channels, 2), width, torch.zeros(1, 1, 32, 32), SPEC)
+
+
+# --- matched networks ------------------------------------------------------------------------------------------------
+
+
+def test_counterparts_match_in_what_they_are_named_for() -> None:
+    plain, parameters, macs = denoisers(24)
+    assert [c.name for c in (plain, parameters, macs)] == [PLAIN, EQUAL_PARAMETERS, EQUAL_MACS]
+    assert parameters.parameters == pytest.approx(plain.parameters, rel=0.1)
+    assert macs.macs == pytest.approx(plain.macs, rel=0.1)
+    assert parameters.width < plain.width < macs.width
+    for contender in (plain, parameters, macs):
+        built = contender.build()
+        assert sum(p.numel() for p in built.parameters()) == contender.parameters
+    assert forward_macs(plain.build(), torch.zeros(1, 1, 32, 32)) == plain.macs
+
+
+def test_only_what_sees_pictures_stays_plain() -> None:
+    network = with_weconv(Denoiser(8, 2), SPEC)
+    assert sum(isinstance(m, WeConv3d) for m in network.modules()) == 4
+    assert isinstance(network.head, nn.Conv2d)
+    assert isinstance(network.tail, nn.Conv2d)
+    assert network(torch.rand(2, 1, 17, 23)).shape == (2, 1, 17, 23)
+
+
+def test_a_network_without_fitting_layers_is_refused() -> None:
+    with pytest.raises(WeconveneError, match="none of the network's 1 convolutions"):
+        with_weconv(nn.Sequential(nn.Conv2d(8, 8, 3, stride=2)), SPEC)
+
+
+def test_costs_that_no_width_can_match_are_refused() -> None:
+    with pytest.raises(WeconveneError, match="no width from"):
+        contenders(lambda w: nn.Sequential(nn.Conv2d(1, w, 3, padding=1), nn.Conv2d(w, 256, 3, padding=1)), 4,
+                   torch.zeros(1, 1, 32, 32), SPEC)  # fmt: skip
+
+
+# --- training and statistics -----------------------------------------------------------------------------------------
+
+
+def test_training_repeats_itself_and_learns() -> None:
+    def trained(seed: int) -> tuple[nn.Module, float]:
+        torch.manual_seed(0)
+        network = nn.Linear(3, 1)
+        fit(network, lambda rng: torch.from_numpy(rng.random((16, 3), dtype=np.float32)),
+            lambda net, x: (net(x) - x.sum(1, keepdim=True)).square().mean(),
+            Phase("line", 300, 3e-2, 1e-3, 16, 32, warmup=5), seed)  # fmt: skip
+        return network, float((network.weight.detach() - 1).abs().max())
+
+    (first, error), (again, _), (other, _) = trained(1), trained(1), trained(2)
+    assert error < 0.1
+    assert torch.equal(first.weight, again.weight)
+    assert not torch.equal(first.weight, other.weight)
+    assert not first.training
+
+
+def test_a_loss_that_stays_infinite_ends_the_training() -> None:
+    with pytest.raises(WeconveneError, match="not finite"):
+        fit(nn.Linear(1, 1), lambda _: None, lambda net, _: net.weight.sum() / 0, PHASE, 0)
+
+
+def test_interval_is_students() -> None:
+    low, high = interval(np.array([1.0, 2.0, 3.0]))
+    assert (low + high) / 2 == pytest.approx(2)
+    assert high - 2 == pytest.approx(4.302652730 / np.sqrt(3))  # t(0.975, 2) times the standard error
+    assert all(np.isnan(interval(np.array([1.0]))))
+
+
+def test_differences_are_paired_and_carry_costs() -> None:
+    networks = denoisers()
+    values = {PLAIN: (1.0, 3.0), EQUAL_PARAMETERS: (1.5, 3.7), EQUAL_MACS: (0.0, 2.0)}
+    results = pd.DataFrame(
+        [[name, seed, "PSNR", value] for name, pair in values.items() for seed, value in enumerate(pair)],
+        columns=["network", "seed", "metric", "value"],
+    )
+    rows = differences(results, networks, "denoising", "these", "quick").set_index("metric")
+    row = rows.loc["PSNR, equal parameters"]
+    assert row.difference == pytest.approx(0.6)
+    assert row.ci_low < 0.6 < row.ci_high
+    assert (row.seeds, row.params_weconv, row.mac_plain) == (2, networks[1].parameters, networks[0].macs)
+    exact = rows.loc["PSNR, equal MACs"]
+    assert (exact.difference, exact.ci_low, exact.ci_high) == (-1, -1, -1)
+
+
+def test_a_task_replaces_its_own_rows_only(tmp_path: Path) -> None:
+    row = dict.fromkeys(COLUMNS, 1.0) | {"dataset": "d", "metric": "m", "mode": "quick"}
+    path = tmp_path / "applications.csv"
+    for task, value in (("video", 1.0), ("denoising", 2.0), ("video", 3.0)):
+        write_rows(pd.DataFrame([row | {"task": task, "plain": value}]), path)
+    table = pd.read_csv(path)
+    assert list(table.columns) == COLUMNS
+    assert dict(zip(table.task, table.plain, strict=True)) == {"denoising": 2, "video": 3}
+    (tmp_path / "applications_other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(WeconveneError, match="other columns"):
+        write_rows(pd.DataFrame([row | {"task": "video"}]), path)
+
+
+def test_no_seed_is_refused() -> None:
+    with pytest.raises(WeconveneError, match="seeds=0"):
+        compare(denoisers(), lambda *_: None, lambda _: {}, 0)
+
+
+def test_spread_takes_evenly() -> None:
+    paths = [Path(str(i)) for i in range(10)]
+    assert spread(paths, 3) == [paths[0], paths[3], paths[6]]
+    assert spread(paths, 99) == paths
+
+
+# --- denoising -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_data")
+def test_denoising_runs_on_the_embedded_photographs_and_says_so() -> None:
+    with pytest.warns(UserWarning, match="CBSD68.*embedded default"):
+        data = denoising.photographs(train=4, test=1, crop=32)
+    assert "scikit-image photographs" in data.label
+    pictures = {name: picture[100:228, 100:228] for name, picture in data.test.items()}
+    results, trained = compare(
+        denoisers(8)[:2],
+        lambda network, seed: denoising.train(network, seed, data.train, PHASE),
+        lambda network: denoising.summary(denoising.measure(denoising.network_denoiser(network), pictures, [25])),
+        seeds=1,
+    )
+    assert set(results.metric) == {"PSNR at sigma 25 (dB)", "SSIM at sigma 25"}
+    assert set(trained) == {PLAIN, EQUAL_PARAMETERS}
+    assert np.isfinite(results.value).all()
+
+
+def test_noise_has_its_strength_and_wavelet_thresholds_remove_it() -> None:
+    y, x = np.mgrid[:96, :80] / 96
+    clean = (0.5 + 0.4 * np.sin(5 * x + 3 * y)).astype(np.float32)
+    noisy = denoising.noisy_version(clean, 25)
+    assert 255 * (noisy - clean).std() == pytest.approx(25, rel=0.03)
+    assert np.array_equal(noisy, denoising.noisy_version(clean, 25))
+    table = {name: denoising.measure(method, {"waves": clean}, [25]).psnr_db[0]
+             for name, method in (("noisy", denoising.rivals()["noisy"]), ("wavelet", denoising.wavelet_denoiser))}
+    assert table["noisy"] == pytest.approx(20.2, abs=0.5)  # -20 log10(25 / 255), a little more by clipping
+    assert table["wavelet"] > table["noisy"] + 5
+
+
+# --- classification --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_data")
+def test_classification_tells_the_embedded_photographs_apart() -> None:
+    with pytest.warns(UserWarning, match="CIFAR-10.*embedded default"):
+        data = classification.pictures(train=60, test=20)
+    assert data.train.shape == (240, 3, 32, 32)
+    torch.manual_seed(0)
+    network = with_weconv(classification.ResNet(6, 4), SPEC)
+    classification.train(network, 0, data, Phase("short", 40, 1e-2, 1e-3, batch=32, crop=32, warmup=2))
+    found = classification.measure(network, data)
+    assert found["accuracy (%)"] > 40  # a quarter by chance
+    assert 0 <= found["calibration error"] <= 1
+    table = classification.robustness(network, data)
+    assert set(table.damage) == {"noise", "blur"}
+
+
+def test_calibration_error_by_hand() -> None:
+    certain = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.45, 0.55]])
+    labels = torch.tensor([0, 1, 1, 0])
+    gaps = 2 * abs(0.9 - 0.5) + abs(0.7 - 1) + abs(0.55 - 0)
+    assert classification.calibration_error(certain, labels) == pytest.approx(gaps / 4, abs=1e-6)
+
+
+def test_a_class_archive_is_read_and_a_bad_one_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WECONVENE_DATA", str(tmp_path))
+    archive = tmp_path / classification.ARCHIVE
+    archive.parent.mkdir()
+    archive.write_bytes(b"no archive")
+    with pytest.raises(WeconveneError, match="cannot be read"):
+        classification.pictures(2, 1)
+    with tarfile.open(archive, "w:gz") as files:
+        for number, place in enumerate(("train/cat/0.png", "train/dog/0.png", "test/cat/0.png", "test/dog/0.png")):
+            Image.new("RGB", (32, 32), (40 * number, 0, 0)).save(tmp_path / "one.png")
+            files.add(tmp_path / "one.png", place)
+    data = classification.pictures(2, 1)
+    assert data.classes == ("cat", "dog")
+    assert data.test[:, 0, 0, 0].tolist() == [80, 120]
+    with tarfile.open(archive, "w:gz") as files:
+        files.add(tmp_path / "one.png", "train/cat/0.png")
+    with pytest.raises(WeconveneError, match="lacks"):
+        classification.pictures(2, 1)
+
+
+# --- segmentation ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_data")
+def test_segmentation_finds_coins() -> None:
+    with pytest.warns(UserWarning, match="CamVid.*embedded default"):
+        data = segmentation.scenes(train=1, test=1)
+    torch.manual_seed(0)
+    network = with_weconv(segmentation.UNet(6, 2), SPEC)
+    segmentation.train(network, 0, data, Phase("short", 30, 1e-2, 1e-3, batch=2, crop=64, warmup=2))
+    found = segmentation.measure(network, data)
+    assert found["mean IoU (%)"] > 60
+    assert 0 < found["boundary F-score (%)"] <= 100
+
+
+def test_area_and_boundary_scores_by_hand() -> None:
+    wanted = torch.zeros(20, 20, dtype=torch.long)
+    wanted[:, 10:] = 1
+    assert segmentation.mean_iou([wanted], [wanted], 3) == 1
+    assert segmentation.boundary_score(wanted, wanted, 2) == 1
+    near, far = wanted.clone(), wanted.clone()
+    near[:, 9:] = 1
+    far[:, 5:] = 1
+    assert segmentation.boundary_score(near, wanted, 2) == 1  # one pixel off is forgiven
+    assert segmentation.boundary_score(far, wanted, 2) == 0
+    assert segmentation.mean_iou([far], [wanted], 2) == pytest.approx((5 / 10 + 10 / 15) / 2)
+    void = torch.full_like(wanted, 2)
+    void[:, :5] = 0
+    assert segmentation.mean_iou([wanted], [void], 2) == 1  # only five columns count, all of them right
+    assert np.isnan(segmentation.boundary_score(void, torch.full_like(void, 2), 2))
+
+
+def test_scenes_of_any_size_are_labelled() -> None:
+    network = segmentation.UNet(4, 3).eval()
+    assert segmentation.predict(network, torch.zeros(3, 21, 34, dtype=torch.uint8)).shape == (21, 34)
+
+
+def test_labels_that_do_not_fit_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WECONVENE_DATA", str(tmp_path))
+    for part in ("train", "trainannot", "val", "valannot"):
+        (tmp_path / segmentation.FOLDER / part).mkdir(parents=True)
+    Image.new("RGB", (8, 6)).save(tmp_path / segmentation.FOLDER / "train" / "a.jpg")
+    with pytest.raises(WeconveneError, match="no readable labels"):
+        segmentation.scenes(1, 1)
+    Image.new("L", (8, 5)).save(tmp_path / segmentation.FOLDER / "trainannot" / "a.png")
+    with pytest.raises(WeconveneError, match="differ in size"):
+        segmentation.scenes(1, 1)

@@ -1,0 +1,1 @@
+"""Beyond compression: denoising, classification, segmentation and video with 3DM-WeConv (paper, outlook)."""
