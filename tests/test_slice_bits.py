@@ -42,7 +42,7 @@ def test_slices_add_up_to_the_likelihoods(lite: WeConvene, picture: np.ndarray, 
 
 
 def test_maps_have_the_resolution_of_their_slice(picture: np.ndarray, slices) -> None:
-    assert [s.stride for s in slices] == [32, 16] + [8] * 7
+    assert [s.stride for s in slices] == [32, 32, 16] + [8] * 7
     for coded in slices:
         height, width = (side * coded.stride for side in coded.per_pixel.shape)
         assert (height, width) == (160, 192)
@@ -101,7 +101,7 @@ def test_residual_prediction_acts_once_it_is_trained(lite: WeConvene, picture: n
     untrained = context_gains.residual_prediction(WeConvene(preset("tiny")).eval(), picture, QUALITY)
     for column in ("bpp", "mse_steps", "psnr_db"):
         assert untrained[column][0] == untrained[column][1]
-        assert trained[column][0] == pytest.approx(trained[column][1], rel=0.1)
+        assert trained[column][0] == pytest.approx(trained[column][1], rel=0.2)
         assert trained[column][0] != trained[column][1]
 
 

@@ -22,7 +22,7 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", 
 
 pillow_plugin.register()  # which loads neither torch nor numpy
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "decode", "encode", "load_model"]
 
 
