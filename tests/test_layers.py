@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.lambdas import LAMBDAS
 from weconvene_core.layers import (
     DownWeConvBlock,
     ImagePyramid,
@@ -16,7 +17,7 @@ from weconvene_core.layers import (
     WeConv3d,
     WeConvSpec,
 )
-from weconvene_core.layers.rate_table import LAMBDAS, check_quality, lambda_of
+from weconvene_core.layers.rate_table import check_quality, lambda_of
 from weconvene_core.layers.shortcut import HF_CHANNELS, LF_CHANNELS, polyphase_order
 
 

@@ -17,7 +17,7 @@ from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.in_memory import code
 from weconvene_core.evaluation.recipe_trials import BASE, CONFIG, TRIALS, Trial
 from weconvene_core.figures import recipe as figures
-from weconvene_core.layers.rate_table import LAMBDAS
+from weconvene_core.lambdas import LAMBDAS
 from weconvene_core.model import WeConvene
 from weconvene_core.presets import preset
 from weconvene_core.training.checkpoint import release

@@ -14,13 +14,13 @@ from pathlib import Path
 from weconvene_core import commands, file_commands
 from weconvene_core.codec.grid import DEFAULT_MEMORY
 from weconvene_core.errors import CorruptFileError, WeconveneError
+from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
 
 EXIT_CODES = (
     "exit codes: 0 all is done; 1 something is wrong, and stderr says what; 2 a wrong command line; 3 a compressed "
     "file is damaged, cut, foreign, or of weights that are not installed; 130 interrupted. Of several files the others "
     "are done nevertheless."
 )
-LOWEST_QUALITY, HIGHEST_QUALITY = 1.0, 6.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,9 +132,9 @@ def _quality(text: str) -> float:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not LOWEST_QUALITY <= value <= HIGHEST_QUALITY:
+    if not QUALITY_MIN <= value <= QUALITY_MAX:
         raise argparse.ArgumentTypeError(
-            f"a number from {LOWEST_QUALITY:g} to {HIGHEST_QUALITY:g} is expected, not {text}"
+            f"a number from {QUALITY_MIN:g} to {QUALITY_MAX:g} is expected, not {text}"
         )
     return value
 

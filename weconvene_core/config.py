@@ -13,8 +13,8 @@ from weconvene_core.entropy.charm import SliceLayout
 from weconvene_core.entropy.laplace import Distribution
 from weconvene_core.entropy.slices import SliceNetworkKind
 from weconvene_core.errors import WeconveneError
+from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
 from weconvene_core.layers.blocks import WeConvSpec
-from weconvene_core.layers.rate_table import QUALITY_MAX, QUALITY_MIN
 from weconvene_core.layers.shortcut import HF_SLICES, LF_SLICES, SliceOrder
 
 Slices = int | tuple[int, ...]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, get_args
 from weconvene_core.entropy.laplace import Distribution
 from weconvene_core.entropy.slices import SliceNetworkKind
 from weconvene_core.errors import WeconveneError
-from weconvene_core.layers.rate_table import QUALITY_MAX, QUALITY_MIN
+from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
 from weconvene_core.layers.shortcut import LEVELS, LF_CHANNELS, LL_CHANNELS, SliceOrder
 from weconvene_core.wavelets import scheme
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from weconvene_core.entropy.exact import SLOPE_BITS, WEIGHT_BITS, ExactConv, Grid, Grids, Span, leaky, on_grid
 from weconvene_core.entropy.exact_lifting import COEFFICIENT_BITS, growth, integer_matrix, join, split
+from weconvene_core.lambdas import QUALITY_MIN
 from weconvene_core.layers import RateTable, ResidualBlock, UpWeConvBlock, WeConv3d
-from weconvene_core.layers.rate_table import QUALITY_MIN
 from weconvene_core.wavelets import LiftingScheme
 
 Z_BITS, Z_LIMIT = 8, 2.0**9  # z_hat: multiples of 1/256, at most 512

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from weconvene_core.codec.api import to_8_bit
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.quality import bpp, psnr_rgb
-from weconvene_core.layers.rate_table import QUALITY_MAX, QUALITY_MIN
+from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
 from weconvene_core.model import WeConvene
 
 TOLERANCE = 0.005

@@ -58,7 +58,7 @@ def _forest(rows: pd.DataFrame, names: Sequence[str], zero: str) -> Figure:
         axes.axvline(0, color="#333333", linewidth=1)
         axes.set_yticks(range(len(rows)), names)
         axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.set_xlabel(f"BD-rate (%) against {zero}; negative is better; bars: 95 % over the images")
+        axes.set_xlabel(f"BD-rate (%) against {zero}; negative is better; bars: 95 % over the images", loc="right")
     return figure
 
 

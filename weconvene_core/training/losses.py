@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weconvene_core.layers.rate_table import LAMBDAS, lambda_of
+from weconvene_core.lambdas import LAMBDAS
+from weconvene_core.layers.rate_table import lambda_of
 
 MIDDLE_LAMBDA = LAMBDAS[3]
 LAMBDA_EXPONENT = 0.4  # ours: divides each image's loss by lambda^0.4, so that no rate dominates a mixed batch
