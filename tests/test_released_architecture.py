@@ -1,7 +1,7 @@
 """Released weights stay loadable and keep their meaning: names, shapes and numbers of `lite` and `tiny` are pinned.
 
-The numbers were recorded from release 0.2.0 (eight qualities, the LL band in passes) with weights from a formula, so that
-they outlive every training run.
+The numbers were recorded from release 0.2.0 (eight qualities, the LL band in passes) with weights from a formula, so
+that they outlive every training run.
 """
 
 from __future__ import annotations
