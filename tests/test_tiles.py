@@ -77,7 +77,7 @@ def test_tiles_cost_little_and_leave_no_seams(photo: Image.Image) -> None:
     assert cost["tiles"] == 12
     assert cost["rate_pct"] < 15
     assert abs(cost["loss_db"]) < 0.1
-    assert abs(cost["border_loss_db"]) < 0.5
+    assert abs(cost["border_loss_db"]) < 0.4  # the error beside a border is at most 1.1 times that without tiles
     with pytest.raises(WeconveneError, match="tile=512 leaves 389 x 263 pixels whole"):
         tile_costs(photo, 4, [512])
 

@@ -1,0 +1,21 @@
+"""What every codec to compare with must do, whoever encodes: shared by the tests of Pillow's and of ffmpeg's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from weconvene_core.evaluation.quality import bpp, psnr_rgb
+
+
+def check_quality_rises(rival, picture: Image.Image, knobs: Sequence[float]) -> None:
+    """Rate and PSNR rise strictly over the given knobs, within what pictures are shown at."""
+    files = [rival.encode(picture, knob) for knob in knobs]
+    rates = [bpp(len(data), *picture.size) for data in files]
+    quality = [psnr_rgb(picture, rival.decode(data)) for data in files]
+    assert len(rival.knobs) >= 7
+    assert (np.diff(rates) > 0).all()
+    assert (np.diff(quality) > 0).all()
+    assert 20.0 < quality[0] < quality[-1] < 50.0
