@@ -115,17 +115,19 @@ def test_differences_are_paired_and_carry_costs() -> None:
     assert (exact.difference, exact.ci_low, exact.ci_high) == (-1, -1, -1)
 
 
-def test_a_task_replaces_its_own_rows_only(tmp_path: Path) -> None:
-    row = dict.fromkeys(COLUMNS, 1.0) | {"dataset": "d", "metric": "m", "mode": "quick"}
+def test_a_task_replaces_its_own_rows_of_a_mode_only(tmp_path: Path) -> None:
+    row = dict.fromkeys(COLUMNS, 1.0) | {"dataset": "d", "metric": "m"}
     path = tmp_path / "applications.csv"
-    for task, value in (("video", 1.0), ("denoising", 2.0), ("video", 3.0)):
-        write_rows(pd.DataFrame([row | {"task": task, "plain": value}]), path)
+    written = [("video", "quick", 1.0), ("denoising", "quick", 2.0), ("video", "full", 3.0), ("video", "quick", 4.0)]
+    for task, mode, value in written:
+        write_rows(pd.DataFrame([row | {"task": task, "mode": mode, "plain": value}]), path)
     table = pd.read_csv(path)
     assert list(table.columns) == COLUMNS
-    assert dict(zip(table.task, table.plain, strict=True)) == {"denoising": 2, "video": 3}
+    stored = dict(zip(table.task + " " + table["mode"], table.plain, strict=True))
+    assert stored == {"denoising quick": 2, "video quick": 4, "video full": 3}
     (tmp_path / "applications_other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(WeconveneError, match="other columns"):
-        write_rows(pd.DataFrame([row | {"task": "video"}]), path)
+        write_rows(pd.DataFrame([row | {"task": "video", "mode": "quick"}]), path)
 
 
 def test_no_seed_is_refused() -> None:

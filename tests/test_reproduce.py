@@ -199,6 +199,22 @@ def test_no_row_of_an_earlier_run_stays_in_a_table_and_a_failed_run_leaves_the_t
     assert not list((tree.results / "scratch").rglob("*.csv"))
 
 
+PER_MODE = f"""{WRITE_A_TABLE}
+tables = Path("../results/tables")
+(tables / f"rates_{{mode}}.csv").write_text(mode)
+print(*sorted(path.name for path in tables.glob("rates_*")))
+"""
+
+
+def test_a_quick_run_sees_and_keeps_the_table_of_the_full_run(tree: Tree) -> None:
+    write_notebook(tree.notebooks[0], PER_MODE)
+    for mode in ("full", "quick"):
+        run_all(tree, tree.notebooks[:1], mode, lambda path: True)
+    tables = tree.results / "tables"
+    assert [(tables / f"rates_{mode}.csv").read_text() for mode in ("full", "quick")] == ["full", "quick"]
+    assert "rates_full.csv rates_quick.csv" in (tree.executed / "01_rates.ipynb").read_text()
+
+
 def test_a_clone_keeps_the_record_of_the_runs_that_its_results_came_from(tree: Tree) -> None:
     run_all(tree, tree.notebooks, "quick", never)
     tree.stamp_path("01_rates").unlink()

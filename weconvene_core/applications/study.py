@@ -26,7 +26,7 @@ from weconvene_core.training.schedule import Phase
 from weconvene_core.training.soap import OPTIMIZERS
 
 TABLE = RESULTS / "tables" / "applications.csv"
-"""All tasks; each also has a table of its own, ``applications_TASK.csv``."""
+"""All tasks, in every mode that was run; made of one table per task and mode, ``applications_TASK_MODE.csv``."""
 COLUMNS = [
     "task", "dataset", "metric", "plain", "weconv", "difference", "ci_low", "ci_high", "seeds", "params_plain",
     "params_weconv", "mac_plain", "mac_weconv", "mode",
@@ -134,17 +134,22 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def write_rows(rows: pd.DataFrame, table: Path = TABLE) -> Path:
-    """Write a task's rows into a table of their own, and all tasks' tables together into ``table``.
+def mode_table(name: str, mode: str, folder: Path = TABLE.parent) -> Path:
+    """Return where a notebook's table ``name`` of a mode belongs: a quick run must not replace a full one."""
+    return folder / f"{name}_{mode}.csv"
 
-    So a notebook that runs again replaces its own rows and loses no other's.
+
+def write_rows(rows: pd.DataFrame, table: Path = TABLE) -> Path:
+    """Write the rows of one task and mode into a table of their own, and all such tables together into ``table``.
+
+    So a notebook that runs again replaces its own rows of that mode and loses no others.
 
     Raises:
         WeconveneError: another task's table has other columns.
     """
-    (task,) = set(rows.task)
+    (task,), (mode,) = set(rows.task), set(rows["mode"])
     table.parent.mkdir(parents=True, exist_ok=True)
-    write_text(table.with_stem(f"{table.stem}_{task}"), _csv(rows))
+    write_text(mode_table(f"{table.stem}_{task}", mode, table.parent), _csv(rows))
     parts = [pd.read_csv(path) for path in sorted(table.parent.glob(f"{table.stem}_*.csv"))]
     if any(list(part.columns) != COLUMNS for part in parts):
         raise WeconveneError(f"a table {table.stem}_*.csv in {table.parent} has other columns: remove it.")

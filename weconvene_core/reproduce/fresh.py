@@ -16,7 +16,12 @@ def own_tables(tree: Tree, stem: str) -> list[str]:
     runs = recorded_runs(tree)
     shared = {name for earlier, run in runs.items() if earlier < stem for name in run.artifacts}
     written = runs[stem].artifacts if stem in runs else {}
-    return [name for name in written if name.startswith("results/tables/") and name not in shared]
+    return [name for name in written if _is_table_of_any_mode(name) and name not in shared]
+
+
+def _is_table_of_any_mode(name: str) -> bool:
+    # A full run's own table stands beside the quick one's: only another full run replaces it, and as a whole.
+    return name.startswith("results/tables/") and not name.endswith("_full.csv")
 
 
 def _aside(tree: Tree) -> Path:
