@@ -80,10 +80,8 @@ def test_every_kind_can_be_sealed(kind: str, folder: Path, photo: Image.Image) -
     release(model, path, {"steps": 0})
     picture, quality = np.array(photo)[:70, :101], model.default_quality
     before = api.encode(picture, quality, "kind")
-    size = path.stat().st_size
     sealing.seal_checkpoint(path, [picture])
     api._loaded.cache_clear()
-    assert path.stat().st_size < size
     exact, floating = (api.encode(picture, quality, "kind", exact=exact) for exact in (None, False))
     assert unpack(exact).exact
     assert len(exact) == pytest.approx(len(floating), rel=0.01, abs=16)
@@ -146,9 +144,8 @@ def test_sealing_again_gives_the_same_hash_and_leaves_the_weights(tmp_path: Path
     after, description = read_tensors(path)
     assert description[sealing.SEAL][sealing.UNSEALED] == weights.hex()
     assert json.loads(path.with_suffix(".json").read_text())["steps"] == description["steps"] == 0
-    whole = unpacked(after)
-    assert whole.keys() == before.keys()
-    assert all(torch.equal(whole[name], before[name]) for name in before)
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
 
 
 def test_damaged_packed_tables_are_refused() -> None:

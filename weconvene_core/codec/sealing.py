@@ -33,13 +33,12 @@ from weconvene_core.entropy.exact import (
 )
 from weconvene_core.entropy.exact_hyper import Z_BITS
 from weconvene_core.entropy.exact_seal import MOST_BITS, Seal, exact_networks
-from weconvene_core.entropy.packed_tables import packed
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.entropy.steps import quantise
 from weconvene_core.errors import WeconveneError
 from weconvene_core.inputs import middle, pad
 from weconvene_core.model import WeConvene
-from weconvene_core.training.checkpoint import load_model_file, read_tensors, tensors_hash, write_tensors
+from weconvene_core.training.checkpoint import load_model_file, read_tensors, tensors_hash, write_change
 
 SEAL = "seal"  # where a checkpoint's description keeps it
 HASH, UNSEALED = "hash", "unsealed"
@@ -185,7 +184,7 @@ def stated_digests(path: Path) -> list[bytes]:
 def seal_checkpoint(path: Path, images: Sequence[np.ndarray]) -> bytes:
     """Seal a released checkpoint in its place, anew where it was sealed before, and return its hash.
 
-    Its weights stay as they are; the coding tables are packed, so that the file becomes smaller.
+    Its weights stay as they are.
 
     Raises
     ------
@@ -196,10 +195,9 @@ def seal_checkpoint(path: Path, images: Sequence[np.ndarray]) -> bytes:
     found = seal(model, images)
     tensors, description = read_tensors(path)
     unsealed = description.pop(SEAL, {}).get(UNSEALED) or tensors_hash(tensors).hex()
-    small = packed(tensors)
-    weights = tensors_hash(small)
+    weights = tensors_hash(tensors)
     digest = seal_hash(exact_model(model, found), found, weights, unsealed)
     entry = {**found.to_dict(), STATED: weights.hex(), UNSEALED: unsealed, HASH: digest.hex()}
     restated = {STATED: weights.hex()} if STATED in description else {}
-    write_tensors(path, small, {**description, **restated, SEAL: entry})
+    write_change(path, tensors, {**description, **restated, SEAL: entry})
     return digest

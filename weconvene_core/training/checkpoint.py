@@ -14,11 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from weconvene_core.entropy.packed_tables import packed
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
 from weconvene_core.presets import ModelConfig
 
 DESCRIPTION = "description"
+BASE = "base"  # in a description: {"name", "weights"} of the checkpoint beside it that this one is a change of
 STATE = "state.safetensors"  # of a run, in its output folder
 
 
@@ -46,13 +48,44 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mappin
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file of :func:`write_tensors`.
+    """Read a file of :func:`write_tensors`; where it holds the change of another, that one's other tensors too.
 
     Raises
     ------
     WeconveneError
-        If it is missing, truncated, or not such a file.
+        If it, or what it changes, is missing, truncated, or not such a file, or is not what was changed.
     """
+    tensors, description = _read(path)
+    base = description.get(BASE)
+    return (_base_tensors(path, base) | tensors if base else tensors), description
+
+
+def _base_tensors(path: Path, base: Mapping[str, str]) -> dict[str, Tensor]:
+    beside = path.with_name(f"{base['name']}.safetensors")
+    tensors = read_tensors(beside)[0]
+    if tensors_hash(tensors).hex() != base["weights"]:
+        raise WeconveneError(
+            f"the checkpoint {path} changes other weights than those of {beside.name} beside it: fetch both from one "
+            "release."
+        )
+    return tensors
+
+
+def write_change(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """As :func:`write_tensors`, but leave out what the description's base, if it has one, holds alike.
+
+    Raises
+    ------
+    WeconveneError
+        As :func:`write_tensors` and :func:`read_tensors`.
+    """
+    base = description.get(BASE)
+    known = _base_tensors(path, base) if base else {}
+    changed = {name: t for name, t in tensors.items() if name not in known or not torch.equal(t, known[name])}
+    write_tensors(path, changed, description)
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             description = json.loads((file.metadata() or {})[DESCRIPTION])
@@ -65,16 +98,20 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
-def release(model: WeConvene, path: Path, facts: Mapping[str, Any]) -> None:
+def release(model: WeConvene, path: Path, facts: Mapping[str, Any], base: str | None = None) -> None:
     """Write the weights that ship: half-precision kernels, integer coding tables, and a JSON sidecar beside.
 
-    ``facts`` says how the weights came about (data, steps, time, device, commit); the architecture is added.
+    ``facts`` says how the weights came about (data, steps, time, device, commit); the architecture is added. ``base``
+    names the checkpoint beside ``path`` that most weights are those of: only what differs is written.
     """
     # Integer CDF tables travel with the weights: a decoder never recomputes them.
     model.update(force=True, update_quantiles=True)
-    state = {name: t.half() if _is_kernel(t) else t for name, t in model.state_dict().items()}
+    state = packed({name: t.half() if _is_kernel(t) else t for name, t in model.state_dict().items()})
     description = {"architecture": model.config.to_dict(), **facts}
-    write_tensors(path, state, description)
+    if base:
+        weights = weights_hash(path.with_name(f"{base}.safetensors")).hex()
+        description[BASE] = {"name": base, "weights": weights}
+    write_change(path, state, description)
     path.with_suffix(".json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
 from weconvene_core.training.checkpoint import load_weights
 from weconvene_core.training.losses import RateDistortion
@@ -30,9 +32,10 @@ class Learner:
     def __init__(self, model: WeConvene, config: TrainConfig, team: Team) -> None:
         self.model, self.config, self.team = model, config, team
         model.quantiser = config.quantiser
+        trained = _choose(model, config.trains)
         self.ema = copy.deepcopy(model).eval()
-        self.optimizers = _optimizers(model, config.optimizer)
-        objective = Objective(model, config.lambda_exponent)
+        self.optimizers = _optimizers(trained, config.optimizer)
+        objective = Objective(model, config.lambda_exponent, config.metric)
         if config.compile:
             objective.compile()
         self.objective = team.wrap(objective, some_unused=not all(phase.transforms for phase in config.phases))
@@ -88,11 +91,30 @@ class Learner:
             optimizer.load_state_dict(_optimizer_state(optimizer, _under(f"{label}/", tensors)))
 
 
-def _optimizers(model: WeConvene, kind: str) -> dict[str, torch.optim.Optimizer]:
+def _choose(model: WeConvene, prefixes: Sequence[str]) -> dict[str, nn.Parameter]:
+    """Freeze every parameter but those whose name starts with one of ``prefixes``; with none, nothing.
+
+    Raises
+    ------
+    WeconveneError
+        If a prefix names no parameter.
+    """
+    every = dict(model.named_parameters())
+    if unknown := [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in every)]:
+        parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in every))
+        raise WeconveneError(f"trains={', '.join(unknown)} names nothing in the model; its parts are {parts}.")
+    chosen = {name: p for name, p in every.items() if not prefixes or name.startswith(tuple(prefixes))}
+    for name, parameter in every.items():
+        parameter.requires_grad_(name in chosen)
+    return chosen
+
+
+def _optimizers(trained: Mapping[str, nn.Parameter], kind: str) -> dict[str, torch.optim.Optimizer]:
     """The chosen optimiser for the weights, Adam for the factorised prior's quantiles (CompressAI's convention)."""
-    quantiles = [p for name, p in model.named_parameters() if name.endswith(".quantiles")]
-    weights = [p for name, p in model.named_parameters() if not name.endswith(".quantiles")]
-    return {"weights": OPTIMIZERS[kind](weights, lr=AUX_RATE), "aux": torch.optim.Adam(quantiles, lr=AUX_RATE)}
+    quantiles = [p for name, p in trained.items() if name.endswith(".quantiles")]
+    weights = [p for name, p in trained.items() if not name.endswith(".quantiles")]
+    found: dict[str, torch.optim.Optimizer] = {"weights": OPTIMIZERS[kind](weights, lr=AUX_RATE)}
+    return found | ({"aux": torch.optim.Adam(quantiles, lr=AUX_RATE)} if quantiles else {})
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

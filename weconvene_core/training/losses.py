@@ -1,29 +1,38 @@
-"""The rate-distortion loss of the two training steps (paper, training section)."""
+"""The rate-distortion loss of the two training steps (paper, training section), for squared error or MS-SSIM."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
+from pytorch_msssim import ms_ssim
 from torch import Tensor
 
 from weconvene_core.lambdas import LAMBDAS
 from weconvene_core.layers.rate_table import lambda_of
 
 MIDDLE_LAMBDA = LAMBDAS[3]
+Metric = Literal["mse", "ms_ssim"]
+METRICS: tuple[str, ...] = get_args(Metric)
+MS_SSIM_WEIGHT = 1280.0  # per lambda, as between CompressAI's two lists: the rates stay near those of squared error
+MS_SSIM_SIDE = 192  # five scales with windows of 11 need more than 160 samples
 LAMBDA_EXPONENT = 0.4  # ours: divides each image's loss by lambda^0.4, so that no rate dominates a mixed batch
 
 
 @dataclass(frozen=True)
 class RateDistortion:
-    """Per-image terms, each (B,): rates in bits per pixel, ``mse`` of samples in 0..1, and lambda."""
+    """Per-image terms, each (B,): rates in bits per pixel, ``mse`` of samples in 0..1, and lambda.
+
+    ``distortion`` is what the loss adds to the rates, weighted; None stands for lambda 255^2 MSE.
+    """
 
     r_lf: Tensor
     r_hf: Tensor
     r_z: Tensor
     mse: Tensor
     lam: Tensor
+    distortion: Tensor | None = None
 
     @property
     def bpp(self) -> Tensor:
@@ -31,17 +40,25 @@ class RateDistortion:
         return self.r_lf + self.r_hf + self.r_z
 
     def loss(self, w_lf: float = 1.0, w_hf: float = 1.0) -> Tensor:
-        """R_z + w_LF R_LF + w_HF R_HF + lambda 255^2 MSE, per image (B,)."""
-        return self.r_z + w_lf * self.r_lf + w_hf * self.r_hf + self.lam * 255**2 * self.mse
+        """R_z + w_LF R_LF + w_HF R_HF + weighted distortion, per image (B,)."""
+        distortion = self.lam * 255**2 * self.mse if self.distortion is None else self.distortion
+        return self.r_z + w_lf * self.r_lf + w_hf * self.r_hf + distortion
 
     def balanced(self, w_lf: float = 1.0, w_hf: float = 1.0, exponent: float = LAMBDA_EXPONENT) -> Tensor:
         """Scalar training loss: the mean over images of different rates, each divided by lambda^exponent."""
         return (self.loss(w_lf, w_hf) * (self.lam / MIDDLE_LAMBDA) ** -exponent).mean()
 
 
-def rate_distortion(output: dict[str, Any], x: Tensor, quality: Tensor) -> RateDistortion:
-    """Gather the terms from a model's output for images ``x`` (B, 3, H, W) at qualities (B,)."""
+def rate_distortion(output: dict[str, Any], x: Tensor, quality: Tensor, metric: Metric = "mse") -> RateDistortion:
+    """Gather the terms from a model's output for images ``x`` (B, 3, H, W) at qualities (B,).
+
+    For ``metric`` "ms_ssim" the distortion is lambda 1280 (1 - MS-SSIM); H and W must be over 160 then.
+    """
     pixels = x.shape[2] * x.shape[3]
     rates = {name: -torch.log2(p).flatten(1).sum(1) / pixels for name, p in output["likelihoods"].items()}
     mse = (output["x_hat"] - x).square().flatten(1).mean(1)
-    return RateDistortion(rates["y_lf"], rates["y_hf"], rates["z"], mse, lambda_of(quality))
+    lam, distortion = lambda_of(quality), None
+    if metric == "ms_ssim":
+        similarity = ms_ssim(output["x_hat"].float(), x, data_range=1.0, size_average=False)
+        distortion = MS_SSIM_WEIGHT * lam * (1 - similarity)
+    return RateDistortion(rates["y_lf"], rates["y_hf"], rates["z"], mse, lam, distortion)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from weconvene_core.model import WeConvene
-from weconvene_core.training.losses import LAMBDA_EXPONENT, RateDistortion, rate_distortion
+from weconvene_core.training.losses import LAMBDA_EXPONENT, Metric, RateDistortion, rate_distortion
 
 
 def autocast(device: torch.device) -> AbstractContextManager[None]:
@@ -28,13 +28,15 @@ class Objective(nn.Module):
     one backward pass of the sum gives both gradients.
     """
 
-    def __init__(self, model: WeConvene, lambda_exponent: float = LAMBDA_EXPONENT) -> None:
+    def __init__(
+        self, model: WeConvene, lambda_exponent: float = LAMBDA_EXPONENT, metric: Metric = "mse"
+    ) -> None:
         super().__init__()
-        self.model, self.lambda_exponent = model, lambda_exponent
+        self.model, self.lambda_exponent, self.metric = model, lambda_exponent, metric
 
     def forward(self, x: Tensor, quality: Tensor, w_lf: float, w_hf: float) -> tuple[Tensor, RateDistortion]:
         """Code a batch ``x`` (B, 3, H, W) in 0..1 at qualities (B,) with the two rates weighted."""
         with autocast(x.device):
             output = self.model(x, quality)
-        terms = rate_distortion(output, x, quality)
+        terms = rate_distortion(output, x, quality, self.metric)
         return terms.balanced(w_lf, w_hf, self.lambda_exponent) + self.model.aux_loss(), terms

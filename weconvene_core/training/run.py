@@ -58,7 +58,8 @@ def _finish(trainer: Trainer, pack: Path | None) -> None:
     if trainer.step < config.total_steps:
         tqdm.write(f"stopped at step {trainer.step} of {config.total_steps}; the same command goes on from here")
     elif config.release:
-        release(trainer.ema, CHECKPOINTS / f"{config.release}.safetensors", facts(trainer))
+        base = config.start_from if config.trains else None
+        release(trainer.ema, CHECKPOINTS / f"{config.release}.safetensors", facts(trainer), base)
     if pack:
         pack_state(trainer.state_path.parent, pack)
 

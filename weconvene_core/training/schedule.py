@@ -15,7 +15,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.layers.rate_table import check_quality
 from weconvene_core.model import STRIDE
 from weconvene_core.presets import ModelConfig, preset
-from weconvene_core.training.losses import LAMBDA_EXPONENT
+from weconvene_core.training.losses import LAMBDA_EXPONENT, METRICS, MS_SSIM_SIDE, Metric
 from weconvene_core.training.soap import OPTIMIZERS
 
 SMALLEST_SCALE = 0.25
@@ -78,6 +78,8 @@ class TrainConfig:
     names a released checkpoint whose weights the run starts from, ``release`` the one that its average becomes.
     ``qualities`` are the lowest and the highest that are drawn, None for all that the model has. ``optimizer`` is
     ``adam`` or ``soap``, ``quantiser`` what stands for rounding (see ``entropy.steps``);
+    ``metric`` is the distortion, ``mse`` or ``ms_ssim``. ``trains`` names the parameters
+    that are trained by how their names begin, all for none; what is released then is the change of ``start_from``.
     ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); ``scale_min`` below 1 shrinks half of the
     crops by up to that factor; a pack of images (see ``packs``) serves ``pack_steps`` steps; ``save_seconds`` lie
     between two saved states; ``compile`` has torch.compile fuse the step, which also draws the noise in its own way.
@@ -94,6 +96,8 @@ class TrainConfig:
     qualities: tuple[float, float] | None = None
     optimizer: str = "adam"
     quantiser: Quantiser = "mixed"
+    metric: Metric = "mse"
+    trains: tuple[str, ...] = ()
     ema_decay: float = 0.999
     clip_norm: float = 1.0
     save_seconds: float = 240.0
@@ -126,9 +130,14 @@ class TrainConfig:
                 )
         if not SMALLEST_SCALE <= self.scale_min <= 1:
             raise WeconveneError(f"scale_min={self.scale_min} is impossible; use {SMALLEST_SCALE} to 1 (no scaling).")
-        for name, choices in (("optimizer", OPTIMIZERS), ("quantiser", get_args(Quantiser))):
+        object.__setattr__(self, "trains", tuple(self.trains))
+        for name, choices in (
+            ("optimizer", OPTIMIZERS), ("quantiser", get_args(Quantiser)), ("metric", METRICS),
+        ):  # fmt: skip
             if getattr(self, name) not in choices:
                 raise WeconveneError(f"{name}={getattr(self, name)!r} is unknown; use one of {', '.join(choices)}.")
+        if self.metric == "ms_ssim" and min(phase.crop for phase in self.phases) < MS_SSIM_SIDE:
+            raise WeconveneError(f"metric='ms_ssim' needs crops of {MS_SSIM_SIDE} or more, for its coarsest scale.")
         if self.pack_steps < 1:
             raise WeconveneError(f"pack_steps={self.pack_steps} is impossible; use 1 or more.")
 
