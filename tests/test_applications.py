@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 from weconvene_core.applications import classification, denoising, segmentation
+from weconvene_core.applications.findings import FIGURES, findings
 from weconvene_core.applications.pairs import EQUAL_MACS, EQUAL_PARAMETERS, PLAIN, contenders, with_weconv
 from weconvene_core.applications.sources import spread
 from weconvene_core.applications.study import COLUMNS, compare, differences, fit, interval, write_rows
@@ -265,3 +266,21 @@ def test_labels_that_do_not_fit_are_named(tmp_path: Path, monkeypatch: pytest.Mo
     Image.new("L", (8, 5)).save(tmp_path / segmentation.FOLDER / "trainannot" / "a.png")
     with pytest.raises(WeconveneError, match="differ in size"):
         segmentation.scenes(1, 1)
+
+
+def test_findings_say_what_the_intervals_allow() -> None:
+    rows = [
+        dict.fromkeys(COLUMNS, 1) | {
+            "task": task, "metric": f"{figure}, {what}", "mode": mode, "difference": d, "ci_low": low, "ci_high": high,
+        }
+        for task, figure in FIGURES.items()
+        for what, d, low, high in (("equal parameters", -0.5, -0.9, -0.1), ("equal MACs", 0.2, -0.1, 0.5))
+        for mode in ("quick", "full")
+    ]  # fmt: skip
+    text = findings(pd.DataFrame(rows))
+    assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == [f"| {task}" for task in FIGURES]
+    found = "-0.50 (-0.90 to -0.10) | +0.20 (-0.10 to +0.50) | worse; no difference beyond the interval |"
+    assert text.count(found) == 4
+    quick = [row for row in rows if row["mode"] == "quick"]
+    with pytest.raises(WeconveneError, match="no full run of denoising"):
+        findings(pd.DataFrame(quick))
