@@ -1,78 +1,54 @@
-"""The README's results block: no number in README is typed by hand.
+"""README's and the model card's numbers: none of them is typed by hand.
 
-``make readme`` accepts the tables of the last run as the release's own (``results/expected/``) and renders the block
-between the two markers from them; a test compares. Later runs on other machines leave both alone.
+``make readme`` accepts the tables of the last run as the release's own (``results/expected/``) and fills the blocks
+between markers in README.md and MODEL_CARD.md from them; a test compares. Later runs on other machines leave all alone.
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Sequence
-
-import pandas as pd
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.fidelity import ledger_markdown, ledger_summary, read_ledger
-from weconvene_core.paths import CHECKPOINTS, RESULTS, ROOT
+from weconvene_core.paths import ROOT
+from weconvene_core.reproduce.blocks import ANCHORS, EXPECTED, MODEL, WEIGHTS, expected, facts, measured, replaced
+from weconvene_core.reproduce.model_card import BLOCKS, CARD
 
-EXPECTED = RESULTS / "expected"
-TABLES = ("bd_rate", "rd_points", "complexity")
+ACCEPTED = ("bd_rate", "rd_points", "complexity")
 RESULTS_BLOCK, LEDGER_BLOCK = "results", "ledger"
 README = ROOT / "README.md"
-MODEL = "lite"
-ANCHORS = {
-    "K-A": "VTM-9.1 (published curve, K-A)",
-    "K-B": "VTM-9.1 (independent run, K-B)",
-    "JPEG 2000": "JPEG 2000 (live, OpenJPEG 9/7, `mct=1`)",
-    "WebP": "WebP (live, method 6)",
-    "AVIF speed 6": "AVIF (live, speed 6, 4:4:4, tuned for PSNR)",
-    "JPEG 4:4:4": "JPEG (live, 4:4:4, optimised)",
-}
 
 
 def accept() -> None:
     """Keep the shipped model's rows of the last run's tables as the release's expected ones."""
     EXPECTED.mkdir(parents=True, exist_ok=True)
-    for name in TABLES:
-        table = pd.read_csv(RESULTS / "tables" / f"{name}.csv")
+    for name in ACCEPTED:
+        table = measured(name)
         rows = table[table["model" if name == "complexity" else "codec"] == MODEL]
         if name == "rd_points":
             rows = rows[rows.image == "mean"]
         rows.to_csv(EXPECTED / f"{name}.csv", index=False)
 
 
-def _expected(name: str) -> pd.DataFrame:
-    return pd.read_csv(EXPECTED / f"{name}.csv")
-
-
 def render() -> str:
-    """Return the block: what the checkpoint is, its BD-rates with intervals, its rates and PSNR, its cost.
-
-    Raises
-    ------
-    WeconveneError
-        If a table is missing or lacks the checkpoint's rows.
-    """
-    try:
-        return "\n\n".join([_checkpoint(), _bd_rates(), _points(), _cost()])
-    except (OSError, KeyError, IndexError) as error:
-        raise WeconveneError(f"the results block cannot be rendered ({error}); run `make reproduce` first.") from error
+    """Return the block: what the checkpoint is, its BD-rates with intervals, its rates and PSNR, its cost."""
+    return "\n\n".join([_checkpoint(), _bd_rates(), _points(), _cost()])
 
 
 def _checkpoint() -> str:
-    facts = json.loads((CHECKPOINTS / f"{MODEL}.json").read_text(encoding="utf-8"))
-    megabytes = (CHECKPOINTS / f"{MODEL}.safetensors").stat().st_size / 1e6
+    said = facts()
     return (
-        f"Checkpoint `{MODEL}`: {facts['total_steps']:,} steps in {facts['total_seconds'] / 60:.0f} minutes on "
-        f"{facts['device']}, "
-        f"{facts['training_images']} training photographs ({facts['training_megapixels']} Mpixel), one file of "
-        f"{megabytes:.1f} MB for all rates."
+        f"Checkpoint `{MODEL}`: {said['total_steps']:,} steps in {said['total_seconds'] / 60:.0f} minutes on "
+        f"{said['device']}, "
+        f"{said['training_images']} training photographs ({said['training_megapixels']} Mpixel), one file of "
+        f"{WEIGHTS.stat().st_size / 1e6:.1f} MB for all rates."
     )
 
 
 def _bd_rates() -> str:
-    table = _expected("bd_rate")
+    table = expected("bd_rate")
     rows = table[(table.metric == "psnr_rgb") & (table.method == "pchip") & (table.dataset == "kodak")]
     lines = ["| anchor | BD-rate (PSNR, PCHIP) | 95 % interval over images | overlap |", "|---|---|---|---|"]
     for anchor, label in ANCHORS.items():
@@ -83,7 +59,7 @@ def _bd_rates() -> str:
 
 
 def _points() -> str:
-    table = _expected("rd_points")
+    table = expected("rd_points")
     rows = table[table.dataset == "kodak"].sort_values("quality")
     lines = ["| quality | bits per pixel (files) | PSNR | MS-SSIM |", "|---|---|---|---|"]
     lines += [f"| {r.quality:g} | {r.bpp:.3f} | {r.psnr_db:.2f} dB | {r.ms_ssim:.4f} |" for r in rows.itertuples()]
@@ -91,7 +67,7 @@ def _points() -> str:
 
 
 def _cost() -> str:
-    table = _expected("complexity")
+    table = expected("complexity")
     row = table[table.image.str.contains("768")].iloc[0]
     return (
         f"Cost of `{MODEL}` on a 768x512 image: {row.params_m:.1f} M parameters, "
@@ -104,7 +80,7 @@ def _cost() -> str:
 
 def _exact_ratio() -> float:
     """Decoding time of the exact path against floating point, from the row with the most threads."""
-    table = pd.read_csv(RESULTS / "tables" / "exactness.csv")  # a benchmark of its own, which no notebook writes
+    table = measured("exactness")
     rows = table[table.figure == "decoding, ratio"].sort_values("threads")
     return float(rows.price.iloc[-1])
 
@@ -116,32 +92,34 @@ def ledger() -> str:
     return f"{ledger_summary(table)}\n\n{every}"
 
 
-def replaced(text: str, block: str, name: str = RESULTS_BLOCK) -> str:
-    """Return the README text with the block between the markers of ``name`` replaced.
+def documents() -> dict[Path, dict[str, Callable[[], str]]]:
+    """Return the files whose numbers are filled in, and by which function each of their blocks is rendered."""
+    return {README: {RESULTS_BLOCK: render, LEDGER_BLOCK: ledger}, CARD: BLOCKS}
+
+
+def rendered(path: Path) -> str:
+    """Return a document's text with all of its blocks as the tables have them.
 
     Raises
     ------
     WeconveneError
-        If a marker is missing.
+        If a table is missing or lacks the checkpoint's rows, or a marker is missing.
     """
-    begin, end = (f"<!-- {name}:{edge} -->" for edge in ("begin", "end"))
-    head, found_begin, rest = text.partition(begin)
-    _, found_end, tail = rest.partition(end)
-    if not (found_begin and found_end):
-        raise WeconveneError(f"README.md lacks the markers {begin} and {end}; restore them.")
-    return f"{head}{begin}\n{block}\n{end}{tail}"
-
-
-def rendered(text: str) -> str:
-    """Return the README text with both blocks as the tables have them."""
-    return replaced(replaced(text, render()), ledger(), LEDGER_BLOCK)
+    text = path.read_text(encoding="utf-8")
+    try:
+        for name, block in documents()[path].items():
+            text = replaced(text, block(), name)
+    except (OSError, KeyError, IndexError) as error:
+        raise WeconveneError(f"{path.name} cannot be filled ({error}); run `make reproduce` first.") from error
+    return text
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Accept the tables and rewrite the blocks in README.md."""
+    """Accept the tables and rewrite the blocks of all documents."""
     try:
         accept()
-        README.write_text(rendered(README.read_text(encoding="utf-8")), encoding="utf-8")
+        for path in documents():
+            path.write_text(rendered(path), encoding="utf-8")
     except (OSError, WeconveneError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
