@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from PIL import Image
 
 from weconvene_core.errors import WeconveneError
@@ -27,6 +31,9 @@ class ImageCodec(Protocol):
 
     def decode(self, data: bytes) -> Image.Image:
         """Return the RGB picture of a complete file."""
+
+
+Job = tuple[ImageCodec, Path, float]
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,24 @@ def measure_image(codec: ImageCodec, path: Path, quality: float) -> Measurement:
         encode_s=encoded - start,
         decode_s=done - encoded,
     )
+
+
+def measure_all(jobs: Sequence[Job], processes: int) -> Iterator[Measurement]:
+    """Yield one measurement per job, in order, from as many processes as there is work for, each on one thread."""
+    if min(processes, len(jobs)) <= 1:
+        yield from map(_measure_job, jobs)
+        return
+    # spawn: a forked child inherits torch's thread pool in a state that can hang
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_on_one_thread) as pool:
+        yield from pool.map(_measure_job, jobs, chunksize=4)
+
+
+def _on_one_thread() -> None:
+    torch.set_num_threads(1)  # as many processes as processors: more threads would only wait for each other
+
+
+def _measure_job(job: Job) -> Measurement:
+    return measure_image(*job)
 
 
 class MeasurementCache:

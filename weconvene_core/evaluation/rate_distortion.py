@@ -9,7 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from weconvene_core.evaluation.datasets import ImageSet
-from weconvene_core.evaluation.measurement import CACHE, ImageCodec, MeasurementCache, measure_image
+from weconvene_core.evaluation.measurement import CACHE, ImageCodec, MeasurementCache, measure_all
 from weconvene_core.evaluation.points import (
     MEAN,
     MEASURED,
@@ -44,6 +44,7 @@ def measure(
     qualities: Sequence[float],
     state: str | None = None,
     folder: Path = CACHE,
+    processes: int = 1,
 ) -> pd.DataFrame:
     """Measure ``codec`` on all images at all qualities, with a progress bar.
 
@@ -54,6 +55,7 @@ def measure(
         qualities: settings of the codec's quality knob.
         state: identifies codec and checkpoint (a hash); measurements are then kept on disk and resumed. None: not kept.
         folder: folder of the kept measurements.
+        processes: worker processes, each on one thread; 1 for none but this one.
 
     Returns:
         A table with ``POINT_COLUMNS``: one row per image and quality, then one ``mean`` row per quality.
@@ -63,13 +65,13 @@ def measure(
     """
     cache = MeasurementCache(name, state, folder) if state is not None else None
     hashes = {path: sha256_of(path) for path in images.paths} if cache else {}
-    rows = []
     jobs = [(path, float(quality)) for path in images.paths for quality in qualities]
-    for path, quality in tqdm(jobs, desc=f"{name} on {images.label}", mininterval=5.0):
-        found = cache.get(hashes[path], quality) if cache else None
-        if found is None:
-            found = measure_image(codec, path, quality)
-            if cache:
-                cache.put(hashes[path], quality, found)
-        rows.append(point_row(images, path, name, quality, found))
-    return with_means(rows)
+    found = {(path, quality): cache.get(hashes[path], quality) if cache else None for path, quality in jobs}
+    todo = [job for job, known in found.items() if known is None]
+    results = measure_all([(codec, path, quality) for path, quality in todo], processes)
+    bar = tqdm(results, total=len(todo), desc=f"{name} on {images.label}", mininterval=5.0, disable=not todo)
+    for (path, quality), measured in zip(todo, bar, strict=True):
+        if cache:
+            cache.put(hashes[path], quality, measured)
+        found[path, quality] = measured
+    return with_means([point_row(images, p, name, q, m) for (p, q), m in found.items() if m is not None])

@@ -10,11 +10,9 @@ import io
 import os
 import warnings
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
@@ -26,11 +24,10 @@ from tqdm import tqdm
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.datasets import ImageSet
-from weconvene_core.evaluation.measurement import CACHE, ImageCodec, Measurement, MeasurementCache, measure_image
+from weconvene_core.evaluation.measurement import CACHE, ImageCodec, MeasurementCache, measure_all
 from weconvene_core.evaluation.points import point_row, with_means
 from weconvene_core.evaluation.registry import sha256_of
 
-Job = tuple[ImageCodec, Path, float]
 Setting = bool | int | str | tuple[tuple[str, str], ...]
 
 
@@ -188,24 +185,10 @@ def measure_rivals(
     jobs = [(rival, path, float(knob)) for rival in usable for path in images.paths for knob in rival.knobs]
     found = {(r, p, k): caches[r.name].get(hashes[p], k) for r, p, k in jobs}
     todo = [job for job in jobs if found[job] is None]
-    results = _measure_all(todo, processes or os.cpu_count() or 1)
+    results = measure_all(todo, processes or os.cpu_count() or 1)
     bar = tqdm(results, total=len(todo), desc=f"Live codecs on {images.label}", mininterval=5.0, disable=not todo)
     for job, measured in zip(todo, bar, strict=True):
         rival, path, knob = job
         caches[rival.name].put(hashes[path], knob, measured)
         found[job] = measured
     return with_means([point_row(images, p, r.name, k, m) for (r, p, k), m in found.items() if m is not None])
-
-
-def _measure_all(jobs: Sequence[Job], processes: int) -> Iterator[Measurement]:
-    """Yield one measurement per job, in order, from as many processes as there is work for."""
-    if min(processes, len(jobs)) <= 1:
-        yield from map(_measure_job, jobs)
-        return
-    # spawn: a forked child inherits torch's thread pool in a state that can hang
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_measure_job, jobs, chunksize=4)
-
-
-def _measure_job(job: Job) -> Measurement:
-    return measure_image(*job)

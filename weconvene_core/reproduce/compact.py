@@ -8,7 +8,7 @@ import io
 import nbformat
 from PIL import Image
 
-LARGE = 250_000  # characters of base64: line drawings stay below, photographs lie above
+LARGE = 110_000  # characters of base64: line drawings stay below, photographs lie above
 JPEG_QUALITY = 80
 
 
@@ -37,12 +37,14 @@ def _merged(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]
 
 
 def _shrink(data: dict[str, str]) -> None:
-    """Replace a large PNG by a JPEG of the same pixels."""
+    """Replace a large PNG by a JPEG of the same pixels where that is smaller: flat areas are smaller as PNG."""
     png = data.get("image/png", "")
     if len(png) < LARGE:
         return
     target = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(png))) as image:
         image.convert("RGB").save(target, "JPEG", quality=JPEG_QUALITY, subsampling=0)
-    del data["image/png"]
-    data["image/jpeg"] = base64.b64encode(target.getvalue()).decode("ascii")
+    jpeg = base64.b64encode(target.getvalue()).decode("ascii")
+    if len(jpeg) < len(png):
+        del data["image/png"]
+        data["image/jpeg"] = jpeg

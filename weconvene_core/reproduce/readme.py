@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from weconvene_core.applications.findings import findings
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.fidelity import ledger_markdown, ledger_summary, read_ledger
 from weconvene_core.paths import ROOT
@@ -17,7 +18,7 @@ from weconvene_core.reproduce.blocks import ANCHORS, EXPECTED, MODEL, WEIGHTS, e
 from weconvene_core.reproduce.model_card import BLOCKS, CARD
 
 ACCEPTED = ("bd_rate", "rd_points", "complexity")
-RESULTS_BLOCK, LEDGER_BLOCK = "results", "ledger"
+RESULTS_BLOCK, LEDGER_BLOCK, STUDIES_BLOCK = "results", "ledger", "studies"
 README = ROOT / "README.md"
 
 
@@ -94,7 +95,7 @@ def ledger() -> str:
 
 def documents() -> dict[Path, dict[str, Callable[[], str]]]:
     """Return the files whose numbers are filled in, and by which function each of their blocks is rendered."""
-    return {README: {RESULTS_BLOCK: render, LEDGER_BLOCK: ledger}, CARD: BLOCKS}
+    return {README: {RESULTS_BLOCK: render, STUDIES_BLOCK: findings, LEDGER_BLOCK: ledger}, CARD: BLOCKS}
 
 
 def rendered(path: Path) -> str:

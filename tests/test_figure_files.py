@@ -1,0 +1,91 @@
+"""Figures as files: small, and nothing of them lost that an eye could see."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+from skimage import data
+
+from weconvene_core.figures.style import COLOURS, DPI, PALETTE, PHOTO_DPI, save, style
+from weconvene_core.figures.svg import tidied
+
+NUMBER = re.compile(r"-?\d+\.?\d*")
+
+
+def drawing() -> Figure:
+    with style():
+        figure = Figure(figsize=(6.0, 4.0), layout="constrained")
+        axes = figure.subplots()
+        x = np.linspace(0, 1, 300)
+        for number, colour in enumerate(PALETTE):
+            axes.plot(x, np.sin((number + 1) * x), color=colour, marker="o", markevery=50)
+        axes.fill_between(x, -x, alpha=0.1, color=PALETTE[0])
+        axes.set_title(r"$\lambda\,255^2$: -0.001 to 1")
+        axes.set_ylabel("turned")
+    return figure
+
+
+def photograph() -> Figure:
+    with style():
+        figure = Figure(figsize=(4.0, 4.0))
+        figure.subplots().imshow(data.astronaut())
+    return figure
+
+
+def raw(figure: Figure, kind: str, dpi: int) -> bytes:
+    buffer = io.BytesIO()
+    with style():
+        figure.savefig(buffer, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("make", "dpi", "most"), [(drawing, DPI, 32), (photograph, PHOTO_DPI, 2)])
+def test_a_png_shows_what_was_drawn(make: Callable[[], Figure], dpi: int, most: int, tmp_path: Path) -> None:
+    figure = make()
+    path = save(figure, "one", tmp_path)
+    full = raw(figure, "png", dpi)
+    with Image.open(path) as kept, Image.open(io.BytesIO(full)) as drawn:
+        differences = np.asarray(kept.convert("RGB")).astype(int) - np.asarray(drawn.convert("RGB"))
+    assert np.abs(differences).max() <= most
+    assert path.stat().st_size < 0.8 * len(full)
+
+
+def test_a_drawing_is_a_palette_and_has_a_vector_file(tmp_path: Path) -> None:
+    with Image.open(save(drawing(), "lines", tmp_path)) as image:
+        assert image.mode == "P"
+        assert len(image.getcolors()) <= COLOURS
+    save(photograph(), "picture", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lines.png", "lines.svg", "picture.png"]
+
+
+def test_a_tidied_svg_draws_the_same_at_less_than_four_fifths_of_the_bytes() -> None:
+    full = raw(drawing(), "svg", DPI).decode()
+    short = tidied(full)
+    assert len(short) < 0.8 * len(full)
+    pairs = list(zip(ElementTree.fromstring(full).iter(), ElementTree.fromstring(short).iter(), strict=True))
+    names = {element.get("id") for _, element in pairs}
+    for before, after in pairs:
+        assert before.tag == after.tag
+        assert before.get("style") == after.get("style")
+        link = after.get("{http://www.w3.org/1999/xlink}href")
+        assert link is None or link[1:] in names
+        for key in ("d", "points"):
+            numbers = [[float(n) for n in NUMBER.findall(element.get(key, ""))] for element in (before, after)]
+            assert numbers[0] == pytest.approx(numbers[1], abs=0.0051)
+        assert place(before) == pytest.approx(place(after), abs=0.0051)
+
+
+def place(element: ElementTree.Element) -> list[float]:
+    """Where the element lies: x and y, and all numbers of its transform."""
+    moved = [float(number) for number in NUMBER.findall(element.get("transform", ""))]
+    x, y = float(element.get("x", 0)), float(element.get("y", 0))
+    alone = element.get("transform", "").startswith("translate") and len(moved) == 2
+    return [x + moved[0], y + moved[1]] if alone else [x, y, *moved]
