@@ -21,7 +21,7 @@ from weconvene_core.codec.container import (
     unpack,
     unpack_prefix,
 )
-from weconvene_core.codec.grid import TILE_EDGES
+from weconvene_core.codec.grid import TILE_EDGES, blocks
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.evaluation.mutations import reseal
 
@@ -60,7 +60,9 @@ def test_round_trip(header: Container, content: bytes) -> None:
     assert unpack(data) == container
     tiles = container.grid[0] * container.grid[1]
     assert len(data) - sum(map(len, container.streams)) <= 19 + 5 * len(container.kinds)
-    assert [len(container.of(kind)) for kind in ("z", "y_lf", "y_hf")] == [tiles] * 3
+    assert [len(container.of(kind)) for kind in ("y_lf", "y_hf")] == [tiles] * 2
+    groups = len(blocks(header.width, header.height, header.tile))
+    assert [len(container.of(kind)) for kind in ("z", "y_ll")] == [groups, groups if header.tile else 0]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (65535, 1), (1, MAX_PIXELS), (20_000, 20_000), (16383, 16383)])
@@ -75,7 +77,7 @@ def test_overhead_is_below_40_bytes(size: tuple[int, int], streams: tuple[int, i
 
 
 def test_layout_is_what_format_md_says() -> None:
-    header = b"WCV\x02" + b"\x00" + bytes(range(8)) + (3250).to_bytes(2, "little") + b"\x80\x06\x80\x04\x0a\x00\x01"
+    header = b"WCV\x03" + b"\x00" + bytes(range(8)) + (3250).to_bytes(2, "little") + b"\x80\x06\x80\x04\x0a\x00\x01"
     first, third = zlib.crc32(header + b"hyperprior"), zlib.crc32(header + b"hyperprior" + b"h")
     assert (
         header + b"hyperprior" + first.to_bytes(4, "little") + first.to_bytes(4, "little") + b"h"
@@ -83,7 +85,7 @@ def test_layout_is_what_format_md_says() -> None:
     )  # fmt: skip
     everything = Container(bytes(8), 129, 1, "LA", 1.0, (b"",) * 8, exact=True, icc=True, tile=128)
     assert pack(everything)[4] == 3 | 4 | 8 | 1 << 4
-    assert everything.kinds == ("z", "z", "y_lf", "y_lf", "icc", "alpha", "y_hf", "y_hf")
+    assert everything.kinds == ("z", "y_ll", "y_lf", "y_lf", "icc", "alpha", "y_hf", "y_hf")
 
 
 def test_every_truncation_is_detected_and_keeps_its_whole_streams() -> None:
@@ -121,7 +123,7 @@ def test_a_stream_of_another_file_is_detected() -> None:
     [
         (b"", "not a WeConvene file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a WeConvene file"),
-        (b"WCV\x01" + DATA[4:], "version 1"),
+        (b"WCV\x02" + DATA[4:], "format version 2, this program reads 3: use a matching release"),
         (b"WCV\x00" + DATA[4:], "version 0"),
         (DATA[:12], "cut inside its header"),
         (DATA[:-5], f"{len(DATA) - 5} of its {len(DATA)} bytes"),

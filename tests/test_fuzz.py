@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from importlib.util import find_spec
 
 import pytest
 from PIL import Image
 
 from weconvene_core.codec import api
-from weconvene_core.errors import CorruptFileError
-from weconvene_core.evaluation import robustness
+from weconvene_core.errors import CorruptFileError, WeconveneError
+from weconvene_core.evaluation import parser_fuzz, robustness
 from weconvene_core.evaluation.mutations import FORGED_BY_NATURE, MUTATIONS
 from weconvene_core.evaluation.robustness import BAD, OTHER, REFUSED, Case, cases, corpus, fuzz, judge, table
 
@@ -81,6 +82,39 @@ def faulty_child(pipe: robustness.Connection, waiting: list[Case]) -> None:
                 os._exit(1)
             time.sleep(60)
         pipe.send((REFUSED, 0.0, 0.0))
+
+
+def test_the_parser_accepts_what_pack_writes_and_nothing_else() -> None:
+    seeds = parser_fuzz.seeds()
+    for data in seeds:
+        parser_fuzz.one_input(data)
+    for kind in MUTATIONS:
+        for case in (Case(kind, False, seed) for seed in range(30)):
+            parser_fuzz.one_input(case.file(seeds))
+
+
+LIBFUZZER = """#524288\tpulse  cov: 69 ft: 201 corp: 45/2130b lim: 4096 exec/s: 2621 rss: 61Mb
+#600001\tDONE   cov: 70 ft: 209 corp: 48/2200b lim: 4096 exec/s: 2655 rss: 61Mb
+Done 600001 runs in 226 second(s)
+stat::number_of_executed_units: 600001
+"""
+
+
+def test_a_row_tells_what_the_fuzzer_reported() -> None:
+    (row,) = parser_fuzz.outcome(LIBFUZZER, 0, 0).to_dict("records")
+    assert row == {
+        "executions": 600001, "edges": 70, "features": 209, "corpus": 48, "seconds": 226, "crashes": 0, "exit_code": 0
+    }  # fmt: skip
+    (row,) = parser_fuzz.outcome(LIBFUZZER.splitlines()[-1], 77, 1).to_dict("records")
+    assert (row["executions"], row["crashes"], row["exit_code"]) == (600001, 1, 77)
+    with pytest.raises(WeconveneError, match="did not run: No such flag"):
+        parser_fuzz.outcome("No such flag.\n", 1, 0)
+
+
+@pytest.mark.skipif(find_spec("atheris") is not None, reason="atheris is there")
+def test_without_atheris_a_sentence_says_what_to_install() -> None:
+    with pytest.raises(WeconveneError, match="pip install 'weconvene-core"):
+        parser_fuzz.fuzz([])
 
 
 def test_refusals_are_value_errors(files: list[bytes]) -> None:

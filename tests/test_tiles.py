@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from PIL import Image
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
 from weconvene_core.codec.grid import (
+    BLOCK,
     MARGIN,
     TILE_EDGES,
     UNIT,
     Footprint,
+    block_count,
+    blocks,
     choose_tile,
     spans,
     tile_count,
@@ -27,6 +31,7 @@ from weconvene_core.codec.grid import (
 )
 from weconvene_core.codec.latents import footprint
 from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation import large_image
 from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.tiling import borders, tile_costs
 from weconvene_core.paths import ROOT
@@ -53,6 +58,20 @@ def test_cores_cover_an_axis_once_and_windows_hold_them(length: int, tile: int) 
     assert all(part.stop - part.start >= MARGIN for part in parts) or len(parts) == 1
 
 
+@settings(deadline=None)
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from(TILE_EDGES))
+def test_blocks_hold_every_tile_once(width: int, height: int, tile: int) -> None:
+    found = blocks(width, height, tile)
+    assert len(found) == block_count(width, tile) * block_count(height, tile)
+    places = [(block.first_row + row, block.first_column + column) for block in found for row, column in block.places]
+    rows, columns = spans(height, tile), spans(width, tile)
+    assert sorted(places) == [(row, column) for row in range(len(rows)) for column in range(len(columns))]
+    for block in found:
+        assert 0 < len(block.rows) <= BLOCK >= len(block.columns)
+        assert block.rows[0] == rows[block.first_row]
+        assert block.columns[-1] == columns[block.first_column + len(block.columns) - 1]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 131), (131, 7), (257, 129)])
 def test_any_size_in_the_smallest_tiles(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 4), dtype=np.uint8)
@@ -72,12 +91,12 @@ def test_a_picture_in_one_piece_is_what_the_model_alone_makes_of_it(photo: Image
 
 
 def test_tiles_cost_little_and_leave_no_seams(photo: Image.Image) -> None:
-    """Tiles far smaller than those in use; even the pixels along their borders lose too little to be seen."""
+    """Tiles far smaller than those in use, one block; even the pixels along their borders lose next to nothing."""
     (cost,) = tile_costs(photo, 4, [128])
     assert cost["tiles"] == 12
-    assert cost["rate_pct"] < 15
-    assert abs(cost["loss_db"]) < 0.1
-    assert abs(cost["border_loss_db"]) < 0.4  # the error beside a border is at most 1.1 times that without tiles
+    assert cost["rate_pct"] < 5  # half of it for the beginnings and ends of 25 streams
+    assert abs(cost["loss_db"]) < 0.02
+    assert abs(cost["border_loss_db"]) < 0.1
     with pytest.raises(WeconveneError, match="tile=512 leaves 389 x 263 pixels whole"):
         tile_costs(photo, 4, [512])
 
@@ -120,6 +139,19 @@ def test_a_file_that_would_take_more_memory_is_refused(photo: Image.Image) -> No
     with pytest.raises(WeconveneError, match="raise --max-memory"):
         api.decode(data, max_memory=22)
     assert unpack(api.encode(photo, 1, max_memory=22)).tile == 128
+
+
+def test_a_mosaic_of_any_side_and_its_psnr(tmp_path: Path) -> None:
+    picture = large_image.mosaic(1100)
+    assert picture.size == (1100, 1100)
+    other = np.array(picture)
+    other[:, ::2] ^= 1  # an error of 1 at every second pixel
+    Image.fromarray(other).save(tmp_path / "other.bmp")
+    picture.save(tmp_path / "mosaic.bmp")
+    found = large_image.psnr_in_strips(tmp_path / "mosaic.bmp", tmp_path / "other.bmp")
+    assert found == pytest.approx(10 * np.log10(2 * 255**2))
+    with pytest.raises(WeconveneError, match="side=30000 is impossible"):
+        large_image.mosaic(30_000)
 
 
 MEASURE = """

@@ -39,6 +39,10 @@ Denoise = Callable[[Picture, int], Picture]
 """A noisy picture (H, W) around 0..1 and the strength of its noise -> the picture without."""
 
 
+Noisy = tuple[Tensor, Tensor, Tensor]
+"""Noisy pictures and clean ones (B, 1, H, W), and the noise's standard deviation (B, 1, 1, 1)."""
+
+
 @dataclass(frozen=True)
 class Photographs:
     """What is trained on, (H, W, 3) uint8 each, and grey test pictures (H, W) in 0..1 by name; ``label`` names them."""
@@ -68,18 +72,18 @@ def photographs(train: int, test: int, crop: int) -> Photographs:
 def train(network: nn.Module, seed: int, images: Sequence[Tensor], phase: Phase) -> None:
     """Train a network (B, 1, H, W) -> (B, 1, H, W) on grey crops with noise of random strength."""
 
-    def draw(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def draw(rng: np.random.Generator) -> Noisy:
         colour = cut(images, draw_crops(images, phase.batch, phase.crop, rng), phase.crop)
         clean = torch.einsum("c,bchw->bhw", torch.tensor(LUMA), colour)[:, None]
         strength = torch.empty(phase.batch, 1, 1, 1).uniform_(*TRAINED) / 255
-        return clean + strength * torch.randn(clean.shape), clean
+        return clean + strength * torch.randn(clean.shape), clean, strength
 
     fit(network, draw, _error, phase, seed)
 
 
-def _error(network: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-    noisy, clean = batch
-    return (network(noisy) - clean).square().mean()
+def _error(network: nn.Module, batch: Noisy) -> Tensor:
+    noisy, clean, strength = batch
+    return ((network(noisy) - clean) / strength).square().mean()  # else strong noise alone would be learnt
 
 
 def network_denoiser(network: nn.Module) -> Denoise:

@@ -17,9 +17,9 @@ from PIL import Image
 
 from weconvene_core.codec.checkpoints import installed, load_checked
 from weconvene_core.codec.container import HASH_BYTES, Container, CutFileError, Prefix, pack, unpack, unpack_prefix
-from weconvene_core.codec.grid import DEFAULT_MEMORY, check_memory, choose_tile, worker_count
+from weconvene_core.codec.grid import DEFAULT_MEMORY, Block, blocks, check_memory, choose_tile, worker_count
 from weconvene_core.codec.images import Picture, load, to_pil
-from weconvene_core.codec.latents import ALL, TileStreams, footprint
+from weconvene_core.codec.latents import ALL, BlockStreams, TileStreams, footprint
 from weconvene_core.codec.lossless import pack_alpha, pack_profile, unpack_alpha, unpack_profile
 from weconvene_core.codec.sealing import read_seal, stated_digests
 from weconvene_core.codec.tiles import Decoded, decode_tiles, encode_tiles, hash_latents, to_8_bit
@@ -113,11 +113,10 @@ def encode(
         digest or b"", width, height, picture.mode, quality, exact=exact, icc=picture.icc is not None, tile=tile
     )
     workers = worker_count(footprint(network), width, height, tile, max_memory, torch.get_num_threads())
-    tiles = encode_tiles(network, picture.rgb, tile, header.quality, workers)
+    found = encode_tiles(network, picture.rgb, tile, header.quality, workers)
     beside = [] if picture.icc is None else [pack_profile(picture.icc)]
     beside += [] if picture.alpha is None else [pack_alpha(picture.alpha)]
-    z, y_lf, y_hf = ([getattr(streams, group) for streams in tiles] for group in ("z", "y_lf", "y_hf"))
-    return pack(replace(header, streams=(*z, *y_lf, *beside, *y_hf)))
+    return pack(replace(header, streams=_sorted(header, found, beside)))
 
 
 def decode(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
@@ -185,9 +184,9 @@ def latent_hash(data: bytes) -> str:
         As :func:`decode`.
     """
     container = unpack(data)
-    tiles = _tiles(Prefix(container, b"", len(data), complete=True))
+    streams = _streams(Prefix(container, b"", len(data), complete=True))
     size = container.height, container.width
-    return hash_latents(_network_of(container), tiles, size, container.tile, container.quality)
+    return hash_latents(_network_of(container), streams, size, container.tile, container.quality)
 
 
 def _decode(prefix: Prefix, slices: int, max_memory: int) -> Decoded:
@@ -197,7 +196,7 @@ def _decode(prefix: Prefix, slices: int, max_memory: int) -> Decoded:
     quality = _checked(container.quality, network)
     check_memory(footprint(network), width, height, tile, max_memory)
     workers = worker_count(footprint(network), width, height, tile, max_memory, torch.get_num_threads())
-    return decode_tiles(network, _tiles(prefix), (height, width), tile, quality, workers, slices)
+    return decode_tiles(network, _streams(prefix), (height, width), tile, quality, workers, slices)
 
 
 def _checked(quality: float, network: WeConvene) -> float:
@@ -208,20 +207,40 @@ def _checked(quality: float, network: WeConvene) -> float:
     return float(quality)
 
 
-def _tiles(prefix: Prefix) -> list[TileStreams]:
-    """Sort the streams by tile; LF and HF may be cut or missing, z must be there."""
-    container, count = prefix.container, prefix.container.grid[0] * prefix.container.grid[1]
-    z, y_lf, y_hf = (container.of(kind) for kind in ("z", "y_lf", "y_hf"))
-    if len(z) < count:
+def _sorted(header: Container, found: list[BlockStreams], beside: list[bytes]) -> tuple[bytes, ...]:
+    """Bring the streams into the file's order."""
+    tiles: dict[tuple[int, int], TileStreams] = {}
+    for block, streams in zip(blocks(header.width, header.height, header.tile), found, strict=True):
+        for (row, column), tile in zip(block.places, streams.tiles, strict=True):
+            tiles[block.first_row + row, block.first_column + column] = tile
+    ordered = [tiles[place] for place in sorted(tiles)]
+    y_ll = [streams.y_ll for streams in found if streams.y_ll is not None]
+    z, y_lf, y_hf = [s.z for s in found], [tile.y_lf for tile in ordered], [tile.y_hf for tile in ordered]
+    return (*z, *y_ll, *y_lf, *beside, *y_hf)
+
+
+def _streams(prefix: Prefix) -> list[BlockStreams]:
+    """Sort the streams by block and tile; LL, LF and HF may be cut or missing, z must be there."""
+    container = prefix.container
+    z, y_ll, y_lf, y_hf = (container.of(kind) for kind in ("z", "y_ll", "y_lf", "y_hf"))
+    if len(z) < container.blocks:
         raise CutFileError("The file is cut inside its hyperprior: there is no preview yet; get a fresh copy.")
-    parts = {"y_lf": y_lf, "y_hf": y_hf}
-    there = {group: len(streams) for group, streams in parts.items()}
-    for group, streams in parts.items():
-        if not prefix.complete and container.kinds[len(container.streams)] == group:
+    parts = {"y_ll": y_ll, "y_lf": y_lf, "y_hf": y_hf}
+    there = {kind: len(streams) for kind, streams in parts.items()}
+    for kind, streams in parts.items():
+        if not prefix.complete and container.kinds[len(container.streams)] == kind:
             streams.append(prefix.cut)
-        streams += [b""] * (count - len(streams))
-    cut = [frozenset(group for group in parts if i >= there[group]) for i in range(count)]
-    return [TileStreams(*streams) for streams in zip(z, y_lf, y_hf, cut, strict=True)]
+        streams += [b""] * (container.kinds.count(kind) - len(streams))
+
+    def of_tile(block: Block, place: tuple[int, int]) -> TileStreams:
+        i = (block.first_row + place[0]) * container.grid[1] + block.first_column + place[1]
+        return TileStreams(y_lf[i], y_hf[i], frozenset(kind for kind in ("y_lf", "y_hf") if i >= there[kind]))
+
+    found = []
+    for i, block in enumerate(blocks(container.width, container.height, container.tile)):
+        tiles = tuple(of_tile(block, place) for place in block.places)
+        found.append(BlockStreams(z[i], y_ll[i] if y_ll else None, tiles, cut=i >= there["y_ll"]))
+    return found
 
 
 def _picture(container: Container, decoded: Decoded) -> Image.Image:

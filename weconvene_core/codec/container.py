@@ -9,17 +9,17 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from weconvene_core.codec.grid import TILE_EDGES, tile_count
+from weconvene_core.codec.grid import TILE_EDGES, block_count, tile_count
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 Mode = Literal["RGB", "L", "RGBA", "LA"]
 """What the picture was: colour or grey, each with or without alpha. The order is the file's code, 0 to 3."""
 
-Kind = Literal["z", "y_lf", "icc", "alpha", "y_hf"]
+Kind = Literal["z", "y_ll", "y_lf", "icc", "alpha", "y_hf"]
 """What a stream holds."""
 
 MAGIC = b"WCV"
-VERSION = 2
+VERSION = 3
 MAX_PIXELS = 1 << 29  # 20,000 x 20,000 and some more: a decoder must not reserve memory for any size a header names
 HASH_BYTES = 8
 CHECKSUM_BYTES = 4
@@ -79,11 +79,17 @@ class Container:
         return tile_count(self.height, self.tile), tile_count(self.width, self.tile)
 
     @property
+    def blocks(self) -> int:
+        """Number of blocks of tiles."""
+        return block_count(self.height, self.tile) * block_count(self.width, self.tile)
+
+    @property
     def kinds(self) -> tuple[Kind, ...]:
         """What each stream is, in the file's order: what a preview needs comes first."""
-        tiles = self.grid[0] * self.grid[1]
+        tiles, blocks = self.grid[0] * self.grid[1], self.blocks
+        coarse: tuple[Kind, ...] = ("z",) * blocks + ("y_ll",) * (blocks if self.tile else 0)
         beside: tuple[Kind, ...] = ("icc",) * self.icc + ("alpha",) * self.mode.endswith("A")
-        return ("z",) * tiles + ("y_lf",) * tiles + beside + ("y_hf",) * tiles
+        return coarse + ("y_lf",) * tiles + beside + ("y_hf",) * tiles
 
     def of(self, kind: Kind) -> list[bytes]:
         """Return the streams of one kind that are there, tiles row by row."""
@@ -203,7 +209,7 @@ def header_and_lengths(data: bytes) -> tuple[Container, list[int], int]:
         )  # fmt: skip
     except WeconveneError as error:
         raise CorruptFileError(f"The file's header is damaged: {error}") from error
-    if 3 * header.grid[0] * header.grid[1] > len(data) - reader.position:  # before a list of that length is made
+    if 2 * header.grid[0] * header.grid[1] > len(data) - reader.position:  # before a list of that length is made
         raise CutFileError(CUT_HEADER)
     return header, [reader.varint() for _ in header.kinds], reader.position
 

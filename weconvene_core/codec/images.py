@@ -32,6 +32,7 @@ SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 GREY = ("1", "L", "LA", "La")
 COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "YCbCr", "HSV")
 ORIENTATION = 0x0112  # EXIF
+STRIP = 1024  # rows that are converted at a time
 EIGHT_BITS = "16-bit samples are reduced to 8 bits."
 CHANNELS: dict[int, Mode] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 # What garbage makes Pillow's decoders raise, beyond OSError.
@@ -142,7 +143,16 @@ def _from_pil(image: Image.Image) -> Picture:
     if image.mode in SIXTEEN_BITS:
         return replace(_from_array(_sixteen_bits(image)), icc=icc)
     mode = ("L" if image.mode in GREY else "RGB") + "A" * image.has_transparency_data
-    return replace(_from_array(np.asarray(image if image.mode == mode else image.convert(mode))), icc=icc)
+    return replace(_from_array(_samples(image, mode)), icc=icc)
+
+
+def _samples(image: Image.Image, mode: str) -> np.ndarray:
+    """Return an image's samples in a mode; some rows at a time, because Pillow copies what it hands over twice."""
+    whole = np.empty((image.height, image.width, *(len(mode),) * (len(mode) > 1)), np.uint8)
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        whole[top : top + STRIP] = np.asarray(strip if image.mode == mode else strip.convert(mode))
+    return whole
 
 
 def _profile(image: Image.Image) -> bytes | None:

@@ -1,7 +1,7 @@
-"""Between a model's latents and the streams of a file: a tile's z, LF and HF, whole or as far as a file goes.
+"""Between a model's latents and the streams of a file: a block's z and LL band, a tile's LF and HF, as far as they go.
 
 The model's parts are called one by one here, because its ``compress`` and ``decompress`` take whole pictures: a tile is
-analysed and synthesised with its neighbours around it, but coded alone.
+analysed, coded and synthesised with its neighbours around it (see :mod:`.grid`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weconvene_core.codec.grid import Footprint, Span
-from weconvene_core.entropy import Read, Write, tables_of
+from weconvene_core.codec.grid import Block, Footprint, Span
+from weconvene_core.entropy import InCore, Read, tables_of
 from weconvene_core.entropy.coder import Tables
 from weconvene_core.entropy.exact_slices import ExactCharm
 from weconvene_core.entropy.slices import Prediction
@@ -24,19 +24,38 @@ from weconvene_core.model import WeConvene, pad
 WORD = 4  # bytes that the coder reads at a time
 HIGHEST = b"\xff" * 64 * WORD  # the largest continuation of a cut stream; zeros, which a decoder assumes, the smallest
 ALL = 1 << 30  # more slices than any model has
+HYPER_MARGIN = 4  # positions of z around a tile that its hyper features depend on, and that z depends on
+SLICE_MARGIN = 1  # coefficients around a tile that its slices' 3x3 kernels see
 
 Latent = tuple[Tensor, Tensor]
 """LF and HF (1, C, h, w), in quantiser steps."""
+Area = tuple[slice, slice]
+"""Rows and columns."""
 
 
 @dataclass(frozen=True)
 class TileStreams:
     """What a file holds of a tile; ``cut`` names the groups, y_lf and y_hf, whose end is missing, or all of them."""
 
-    z: bytes
     y_lf: bytes
     y_hf: bytes
     cut: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class BlockStreams:
+    """What a file holds of a block; of a picture in one piece the LL band stands in its only tile's ``y_lf``.
+
+    Attributes:
+        y_ll: None in a picture in one piece.
+        tiles: row by row.
+        cut: the end of ``y_ll`` is missing.
+    """
+
+    z: bytes
+    y_ll: bytes | None
+    tiles: tuple[TileStreams, ...]
+    cut: bool = False
 
 
 def footprint(model: WeConvene) -> Footprint:
@@ -69,29 +88,118 @@ def analyse(model: WeConvene, pixels: np.ndarray, rows: Span, columns: Span, qua
     return lf[core], hf[core]
 
 
-def write(model: WeConvene, lf: Tensor, hf: Tensor, quality: Tensor) -> TileStreams:
-    """Code the latents of a tile."""
-    step = Write(tables_of(model.conditional))
-    symbols = model.walk(lf, hf, quality, step)
-    streams = step.streams()
-    return TileStreams(model._write_z(symbols), streams.get("y_lf", b""), streams.get("y_hf", b""))
+class BlockPlan:
+    """Where the tiles of a block lie in its latents and in z.
+
+    Attributes:
+        shape: height and width of the block's z.
+        ratio: coefficients per position of z, along an axis.
+    """
+
+    def __init__(self, model: WeConvene, block: Block, quality: Tensor) -> None:
+        self.model, self.block, self.quality = model, block, quality
+        self.ratio = model.config.z_stride // model.config.coded_stride
+        self._axes = [self._cells(parts) for parts in (block.rows, block.columns)]
+        self.shape = self._axes[0][-1].stop, self._axes[1][-1].stop
+
+    def _cells(self, parts: tuple[Span, ...]) -> list[slice]:
+        """Return the positions of z of the tiles along an axis."""
+        origin, stride = parts[0].start, self.model.config.z_stride
+        starts = [(part.start - origin) // stride for part in parts]
+        lengths = [padded(self.model, part.stop - part.start) // stride for part in parts]
+        return [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+
+    def core(self, place: tuple[int, int], ratio: int = 1) -> Area:
+        """Return where a tile lies, in units of 1 / ``ratio`` positions of z."""
+        row, column = (axis[index] for axis, index in zip(self._axes, place, strict=True))
+        return _scaled(row, ratio), _scaled(column, ratio)
+
+    def around(self, place: tuple[int, int], margin: int, ratio: int = 1) -> tuple[Area, Area]:
+        """Return the window of a tile, ``margin`` units wider where the block goes on, and the tile's place in it."""
+        cores, sides = self.core(place, ratio), (side * ratio for side in self.shape)
+        windows = [
+            slice(max(0, c.start - margin), min(side, c.stop + margin)) for c, side in zip(cores, sides, strict=True)
+        ]
+        inner = [_shifted(core, window.start) for core, window in zip(cores, windows, strict=True)]
+        return (windows[0], windows[1]), (inner[0], inner[1])
+
+    def z_of(self, latent: Latent, place: tuple[int, int]) -> Tensor:
+        """Return the symbols of z (1, z_channels, ...) of a tile."""
+        window, _ = self.around(place, HYPER_MARGIN * self.ratio, self.ratio)
+        _, inner = self.around(place, HYPER_MARGIN)
+        z = self.model.h_a(torch.cat([part[..., *window] for part in latent], 1))[..., *inner]
+        return torch.round(z - self.model.medians)
+
+    def coarse(self, z_hat: Tensor, place: tuple[int, int]) -> list[Tensor]:
+        """Return a tile's hyper features at the resolutions of the LL pyramid, coarsest first."""
+        window, inner = self.around(place, HYPER_MARGIN)
+        levels = self.model.h_s(z_hat[..., *window], self.quality)[: self.model.charm.layout.ll_levels]
+        return [level[..., *(_scaled(axis, 2**i) for axis in inner)] for i, level in enumerate(levels)]
+
+    def fine(self, z_hat: Tensor, place: tuple[int, int]) -> Tensor:
+        """Return the hyper features that a tile's slices see: its own, and ``SLICE_MARGIN`` around it."""
+        (rows, columns), _ = self.around(place, HYPER_MARGIN)
+        features = self.model.h_s(z_hat[..., rows, columns], self.quality)[-1]
+        window, _ = self.around(place, SLICE_MARGIN, self.ratio)
+        origins = rows.start * self.ratio, columns.start * self.ratio
+        return features[..., *(_shifted(axis, origin) for axis, origin in zip(window, origins, strict=True))]
+
+    def joined(self, parts: list[Tensor], ratio: int) -> Tensor:
+        """Put what belongs to the tiles, in their order, together."""
+        if len(parts) == 1:
+            return parts[0]
+        whole = parts[0].new_empty(*parts[0].shape[:2], *(side * ratio for side in self.shape))
+        for place, part in zip(self.block.places, parts, strict=True):
+            whole[..., *self.core(place, ratio)] = part
+        return whole
 
 
-def read(
-    model: WeConvene, streams: TileStreams, height: int, width: int, quality: Tensor, slices: int = ALL
-) -> tuple[Latent, ReadUpTo]:
-    """Decode the latents of a tile whose core has ``height`` x ``width`` pixels, and at most ``slices`` HF slices.
+def _scaled(along: slice, ratio: int) -> slice:
+    return slice(along.start * ratio, along.stop * ratio)
 
-    Returns the latents, and the step that read them.
+
+def _shifted(along: slice, origin: int) -> slice:
+    return slice(along.start - origin, along.stop - origin)
+
+
+class BlockReader:
+    """Decodes a block: z and the LL band at once, then tiles on demand, with at most ``slices`` HF slices.
 
     Raises:
-        CorruptFileError: the streams cannot be those of such a tile.
+        CorruptFileError: the streams cannot be those of such a block.
     """
-    shape = padded(model, height) // model.config.z_stride, padded(model, width) // model.config.z_stride
-    _check_z(model, streams.z, shape)
-    z_hat = model._read_z(streams.z, shape) + model.medians
-    step = ReadUpTo(tables_of(model.conditional), streams, slices)
-    return model.charm(model.h_s(z_hat, quality), step), step
+
+    @torch.no_grad()
+    def __init__(
+        self, model: WeConvene, block: Block, streams: BlockStreams, quality: Tensor, slices: int = ALL
+    ) -> None:
+        self.plan, self.streams, self.slices = BlockPlan(model, block, quality), streams, slices
+        self.tables = tables_of(model.conditional)
+        _check_z(model, streams.z, self.plan.shape)
+        self.z_hat = model._read_z(streams.z, self.plan.shape) + model.medians
+        self.ll_hat = None if streams.y_ll is None else self._read_ll(streams.y_ll)
+
+    def _read_ll(self, y_ll: bytes) -> Tensor | None:
+        parts = [self.plan.coarse(self.z_hat, place) for place in self.plan.block.places]
+        levels = [self.plan.joined(list(level), 2**i) for i, level in enumerate(zip(*parts, strict=True))]
+        cut = frozenset({"y_lf"} if self.streams.cut else ())
+        return self.plan.model.charm.code_ll(levels, ReadUpTo(self.tables, TileStreams(y_ll, b"", cut), ALL))
+
+    @torch.no_grad()
+    def tile(self, place: tuple[int, int]) -> tuple[Latent, ReadUpTo]:
+        """Return the latents of a tile, and the step that read them.
+
+        Raises:
+            CorruptFileError: as the class.
+        """
+        plan, model = self.plan, self.plan.model
+        step = ReadUpTo(self.tables, self.streams.tiles[place[0] * len(plan.block.columns) + place[1]], self.slices)
+        if self.streams.y_ll is None:
+            return model.charm(model.h_s(self.z_hat, plan.quality), step), step
+        window, inner = plan.around(place, SLICE_MARGIN, plan.ratio)
+        ll_hat = None if self.ll_hat is None else self.ll_hat[..., *window]
+        lf, hf = model.charm.code_slices(plan.fine(self.z_hat, place), ll_hat, InCore(step, inner))
+        return (lf[..., *inner], hf[..., *inner]), step
 
 
 class ReadUpTo:

@@ -7,14 +7,25 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from weconvene_core.codec.grid import MARGIN, UNIT, Span, spans
-from weconvene_core.codec.latents import ALL, Latent, TileStreams, analyse, padded, read, write
+from weconvene_core.codec.grid import MARGIN, UNIT, Block, Span, blocks, spans
+from weconvene_core.codec.latents import (
+    ALL,
+    SLICE_MARGIN,
+    BlockPlan,
+    BlockReader,
+    BlockStreams,
+    Latent,
+    TileStreams,
+    analyse,
+    padded,
+)
+from weconvene_core.entropy import InCore, Write, tables_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
 
@@ -30,8 +41,8 @@ class Decoded:
     slices_in_all: int
 
 
-def encode_tiles(model: WeConvene, rgb: np.ndarray, tile: int, quality: float, workers: int) -> list[TileStreams]:
-    """Code a picture (H, W, 3) uint8 in tiles, row by row; ``tile`` is 0 or a side in pixels.
+def encode_tiles(model: WeConvene, rgb: np.ndarray, tile: int, quality: float, workers: int) -> list[BlockStreams]:
+    """Code a picture (H, W, 3) uint8 in tiles; ``tile`` is 0 or a side in pixels. Blocks come row by row.
 
     Raises:
         WeconveneError: the model's blocks do not fit into tiles.
@@ -39,18 +50,49 @@ def encode_tiles(model: WeConvene, rgb: np.ndarray, tile: int, quality: float, w
     at = torch.tensor([quality])
     if tile and UNIT % model.config.stride:
         raise WeconveneError(f"Model '{model.config.name}' needs blocks of {model.config.stride} pixels: use no tiles.")
+    with _workers(workers) as run:
+        parts = blocks(rgb.shape[1], rgb.shape[0], tile)
+        return [_write_block(BlockPlan(model, block, at), rgb, tile == 0, run) for block in parts]
+
+
+@torch.no_grad()
+def _write_block(plan: BlockPlan, rgb: np.ndarray, one_piece: bool, run: Map) -> BlockStreams:
+    model, block = plan.model, plan.block
 
     @torch.no_grad()  # which belongs to a thread
-    def encode_tile(place: tuple[Span, Span]) -> TileStreams:
-        return write(model, *analyse(model, rgb, *place, at), at)
+    def analysed(place: tuple[int, int]) -> Latent:
+        return analyse(model, rgb, block.rows[place[0]], block.columns[place[1]], plan.quality)
 
-    with _workers(workers) as run:
-        return list(run(encode_tile, product(spans(rgb.shape[0], tile), spans(rgb.shape[1], tile))))
+    lf, hf = (plan.joined(list(part), plan.ratio) for part in zip(*run(analysed, block.places), strict=True))
+    symbols = plan.joined(list(run(torch.no_grad()(lambda place: plan.z_of((lf, hf), place)), block.places)), 1)
+    z, z_hat, step = model._write_z(symbols), symbols + model.medians, Write(tables_of(model.conditional))
+    if one_piece:
+        model.charm(model.h_s(z_hat, plan.quality), step, lf, hf)
+        return BlockStreams(z, None, (_tile_streams(step),))
+    coarse = zip(*run(torch.no_grad()(lambda place: plan.coarse(z_hat, place)), block.places), strict=True)
+    levels = [plan.joined(list(level), 2**i) for i, level in enumerate(coarse)]
+    ll_hat = model.charm.code_ll(levels, step, lf[:, : model.charm.layout.lf[0]])
+
+    @torch.no_grad()
+    def written(place: tuple[int, int]) -> TileStreams:
+        window, inner = plan.around(place, SLICE_MARGIN, plan.ratio)
+        of_tile = Write(step.tables)
+        known = None if ll_hat is None else ll_hat[..., *window]
+        target = lf[..., *window], hf[..., *window]
+        model.charm.code_slices(plan.fine(z_hat, place), known, InCore(of_tile, inner), *target)
+        return _tile_streams(of_tile)
+
+    return BlockStreams(z, _tile_streams(step).y_lf, tuple(run(written, block.places)))
+
+
+def _tile_streams(step: Write) -> TileStreams:
+    streams = step.streams()
+    return TileStreams(streams.get("y_lf", b""), streams.get("y_hf", b""))
 
 
 def decode_tiles(
     model: WeConvene,
-    tiles: Sequence[TileStreams],
+    streams: Sequence[BlockStreams],
     size: tuple[int, int],
     tile: int,
     quality: float,
@@ -62,47 +104,43 @@ def decode_tiles(
     Raises:
         CorruptFileError: the streams cannot be those of such a picture.
     """
-    at, rows, columns = torch.tensor([quality]), spans(size[0], tile), spans(size[1], tile)
-    reached, in_all = 0, 0
-
-    @torch.no_grad()
-    def read_tile(place: tuple[int, int]) -> tuple[Latent, int, int]:
-        row, column = place
-        height, width = (span.stop - span.start for span in (rows[row], columns[column]))
-        latent, step = read(model, tiles[row * len(columns) + column], height, width, at, slices)
-        return latent, step.decoded, step.seen
-
-    def read_row(row: int) -> Latent:
-        nonlocal reached, in_all
-        found = list(run(read_tile, ((row, column) for column in range(len(columns)))))
-        reached, in_all = max(reached, *(tile[1] for tile in found), 0), found[0][2]
-        return torch.cat([latent[0] for latent, _, _ in found], 3), torch.cat([latent[1] for latent, _, _ in found], 3)
-
+    at, columns = torch.tensor([quality]), spans(size[1], tile)
     with _workers(workers) as run:
-        above, here = None, read_row(0)
+        found = _read_rows(model, streams, blocks(size[1], size[0], tile), at, run, slices)
+        above, (here, reached, in_all) = None, next(found)
         rgb = np.empty((*size, 3), np.uint8)  # once a row was found to be possible
-        for number, row in enumerate(rows):
-            below = read_row(number + 1) if number + 1 < len(rows) else None
-            scale = padded(model, row.stop - row.start) // here[0].shape[2]
+        for row in spans(size[0], tile):
+            below, further, _ = next(found, (None, 0, 0))
+            reached, scale = max(reached, further), padded(model, row.stop - row.start) // here[0].shape[2]
             band = _band(above, here, below, MARGIN // scale)
             list(run(_synthesis(model, band, scale, rgb, row, at), columns))
             above, here = here, below
     return Decoded(rgb, reached, in_all)
 
 
-@torch.no_grad()
+def _read_rows(
+    model: WeConvene, streams: Sequence[BlockStreams], parts: Sequence[Block], at: Tensor, run: Map, slices: int = ALL
+) -> Iterator[tuple[Latent, int, int]]:
+    """Yield each row of tiles: its latents, the HF slices of its furthest tile, and those that there are."""
+    for _, group in groupby(zip(parts, streams, strict=True), key=lambda pair: pair[0].first_row):
+        readers = list(run(lambda pair: BlockReader(model, *pair, at, slices), list(group)))
+        for row in range(len(readers[0].plan.block.rows)):
+            jobs = [(reader, (row, i)) for reader in readers for i in range(len(reader.plan.block.columns))]
+            latents, steps = zip(*run(lambda job: job[0].tile(job[1]), jobs), strict=True)
+            lf, hf = (torch.cat(part, 3) for part in zip(*latents, strict=True))
+            yield (lf, hf), max(step.decoded for step in steps), steps[0].seen
+
+
 def hash_latents(
-    model: WeConvene, tiles: Sequence[TileStreams], size: tuple[int, int], tile: int, quality: float
+    model: WeConvene, streams: Sequence[BlockStreams], size: tuple[int, int], tile: int, quality: float
 ) -> str:
-    """Return the SHA-256 of y_hat, tile by tile: what must be the same on every machine.
+    """Return the SHA-256 of y_hat, row by row of tiles: what must be the same on every machine.
 
     Raises:
         CorruptFileError: the streams cannot be those of such a picture.
     """
-    at, digest = torch.tensor([quality]), hashlib.sha256()
-    places = product(spans(size[0], tile), spans(size[1], tile))
-    for streams, (row, column) in zip(tiles, places, strict=True):
-        latent, _ = read(model, streams, row.stop - row.start, column.stop - column.start, at)
+    digest = hashlib.sha256()
+    for latent, _, _ in _read_rows(model, streams, blocks(size[1], size[0], tile), torch.tensor([quality]), map):
         for part in latent:
             digest.update(part.cpu().numpy().tobytes())
     return digest.hexdigest()

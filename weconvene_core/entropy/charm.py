@@ -70,13 +70,19 @@ class WaveletCharm(nn.Module):
         ``lf`` (B, C_lf, h, w) and ``hf`` (B, C_hf, h, w) are the latents in quantiser steps, None when decoding;
         ``hyper`` are the hyper features, coarsest first.
         """
-        context, decoded = [hyper[-1]], []
-        if self.layout.ll_levels:
-            ll_hat = self._code_ll(hyper, step, None if lf is None else lf[:, : self.layout.lf[0]])
+        ll_hat = self.code_ll(hyper, step, None if lf is None else lf[:, : self.layout.lf[0]])
+        return self.code_slices(hyper[-1], ll_hat, step, lf, hf)
+
+    def code_slices(
+        self, hyper: Tensor, ll_hat: Tensor | None, step: CodingStep, lf: Tensor | None = None, hf: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Walk through the slices behind the LL band, with the hyper features of their resolution and the LL band."""
+        context, decoded = _Context(hyper, sum(self.layout.lf + self.layout.hf)), []
+        if ll_hat is not None:
             decoded.append(ll_hat)
             context.append(ll_hat * LL_CONTEXT_SCALE)
         for network, group, target in self._plain_slices(lf, hf):
-            prediction = network(torch.cat([c.to(hyper[-1].dtype) for c in context], 1))
+            prediction = network(context.so_far())
             y_hat = network.reconstruct(step(group, prediction, target), prediction)
             decoded.append(y_hat)
             context.append(y_hat)
@@ -91,8 +97,13 @@ class WaveletCharm(nn.Module):
         groups = ["y_lf"] * len(lf_targets) + ["y_hf"] * len(hf_targets)
         return list(zip(self.networks, groups, lf_targets + hf_targets, strict=True))
 
-    def _code_ll(self, hyper: Sequence[Tensor], step: CodingStep, ll: Tensor | None) -> Tensor:
-        """Code the LL band through its own pyramid, coarsest level first."""
+    def code_ll(self, hyper: Sequence[Tensor], step: CodingStep, ll: Tensor | None = None) -> Tensor | None:
+        """Code the LL band (B, c, h, w) through its own pyramid, coarsest level first; None where there is none.
+
+        ``hyper`` are the hyper features from the coarsest on, as many as the pyramid has levels, or more.
+        """
+        if not self.layout.ll_levels:
+            return None
         targets = [None] * self.layout.ll_networks if ll is None else ll_targets(ll, self.layout)
         networks, ll_hat = list(self.ll_networks), None
         if self.layout.ll_phases:
@@ -121,6 +132,38 @@ class WaveletCharm(nn.Module):
             networks += list(self.ll_networks)
         for network, target in zip(networks, targets, strict=True):
             network.set_scale(factor * target.transpose(0, 1).flatten(1).std(1))  # (w,)
+
+
+class _Context:
+    """What a slice sees: the hyper features (B, C, h, w) and everything decoded, beside each other, in their type.
+
+    Without gradient it lies in one memory from the start, so that no slice copies what the ones before it have seen.
+    """
+
+    def __init__(self, hyper: Tensor, decoded_channels: int) -> None:
+        self.parts, self.channels, self.whole = [hyper], 0, None
+        if not torch.is_grad_enabled():
+            sizes = len(hyper), hyper.shape[1] + decoded_channels, *hyper.shape[2:]
+            channels_last = hyper.is_contiguous(memory_format=torch.channels_last) and not hyper.is_contiguous()
+            layout = torch.channels_last if channels_last else torch.contiguous_format
+            self.whole = torch.empty(sizes, dtype=hyper.dtype, device=hyper.device, memory_format=layout)
+            self._put(hyper)
+
+    def append(self, part: Tensor) -> None:
+        """Add what was decoded."""
+        if self.whole is None:
+            self.parts.append(part.to(self.parts[0].dtype))
+        else:
+            self._put(part)
+
+    def so_far(self) -> Tensor:
+        """Return all of it (B, ..., h, w)."""
+        return torch.cat(self.parts, 1) if self.whole is None else self.whole[:, : self.channels]
+
+    def _put(self, part: Tensor) -> None:
+        assert self.whole is not None
+        self.whole[:, self.channels : self.channels + part.shape[1]] = part
+        self.channels += part.shape[1]
 
 
 def slice_shapes(layout: SliceLayout, hyper_channels: int) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from weconvene_core.entropy.charm import LL_CONTEXT_SCALE, SliceLayout, WaveletC
 from weconvene_core.entropy.exact import ExactConv, Grids, Span, beside, leaky
 from weconvene_core.entropy.exact_hyper import activated
 from weconvene_core.entropy.exact_lifting import join_scaled
-from weconvene_core.entropy.laplace import scale_table
+from weconvene_core.entropy.laplace import count_below, scale_table
 from weconvene_core.entropy.phases import PHASES
 from weconvene_core.entropy.slices import EVERYWHERE, Positions, SliceNetwork
 from weconvene_core.entropy.steps import CodingStep
@@ -86,7 +86,7 @@ class ExactSliceNetwork(nn.Module):
         hidden = self.grids[0](leaky(self.first(context)))
         features = self.grids[1](leaky(self.second(hidden)))[..., *at]
         mean, raw, pending = self.head(features).tensor_split([self.width, 2 * self.width], 1)
-        return ExactPrediction(_steps(mean.round()), torch.bucketize(raw.contiguous(), self.thresholds), pending)
+        return ExactPrediction(_steps(mean.round()), count_below(raw, self.thresholds), pending)
 
     def reconstruct(self, residual: Tensor, prediction: ExactPrediction) -> Tensor:
         """Turn the decoded residual into y_hat: mean + residual + bounded correction."""
@@ -131,11 +131,11 @@ class ExactCharm(WaveletCharm):
         super().__init__(layout, hyper[-1].bounds.numel(), lambda seen, coded: next(networks))
         self.lifting, self.gains = lifting, gains
 
-    def forward(
-        self, hyper: Sequence[Tensor], step: CodingStep, lf: Tensor | None = None, hf: Tensor | None = None
+    def code_slices(
+        self, hyper: Tensor, ll_hat: Tensor | None, step: CodingStep, lf: Tensor | None = None, hf: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Walk; y_hat has at most 21 bits, so that float32, which g_s takes, holds it exactly."""
-        lf_hat, hf_hat = super().forward(hyper, step, lf, hf)
+        lf_hat, hf_hat = super().code_slices(hyper, ll_hat, step, lf, hf)
         return lf_hat.float(), hf_hat.float()
 
     @staticmethod

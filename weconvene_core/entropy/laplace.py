@@ -76,7 +76,16 @@ def scale_indexes(scale: Tensor) -> Tensor:
     Index 0 stands for "certainly zero": such residuals are not coded at all.
     """
     table = torch.tensor(scale_table(), dtype=scale.dtype, device=scale.device)
-    return torch.bucketize(scale.contiguous(), (table[1:] * table[:-1]).sqrt())
+    return count_below(scale, (table[1:] * table[:-1]).sqrt())
+
+
+def count_below(x: Tensor, thresholds: Tensor) -> Tensor:
+    """Return how many ascending thresholds are below each x (int64), quickly where most x are below all of them."""
+    x = x.contiguous()
+    found = torch.zeros(x.shape, dtype=torch.int64, device=x.device)
+    above = x > thresholds[0]
+    found[above] = torch.bucketize(x[above], thresholds)
+    return found
 
 
 def coding_tables(distribution: Distribution = "laplace") -> GaussianConditional:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weconvene_core.entropy.laplace import SCALE_MIN, scale_indexes
-from weconvene_core.layers import activation
+from weconvene_core.layers import Pointwise, activation
 from weconvene_core.layers.attention import HEAD_WIDTH, WindowedAttention
 
 SliceNetworkKind = Literal["joint", "split"]
@@ -96,13 +96,11 @@ class SliceNetwork(SlicePredictor):
         super().__init__()
         self.attention = attend(context_channels, hidden) if attention else nn.Sequential()
         self.body = nn.Sequential(
-            nn.Conv2d(context_channels, hidden, 1), activation(),
+            Pointwise(context_channels, hidden), activation(),
             nn.Conv2d(hidden, hidden, 3, padding=1), activation(),
         )  # fmt: skip
-        self.head = nn.Conv2d(hidden, 2 * width, 1)
-        self.lrp = nn.Sequential(
-            nn.Conv2d(hidden + width, hidden // 2, 1), activation(), nn.Conv2d(hidden // 2, width, 1)
-        )
+        self.head = Pointwise(hidden, 2 * width)
+        self.lrp = nn.Sequential(Pointwise(hidden + width, hidden // 2), activation(), Pointwise(hidden // 2, width))
         self.scale_bias = nn.Parameter(torch.zeros(width))  # set from the data's standard deviation before training
         self._start_at_zero(self.head, self.lrp[-1])
 

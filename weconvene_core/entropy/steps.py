@@ -7,6 +7,7 @@ encoding and decoding, so that they cannot drift apart.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, Protocol
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from weconvene_core.entropy.coder import Decoder, Encoder, Tables
 from weconvene_core.entropy.laplace import Likelihood
-from weconvene_core.entropy.slices import Prediction, straight_through_round
+from weconvene_core.entropy.slices import Positions, Prediction, straight_through_round
 
 Quantiser = Literal["mixed", "noise", "straight"]
 """What training puts in place of rounding: ``noise`` (uniform, in the likelihood and in what is decoded), ``straight``
@@ -103,7 +104,47 @@ class Read:
         coded = indexes > 0
         residual = np.zeros(indexes.shape, dtype=np.float32)
         residual[coded] = self.decoders[group].pop(indexes[coded], self.tables)
-        return torch.from_numpy(residual).to(prediction.mean)
+        return torch.empty_like(prediction.mean).copy_(torch.from_numpy(residual))  # in its memory format
+
+
+class InCore:
+    """A step for a window of which only the core is coded; around it every coefficient is what was predicted.
+
+    Parameters
+    ----------
+    step : codes the core.
+    core : its rows and columns in the window.
+    """
+
+    def __init__(self, step: CodingStep, core: Positions) -> None:
+        self.step, self.core = step, core
+
+    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+        """Return the core's residual with zeros around it; ``target`` is the window's."""
+        residual = torch.zeros_like(prediction.mean)
+        inner = None if target is None else target[..., *self.core]
+        residual[..., *self.core] = self.step(group, _Part(prediction, self.core), inner)
+        return residual
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A prediction at some positions."""
+
+    whole: Prediction
+    at: Positions
+
+    @property
+    def mean(self) -> Tensor:
+        return self.whole.mean[..., *self.at]
+
+    @property
+    def scale(self) -> Tensor:
+        return self.whole.scale[..., *self.at]
+
+    @property
+    def indexes(self) -> Tensor:
+        return self.whole.indexes[..., *self.at]
 
 
 def tables_of(model: EntropyModel) -> Tables:

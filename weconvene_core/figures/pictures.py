@@ -14,7 +14,8 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.figures.style import GREY, PALETTE, style
 
 STREAMS: dict[Kind, str] = {
-    "y_lf": "y, LF slices", "y_hf": "y, HF slices", "z": "z", "alpha": "alpha", "icc": "colour profile",
+    "y_ll": "y, LL band", "y_lf": "y, LF slices", "y_hf": "y, HF slices", "z": "z", "alpha": "alpha",
+    "icc": "colour profile",
 }  # fmt: skip
 OVERHEAD = "header and checksum"
 READABLE = 0.06

@@ -13,9 +13,9 @@ from weconvene_core.layers.blocks import (
 )
 from weconvene_core.layers.rate_table import RateTable
 from weconvene_core.layers.shortcut import ImagePyramid
-from weconvene_core.layers.weconv import WeConv3d
+from weconvene_core.layers.weconv import Pointwise, WeConv3d
 
 __all__ = [
-    "SLOPE", "DownWeConvBlock", "ImagePyramid", "RateTable", "ResidualBlock", "ResidualEntry", "ResidualWeConvBlock",
-    "SubPixelConv", "UpWeConvBlock", "WeConv3d", "WeConvSpec", "activation",
+    "SLOPE", "DownWeConvBlock", "ImagePyramid", "Pointwise", "RateTable", "ResidualBlock", "ResidualEntry",
+    "ResidualWeConvBlock", "SubPixelConv", "UpWeConvBlock", "WeConv3d", "WeConvSpec", "activation",
 ]  # fmt: skip

@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
-from weconvene_core.layers.weconv import WeConv3d
+from weconvene_core.layers.weconv import Pointwise, WeConv3d
 
 SLOPE = 1 / 16  # of LeakyReLU: a power of two, so that an integer implementation is a shift
 
@@ -59,6 +60,11 @@ def activation() -> nn.Module:
     return nn.LeakyReLU(SLOPE, inplace=True)
 
 
+def summed(fresh: Tensor, x: Tensor) -> Tensor:
+    """Return the sum; without gradient in the memory of ``fresh``, which nobody needs again."""
+    return fresh + x if torch.is_grad_enabled() else fresh.add_(x)
+
+
 class ResidualBlock(nn.Module):
     """Plain ``x + conv3x3(act(conv3x3(x)))``: (B, C, H, W) -> (B, C, H, W)."""
 
@@ -70,7 +76,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine ``x`` by a residual."""
-        return x + self.conv2(self.act(self.conv1(x)))
+        return summed(self.conv2(self.act(self.conv1(x))), x)
 
 
 class ResidualEntry(nn.Module):
@@ -82,7 +88,7 @@ class ResidualEntry(nn.Module):
         self.act = activation()
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.norm = gdn(out_channels, inverse=inverse)
-        self.skip = nn.Conv2d(in_channels, out_channels, 1)
+        self.skip = Pointwise(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Change the number of channels."""
@@ -100,7 +106,7 @@ class ResidualWeConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine ``x`` by a residual."""
-        return x + self.weconv(self.act(self.conv(x)))
+        return summed(self.weconv(self.act(self.conv(x))), x)
 
 
 class DownWeConvBlock(nn.Module):
@@ -115,7 +121,7 @@ class DownWeConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Halve height and width."""
-        return self.skip(x) + self.weconv(self.act(self.conv(x)))
+        return summed(self.weconv(self.act(self.conv(x))), self.skip(x))
 
 
 class UpWeConvBlock(nn.Module):
@@ -130,12 +136,13 @@ class UpWeConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""
-        return self.skip(x) + self.weconv(self.act(self.conv(x)))
+        return summed(self.weconv(self.act(self.conv(x))), self.skip(x))
 
 
 class SubPixelConv(nn.Sequential):
     """Convolution and pixel shuffle: (B, C_in, H, W) -> (B, C_out, rH, rW)."""
 
     def __init__(self, in_channels: int, out_channels: int, factor: int = 2, kernel: int = 1) -> None:
-        conv = nn.Conv2d(in_channels, out_channels * factor**2, kernel, padding=kernel // 2)
+        sizes = in_channels, out_channels * factor**2
+        conv = Pointwise(*sizes) if kernel == 1 else nn.Conv2d(*sizes, kernel, padding=kernel // 2)
         super().__init__(conv, nn.PixelShuffle(factor))
