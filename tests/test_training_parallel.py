@@ -50,7 +50,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         found, expected = ([float(row[column]) for row in table] for table in (two, one))
         assert found == pytest.approx(expected, rel=1e-3)  # Adam's first steps amplify the order of additions
         if column == "loss":
-            assert found[: ENTROPY.steps + 1] == pytest.approx(expected[: ENTROPY.steps + 1], rel=1e-5)
+            assert found[: ENTROPY.steps + 1] == pytest.approx(expected[: ENTROPY.steps + 1], rel=1e-4)
     alone, together = (read_tensors(tmp_path / name / STATE)[0] for name in ("one", "two"))
     assert alone.keys() == together.keys()
     counts = [name for name in alone if name.endswith("/step")]
