@@ -39,7 +39,7 @@ def _line(table: pd.DataFrame, task: str, figure: str) -> str:
     except KeyError as error:
         raise WeconveneError(f"{TABLE.name} has no full run of {task}: make reproduce MODE=full.") from error
     cells = [f"{row.difference:+.2f} ({row.ci_low:+.2f} to {row.ci_high:+.2f})" for row in pair]
-    verdicts = "; ".join(_verdict(row) for row in pair)
+    verdicts = "; ".join(dict.fromkeys(_verdict(row) for row in pair))  # once where both say the same
     return f"| {task} | {figure} ({pair[0].seeds}) | {pair[0].plain:.2f} | {' | '.join(cells)} | {verdicts} |"
 
 

@@ -5,7 +5,8 @@ encoder analyses the window and keeps the core's coefficients; the decoder synth
 most of a margin being a neighbour's, and keeps the core's pixels. So no coefficient is coded twice and no filter sees a
 tile's border. Up to 4 x 4 tiles are a *block*, which has one hyperprior and one LL band: these are small, and what a
 slice's network sees of them beyond a tile's border is there. Only of the other slices it sees nothing there, and takes
-what is predicted for coded; that costs a thousandth of rate. Blocks know nothing of each other but for the transforms.
+what is predicted for coded (the price: ``results/tables/tiles.csv``). Blocks know nothing of each other but for the
+transforms.
 """
 
 from __future__ import annotations

@@ -61,8 +61,11 @@ def activation() -> nn.Module:
 
 
 def summed(fresh: Tensor, x: Tensor) -> Tensor:
-    """Return the sum; without gradient in the memory of ``fresh``, which nobody needs again."""
-    return fresh + x if torch.is_grad_enabled() else fresh.add_(x)
+    """Return the sum; without gradient in the memory of ``fresh``, which nobody needs again.
+
+    Under autocast ``fresh`` may be of half precision and ``x`` not: then the sum must not be rounded to it.
+    """
+    return fresh + x if torch.is_grad_enabled() or fresh.dtype != x.dtype else fresh.add_(x)
 
 
 class ResidualBlock(nn.Module):

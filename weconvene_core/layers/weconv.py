@@ -236,7 +236,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Convolve with a 1x1 kernel (out, in, 1, 1): (B, in, H, W) -> (B, out, H, W).
 
     A single position cannot be dilated; but PyTorch, with one thread of a processor, gives a 1x1 kernel to oneDNN only
-    if it says that it is, and to a matrix product of half the speed otherwise.
+    if it says that it is, and to a slower matrix product otherwise.
     """
     return F.conv2d(x, weight, bias, dilation=2 if x.device.type == "cpu" else 1)
 
