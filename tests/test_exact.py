@@ -21,7 +21,8 @@ from torch import Tensor
 from weconvene_core.codec import api, sealing
 from weconvene_core.codec.container import unpack
 from weconvene_core.entropy import Read, tables_of
-from weconvene_core.entropy.exact_seal import Seal
+from weconvene_core.entropy.exact_seal import Seal, scale_thresholds
+from weconvene_core.entropy.laplace import Staircase, count_below
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.evaluation.datasets import image_set, load_rgb
@@ -139,7 +140,7 @@ def test_a_batch_of_eight_is_what_one_is(photo: Image.Image) -> None:
 
         def step(group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
             assert all(torch.equal(indexes, prediction.indexes[0]) for indexes in prediction.indexes)
-            first = type(prediction)(prediction.mean[:1], prediction.indexes[:1], prediction.features[:1])
+            first = replace(prediction, level=prediction.level[:1], raw=prediction.raw[:1])
             return read(group, first, None).expand(count, -1, -1, -1)
 
         with torch.no_grad():
@@ -180,3 +181,10 @@ def test_the_integers_are_those_recorded() -> None:
     assert 5 < lf.abs().max() < 100
     assert hf.abs().max() > 1
     assert hashlib.sha256(lf.numpy().tobytes() + hf.numpy().tobytes()).hexdigest() == PINNED
+
+
+def test_a_staircase_counts_as_a_search_does() -> None:
+    thresholds = torch.tensor(scale_thresholds()).double() * 2.0**-8
+    beside = [torch.nextafter(thresholds, thresholds + sign) for sign in (-1, 1)]
+    x = torch.cat([thresholds, *beside, torch.arange(-1000, 70000) / 1.5, torch.tensor([-1e12, 1e12])]).double()
+    assert torch.equal(Staircase(thresholds)(x), count_below(x, thresholds))

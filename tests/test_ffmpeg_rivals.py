@@ -10,9 +10,11 @@ from PIL import Image
 from rival_checks import check_quality_rises
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation import modern_codecs
 from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb
 from weconvene_core.evaluation.ffmpeg_rivals import AV1, FFMPEG_RIVALS, HEVC, JPEG_XL, VVC, ffmpeg
 from weconvene_core.evaluation.rivals import JPEG, available, measure_rivals
+from weconvene_core.evaluation.tables import write_points
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what is left out is tested below
@@ -96,3 +98,22 @@ def test_without_any_ffmpeg_the_extra_is_named(monkeypatch, tmp_path):
         ffmpeg()
     with pytest.warns(UserWarning, match="left out"):
         assert available([VVC, JPEG]) == (JPEG,)
+
+
+def test_stored_points_are_shown_for_their_own_images_alone(tmp_path, monkeypatch, picture):
+    for name in ("a.png", "b.png"):
+        picture.save(tmp_path / name)
+    both = folder_set(tmp_path)
+    monkeypatch.setattr(modern_codecs, "TABLE", tmp_path / "modern.csv")
+    assert modern_codecs.modern_points(both).empty
+    write_points(measure_rivals(both, [JPEG], processes=1, folder=tmp_path / "cache"), modern_codecs.TABLE)
+    assert set(modern_codecs.modern_points(both).codec) == {JPEG.name}
+    (tmp_path / "b.png").unlink()
+    assert modern_codecs.modern_points(folder_set(tmp_path)).empty
+
+
+def test_without_any_encoder_the_stored_points_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(modern_codecs, "TABLE", tmp_path / "modern.csv")
+    monkeypatch.setattr(modern_codecs, "FFMPEG_RIVALS", (replace(HEVC, encoder="no_such_encoder"),))
+    with pytest.warns(UserWarning, match="not measured anew"):
+        assert modern_codecs.modern_points(image_set("default", 1), fresh=True).empty

@@ -126,7 +126,7 @@ def test_the_footprint_of_the_shipped_model() -> None:
 def test_the_limit_of_memory_decides_on_tiles() -> None:
     assert choose_tile(LITE, 768, 512, 2048) == 0
     assert choose_tile(LITE, 20_000, 20_000, 2048) == 1024
-    assert choose_tile(LITE, 8000, 8000, 300) == 512
+    assert choose_tile(LITE, 8000, 8000, 500) == 512
     with pytest.raises(WeconveneError, match="raise --max-memory"):
         choose_tile(LITE, 20_000, 20_000, 10)
     for tile in TILE_EDGES[1:]:
@@ -135,10 +135,11 @@ def test_the_limit_of_memory_decides_on_tiles() -> None:
 
 
 def test_a_file_that_would_take_more_memory_is_refused(photo: Image.Image) -> None:
-    data = api.encode(photo, 1)
+    large = photo.resize((640, 480))
+    data = api.encode(large, 1)
     with pytest.raises(WeconveneError, match="raise --max-memory"):
-        api.decode(data, max_memory=22)
-    assert unpack(api.encode(photo, 1, max_memory=22)).tile == 128
+        api.decode(data, max_memory=60)
+    assert unpack(api.encode(large, 1, max_memory=60)).tile == 128
 
 
 def test_a_mosaic_of_any_side_and_its_psnr(tmp_path: Path) -> None:
@@ -160,14 +161,14 @@ from weconvene_core.codec import api
 from weconvene_core.evaluation.peak_memory import peak_of_this_process as peak
 api.decode(api.encode(np.zeros((64, 64, 3), np.uint8), 1))
 pixels = np.tile(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), (16, 16, 1))
-before, limit = peak(), 40
+before, limit = peak(), 60
 assert api.decode(api.encode(pixels, 1, max_memory=limit), max_memory=limit).size == (1024, 1024)
 print(peak() - before)
 """
 
 
 def test_memory_keeps_near_its_limit() -> None:
-    """In a process of its own: 40 MiB and the picture, a few times, where the whole would take 160."""
+    """In a process of its own: 60 MiB and the picture, where the whole would take 280 in integers."""
     assert working_memory(LITE, 1024, 1024, 0) > 160
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True, cwd=ROOT)
     assert float(done.stdout) < 80

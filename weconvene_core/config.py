@@ -46,8 +46,8 @@ class ModelConfig:
 
     Ours: ``shortcut`` adds the image's own wavelet pyramid to the latent; ``slice_order`` cuts its finer levels into
     polyphase components, whose neighbours are coded before, or into subbands; ``ll_phases`` codes its coarsest LL band
-    in polyphase passes. ``quality`` None makes one model serve every rate; a number from 0 to 7 fixes its lambda, and
-    there are no gain tables.
+    in polyphase passes; ``luma_first`` codes luma before chroma in every slice. ``quality`` None makes one model serve
+    every rate; a number from 0 to 7 fixes its lambda, and there are no gain tables.
     """
 
     name: str
@@ -65,6 +65,7 @@ class ModelConfig:
     shortcut: bool = True
     slice_order: SliceOrder = "polyphase"
     ll_phases: bool = False
+    luma_first: bool = False
     patch_a: int = 4
     patch_s: int = 4
     scales_a: int = 2
@@ -166,6 +167,11 @@ class ModelConfig:
             ll_levels=LL_LEVELS if self.shortcut else 0,
             ll_phases=self.ll_phases,
         )
+
+    @property
+    def calls_per_slice(self) -> int:
+        """How often a coding step is called for a slice, or for a pass over one."""
+        return 2 if self.luma_first else 1
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration as plain JSON values."""

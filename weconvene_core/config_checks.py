@@ -8,7 +8,7 @@ from weconvene_core.entropy.laplace import Distribution
 from weconvene_core.entropy.slices import SliceNetworkKind
 from weconvene_core.errors import WeconveneError
 from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
-from weconvene_core.layers.shortcut import LEVELS, LF_CHANNELS, LL_CHANNELS, SliceOrder
+from weconvene_core.layers.shortcut import COLOURS, LEVELS, LF_CHANNELS, LL_CHANNELS, SliceOrder
 from weconvene_core.wavelets import scheme
 
 if TYPE_CHECKING:
@@ -98,6 +98,14 @@ def _check_switches(config: ModelConfig) -> None:
             "ll_phases=True needs shortcut=True, whose LL band it codes, and slice_network='joint'; "
             f"this model has {config.shortcut} and {config.slice_network!r}."
         )
+    if config.luma_first and not (
+        config.shortcut and config.slice_network == "joint" and config.slice_order == "polyphase"
+    ):
+        raise WeconveneError(
+            "luma_first=True needs shortcut=True with slice_order='polyphase', whose channels alternate in colour, and "
+            f"slice_network='joint'; this model has {config.shortcut}, {config.slice_order!r} and "
+            f"{config.slice_network!r}."
+        )
     if config.shortcut:
         _check_shortcut(config)
 
@@ -115,4 +123,9 @@ def _check_shortcut(config: ModelConfig) -> None:
         raise WeconveneError(
             f"lf_slices={config.lf_slices} starts with {config.layout.lf[0]} channels; with shortcut=True the first "
             f"slice is the image's LL band of {LL_CHANNELS}."
+        )
+    if config.luma_first and any(width % COLOURS for width in (*config.layout.lf, *config.layout.hf)):
+        raise WeconveneError(
+            f"luma_first=True needs slices of whole positions, {COLOURS} colours each; this model has "
+            f"lf_slices={config.lf_slices} and hf_slices={config.hf_slices}."
         )

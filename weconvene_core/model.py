@@ -272,4 +272,4 @@ def slice_maker(config: ModelConfig) -> MakeSlice:
     shared = {"hidden": config.slice_hidden, "attention": config.slice_attention}
     if config.slice_network == "split":
         return partial(SplitSliceNetwork, **shared, hyper=config.hyper)
-    return partial(SliceNetwork, **shared)
+    return partial(SliceNetwork, **shared, luma_first=config.luma_first)

@@ -28,7 +28,9 @@ DEFAULT_MEMORY = 2048
 """Working memory in MiB, beyond the picture's own pixels, that encoding keeps to unless told otherwise."""
 
 ROWS = 4  # of tiles, whose latents a decoder holds
-BLOCK = 4  # tiles along a side that share their hyperprior and LL band; coding these takes as much as a tile's window
+BLOCK = 4  # tiles along a side that share their hyperprior and LL band
+REACH = 128  # pixels around a tile that its hyper features are made from: more than any other window
+BLOCK_SHARE = 0.1  # of a window's bytes per pixel, for a block's LL band; an allocator keeps what the windows took
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,9 @@ def working_memory(model: Footprint, width: int, height: int, tile: int, workers
     """Return about how many MiB coding takes beside the picture's own pixels."""
     if not tile:
         return 1 + int(model.window * width * height) // MIB
-    window = min(tile + 2 * MARGIN, width) * min(tile + 2 * MARGIN, height)
-    return 1 + int(workers * model.window * window + ROWS * model.latent * tile * width) // MIB
+    window, block = (min(side, width) * min(side, height) for side in (tile + 2 * REACH, BLOCK * tile))
+    coding = model.window * (workers * window + BLOCK_SHARE * block)
+    return 1 + int(coding + ROWS * model.latent * tile * width) // MIB
 
 
 def choose_tile(model: Footprint, width: int, height: int, limit: int) -> int:

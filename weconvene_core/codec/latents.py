@@ -193,7 +193,8 @@ class BlockReader:
             CorruptFileError: as the class.
         """
         plan, model = self.plan, self.plan.model
-        step = ReadUpTo(self.tables, self.streams.tiles[place[0] * len(plan.block.columns) + place[1]], self.slices)
+        streams = self.streams.tiles[place[0] * len(plan.block.columns) + place[1]]
+        step = ReadUpTo(self.tables, streams, self.slices, model.config.calls_per_slice)
         if self.streams.y_ll is None:
             return model.charm(model.h_s(self.z_hat, plan.quality), step), step
         window, inner = plan.around(place, SLICE_MARGIN, plan.ratio)
@@ -208,28 +209,39 @@ class ReadUpTo:
     A range code is a number, and decoding is monotonic in it: what the smallest and the largest continuation of a cut
     stream agree on, the missing bytes cannot change. So of a cut stream exactly the slices that are certain are used.
 
-    Attributes:
-        seen, decoded: HF slices that the model has, and those that were decoded.
+    Args:
+        slices: HF slices to decode at most.
+        calls: how often the step is called for a slice.
     """
 
-    def __init__(self, tables: Tables, streams: TileStreams, slices: int) -> None:
+    def __init__(self, tables: Tables, streams: TileStreams, slices: int, calls: int = 1) -> None:
         data = {"y_lf": streams.y_lf, "y_hf": streams.y_hf}
         data |= {group: data[group][: len(data[group]) // WORD * WORD] for group in streams.cut}
         self.low = Read(tables, data)
         self.high = Read(tables, {group: data[group] + HIGHEST for group in streams.cut})
         self.cut, self.ended = streams.cut, set[str]()
-        self.wanted, self.seen, self.decoded = slices, 0, 0
+        self.wanted, self.per_slice, self._called, self._decoded = slices, calls, 0, 0
+
+    @property
+    def seen(self) -> int:
+        """HF slices that the model has asked for."""
+        return -(-self._called // self.per_slice)
+
+    @property
+    def decoded(self) -> int:
+        """HF slices that were decoded whole."""
+        return self._decoded // self.per_slice
 
     def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
         """Return the residual of a slice, zero where it is not there."""
         is_hf = group == "y_hf"
-        self.seen += is_hf
+        self._called += is_hf
         left_out = group in self.ended or (is_hf and self.seen > self.wanted)
         residual = None if left_out else self._next(group, prediction)
         if residual is None:
             self.ended.add(group)
             return torch.zeros_like(prediction.mean)
-        self.decoded += is_hf
+        self._decoded += is_hf
         return residual
 
     def _next(self, group: str, prediction: Prediction) -> Tensor | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from weconvene_core.entropy.colours import code_slice
 from weconvene_core.entropy.phases import PHASES, code_in_phases
 from weconvene_core.entropy.slices import SlicePredictor
 from weconvene_core.entropy.steps import CodingStep
@@ -82,8 +83,7 @@ class WaveletCharm(nn.Module):
             decoded.append(ll_hat)
             context.append(ll_hat * LL_CONTEXT_SCALE)
         for network, group, target in self._plain_slices(lf, hf):
-            prediction = network(context.so_far())
-            y_hat = network.reconstruct(step(group, prediction, target), prediction)
+            y_hat = code_slice(network, context.so_far(), step, group, target)
             decoded.append(y_hat)
             context.append(y_hat)
         n_lf = len(self.layout.lf)
@@ -110,8 +110,7 @@ class WaveletCharm(nn.Module):
             ll_hat = code_in_phases(networks.pop(0), hyper[0], LL_CONTEXT_SCALE, step, targets.pop(0))
         for network, features, target in zip(networks, hyper, targets, strict=False):
             known = [features] if ll_hat is None else [features, (ll_hat * LL_CONTEXT_SCALE).to(features.dtype)]
-            prediction = network(torch.cat(known, 1))
-            bands = network.reconstruct(step("y_lf", prediction, target), prediction)
+            bands = code_slice(network, torch.cat(known, 1), step, "y_lf", target)
             if ll_hat is None:
                 ll_hat, bands = bands[:, : self.layout.lf[0]], bands[:, self.layout.lf[0] :]
             ll_hat = self.join_ll(ll_hat, bands.chunk(3, 1))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weconvene_core.entropy.exact import SLOPE_BITS, WEIGHT_BITS, ExactConv, Grid, Grids, Span, leaky, on_grid
@@ -111,8 +110,17 @@ class ExactUp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""
-        inner = F.pixel_shuffle(self.grid(leaky(self.conv(x))), 2)
-        return self.weconv(inner).add_(F.pixel_shuffle(self.skip(x), 2))
+        inner = self.grid(leaky(self.conv(x))).unflatten(1, (-1, 2, 2))
+        shuffled = x.new_empty(*inner.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
+        _sub_pixels(shuffled).copy_(inner)  # faster than pixel_shuffle in float64
+        y = self.weconv(shuffled)
+        _sub_pixels(y).add_(self.skip(x).unflatten(1, (-1, 2, 2)))
+        return y
+
+
+def _sub_pixels(x: Tensor) -> Tensor:
+    """See (B, C, 2h, 2w) as what a pixel shuffle makes it of: (B, C, 2, 2, h, w)."""
+    return x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 1, 3, 5, 2, 4)
 
 
 class ExactResidual(nn.Module):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from weconvene_core.entropy.charm import LL_CONTEXT_SCALE, SliceLayout, WaveletCharm
-from weconvene_core.entropy.exact import ExactConv, Grids, Span, beside, leaky
+from weconvene_core.entropy.colours import Channels, chroma_of
+from weconvene_core.entropy.exact import ExactConv, Grid, Grids, Span, beside, leaky
 from weconvene_core.entropy.exact_hyper import activated
 from weconvene_core.entropy.exact_lifting import join_scaled
-from weconvene_core.entropy.laplace import count_below, scale_table
+from weconvene_core.entropy.laplace import Staircase, look_up, scale_table
 from weconvene_core.entropy.phases import PHASES
 from weconvene_core.entropy.slices import EVERYWHERE, Positions, SliceNetwork
 from weconvene_core.entropy.steps import CodingStep
@@ -26,16 +28,61 @@ TANH_BITS, TANH_LIMIT = 8, 4  # the correction's argument: multiples of 1/256, c
 
 @dataclass(frozen=True)
 class ExactPrediction:
-    """As :class:`SlicePrediction`; the indexes of the scales come from integer thresholds."""
+    """As :class:`SlicePrediction`; the indexes of the scales come from integer thresholds.
 
-    mean: Tensor
-    indexes: Tensor
-    features: Tensor
+    ``level`` is the mean before it is rounded, ``raw`` the raw scale, both in units of 1/256; ``features`` what the
+    late networks of the slice need of its features.
+    """
+
+    level: Tensor
+    raw: Tensor
+    features: Sequence[Tensor]
+    staircase: Staircase
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """What is expected, in quantiser steps."""
+        return _steps(self.level.round())
+
+    @cached_property
+    def indexes(self) -> Tensor:
+        """The coding table of every scale."""
+        return self.staircase(self.raw)
+
+    def part(self, channels: Channels) -> ExactPrediction:
+        """The prediction of some channels, with all features."""
+        return replace(self, level=channels(self.level), raw=channels(self.raw))
 
     @property
     def scale(self) -> Tensor:
         """The table's scales, for estimates."""
         return torch.tensor(scale_table(), dtype=self.mean.dtype, device=self.mean.device)[self.indexes]
+
+
+class ExactLateNetwork(nn.Module):
+    """Two 1x1 layers behind a slice's features and decoded residuals, in integers: LRP, or chroma from luma.
+
+    Parameters
+    ----------
+    layers : as trained; the first sees the features, and the residuals by the kernel ``of_residual``.
+    features : what the first layer makes of the features, computed elsewhere, may be.
+    grid : of the hidden activations; ``features`` have its unit.
+    bits : the output is carried times 2^bits.
+    """
+
+    def __init__(
+        self, name: str, layers: nn.Sequential, of_residual: Tensor, features: Span, grid: Grid, bits: int
+    ) -> None:
+        super().__init__()
+        self.grid = grid
+        residual = Span.of(0, 0, Y_LIMIT, of_residual.shape[1])
+        self.first = ExactConv(f"{name}.0", of_residual, None, residual, grid.bits)
+        activated(self.first.outputs.plus(features, name), name)
+        self.second = ExactConv(f"{name}.2", layers[2].weight, layers[2].bias, grid.span(len(of_residual)), bits)
+
+    def forward(self, residual: Tensor, features: Tensor) -> Tensor:
+        """Put residuals (B, c, h, w) to what was made of the features (B, hidden, h, w)."""
+        return self.second(self.grid(leaky(self.first(residual.clamp(-Y_LIMIT, Y_LIMIT)).add_(features))))
 
 
 class ExactSliceNetwork(nn.Module):
@@ -56,45 +103,66 @@ class ExactSliceNetwork(nn.Module):
         thresholds: Sequence[int], tanh: Sequence[int],
     ) -> None:  # fmt: skip
         super().__init__()
-        first, second, lrp = network.body[0], network.body[2], network.lrp
-        self.grids = [grids[f"{name}.{layer}"] for layer in ("body.0", "body.2", "lrp.0")]
-        units = [grid.bits for grid in self.grids]
-        hidden, features = (grid.span(first.out_channels) for grid in self.grids[:2])
-        self.first = ExactConv(f"{name}.body.0", first.weight, first.bias, context, units[0])
-        self.second = ExactConv(f"{name}.body.2", second.weight, second.bias, hidden, units[1])
-        self.width = lrp[2].out_channels
-        of_features, of_residual = lrp[0].weight.split([first.out_channels, self.width], 1)
-        # one product for the mean, the raw scale, and what the correction needs of the features
-        weight = torch.cat([network.head.weight, of_features])
-        bias = torch.cat([network.head.bias.double(), lrp[0].bias.double()])
-        bias[self.width : 2 * self.width] += network.scale_bias.double()
-        unit = torch.tensor([Y_BITS] * (2 * self.width) + [units[2]] * len(of_features))
-        self.head = ExactConv(f"{name}.head", weight, bias, features, unit)
-        residual = Span.of(0, 0, Y_LIMIT, self.width)
-        self.residual = ExactConv(f"{name}.lrp.0", of_residual, None, residual, units[2])
-        coarser = units[2] - int(unit.min())
-        pending = Span(units[2], max(0, self.head.outputs.bits - coarser), self.head.outputs.bounds[2 * self.width :])
-        for span in (self.first.outputs, self.second.outputs, self.residual.outputs.plus(pending, name)):
+        first, second = network.body[0], network.body[2]
+        self.luma_first, self.width = network.luma_first, len(network.scale_bias)
+        self.grids = [grids[f"{name}.{layer}"] for layer in ("body.0", "body.2")]
+        hidden, features = (grid.span(first.out_channels) for grid in self.grids)
+        self.first = ExactConv(f"{name}.body.0", first.weight, first.bias, context, self.grids[0].bits)
+        self.second = ExactConv(f"{name}.body.2", second.weight, second.bias, hidden, self.grids[1].bits)
+        for span in (self.first.outputs, self.second.outputs):
             activated(span, name)
-        inner = self.grids[2].span(len(of_features))
-        self.correction = ExactConv(f"{name}.lrp.2", lrp[2].weight, lrp[2].bias, inner, TANH_BITS)
+        late = {"lrp": network.lrp} | ({"chroma": network.chroma} if network.luma_first else {})
+        inner = [grids[f"{name}.{label}.0"] for label in late]
+        kernels = [_late_weights(layers, first.out_channels) for layers in late.values()]
+        self.head, spans = self._head(name, network, list(late.values()), features, inner)
+        self.rows = [len(span.bounds) for span in spans]
+        for label, grid, (_, kernel), span in zip(late, inner, kernels, spans[1:], strict=True):
+            bits = TANH_BITS if label == "lrp" else Y_BITS
+            self.add_module(label, ExactLateNetwork(f"{name}.{label}", late[label], kernel, span, grid, bits))
+        if network.luma_first:
+            bounds = chroma_of(spans[0].bounds.view(1, -1, 1, 1)).flatten()  # of means, then of raw scales
+            spans[0]._replace(bounds=bounds).plus(self.chroma.second.outputs, name)
         self.register_buffer("thresholds", torch.tensor(thresholds).double() * 2.0 ** (Y_BITS - THRESHOLD_BITS))
         self.register_buffer("tanh", tanh_table(tanh))
+        self.staircase = Staircase(self.thresholds)  # no buffer: it adds nothing that the seal's hash should know
+
+    def _head(
+        self, name: str, network: SliceNetwork, late: Sequence[nn.Sequential], features: Span, inner: Sequence[Grid]
+    ) -> tuple[ExactConv, list[Span]]:
+        """One product for means, raw scales, and what the late networks need of the features; and what each may be."""
+        weights = [network.head.weight, *(_late_weights(layers, network.head.in_channels)[0] for layers in late)]
+        bias = torch.cat([network.head.bias.double(), *(layers[0].bias.double() for layers in late)])
+        bias[self.width : 2 * self.width] += network.scale_bias.double()
+        rows, units = [len(weight) for weight in weights], [Y_BITS, *(grid.bits for grid in inner)]
+        unit = torch.tensor(units).repeat_interleave(torch.tensor(rows))
+        head = ExactConv(f"{name}.head", torch.cat(weights), bias, features, unit)
+        parts = zip(units, head.outputs.bounds.split(rows), strict=True)
+        bits = [max(0, head.outputs.bits - (unit - min(units))) for unit in units]
+        return head, [Span(unit, own, bounds) for own, (unit, bounds) in zip(bits, parts, strict=True)]
 
     def forward(self, context: Tensor, at: Positions = EVERYWHERE) -> ExactPrediction:
         """Predict the slice from its context (B, C, h, w), in quantiser steps, at some positions."""
         hidden = self.grids[0](leaky(self.first(context)))
         features = self.grids[1](leaky(self.second(hidden)))[..., *at]
-        mean, raw, pending = self.head(features).tensor_split([self.width, 2 * self.width], 1)
-        return ExactPrediction(_steps(mean.round()), count_below(raw, self.thresholds), pending)
+        own, *late = self.head(features).split(self.rows, 1)
+        return ExactPrediction(*own.chunk(2, 1), late, self.staircase)
 
-    def reconstruct(self, residual: Tensor, prediction: ExactPrediction) -> Tensor:
+    def refine(self, chroma: ExactPrediction, luma: Tensor) -> ExactPrediction:
+        """Move means and raw scales by what the luma residual and the features tell."""
+        level, raw = self.chroma(luma, chroma.features[1]).chunk(2, 1)
+        return replace(chroma, level=chroma.level + level, raw=chroma.raw + raw)
+
+    def reconstruct(self, residual: Tensor, mean: Tensor, features: Sequence[Tensor]) -> Tensor:
         """Turn the decoded residual into y_hat: mean + residual + bounded correction."""
-        residual = residual.clamp(-Y_LIMIT, Y_LIMIT)
-        hidden = self.grids[2](leaky(self.residual(residual).add_(prediction.features)))
         largest = TANH_LIMIT << TANH_BITS
-        place = self.correction(hidden).round_().clamp_(-largest, largest).add_(largest).long()
-        return (prediction.mean + residual).add_(self.tanh[place]).clamp_(-Y_LIMIT, Y_LIMIT)
+        place = self.lrp(residual, features[0]).round_().clamp_(-largest, largest).add_(largest).long()
+        return (mean + residual.clamp(-Y_LIMIT, Y_LIMIT)).add_(look_up(self.tanh, place)).clamp_(-Y_LIMIT, Y_LIMIT)
+
+
+def _late_weights(layers: nn.Sequential, features: int) -> tuple[Tensor, Tensor]:
+    """Cut the first layer's kernel into what sees so many features, and what sees residuals."""
+    seen, residuals = layers[0].weight.tensor_split([features], 1)
+    return seen, residuals
 
 
 def tanh_table(thresholds: Sequence[int]) -> Tensor:

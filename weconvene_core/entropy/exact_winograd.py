@@ -7,6 +7,8 @@ away, so that the result comes out nine times too large, and a division that lea
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,14 +48,8 @@ def largest_sums(kernel: Tensor, bounds: Tensor) -> Tensor:
     inputs = _FORTH.abs().sum(1)  # (6,): of what an axis makes of inputs, in multiples of the largest
     inputs = torch.outer(inputs, inputs).flatten()
     products = torch.einsum("t,toi,i->to", inputs, tiles_of(kernel).abs(), bounds)
-    outputs = _along_both(_BACK.abs(), products.unflatten(0, (WINDOW, WINDOW)))
+    outputs = torch.einsum("ak,bl,klo->abo", _BACK.abs(), _BACK.abs(), products.unflatten(0, (WINDOW, WINDOW)))
     return torch.maximum(products.amax(0), outputs.amax((0, 1)))
-
-
-def _along_both(matrix: Tensor, x: Tensor) -> Tensor:
-    """Apply a matrix (n, m) to both axes of (m, m, N): (n, n, N)."""
-    rows = (matrix.to(x.device) @ x.flatten(1)).unflatten(1, x.shape[1:])  # (n, m, N)
-    return torch.bmm(matrix.to(x.device).expand(len(rows), -1, -1), rows)
 
 
 def convolve(x: Tensor, tiles: Tensor, bias: Tensor, y: Tensor) -> None:
@@ -66,28 +62,39 @@ def convolve(x: Tensor, tiles: Tensor, bias: Tensor, y: Tensor) -> None:
     """
     height, width = x.shape[1:]
     rows, columns = -(-height // SIDE), -(-width // SIDE)
-    phases = F.pad(x, (1, SIDE * (columns + 1) - width - 1, 1, SIDE * rows + 1 - height))
-    phases = phases.unflatten(2, (columns + 1, SIDE)).permute(3, 0, 1, 2).contiguous()  # (4, in, 4 r + 2, c + 1)
     whole = height % SIDE == 0 and width % SIDE == 0
     out = y if whole else x.new_empty(len(y), SIDE * rows, SIDE * columns)
     cells = out.view(len(y), rows, SIDE, columns, SIDE)
+    padded = F.pad(x, (1, SIDE * columns + 1 - width, 1, SIDE * rows + 1 - height))
     step = max(1, STRIP // columns)
+    # what the stages of every strip read and write in turn; fresh memory for each would cost page faults
+    memory = x.new_empty(2, WINDOW**2 * max(len(x), len(y)) * min(step, rows) * columns)
     for top in range(0, rows, step):
-        strip = phases[:, :, SIDE * top : SIDE * min(top + step, rows) + 2]
-        _convolve_strip(strip, tiles, bias, cells[:, top : top + step])
+        lines = padded[:, SIDE * top : SIDE * min(top + step, rows) + 2]
+        _convolve_strip(lines, tiles, bias, cells[:, top : top + step], memory)
     if not whole:
         y.copy_(out[:, :height, :width])
 
 
-def _convolve_strip(phases: Tensor, tiles: Tensor, bias: Tensor, y: Tensor) -> None:
-    """Convolve column phases (4, in, 4 r + 2, c + 1) into cells (out, r, 4, c, 4)."""
-    channels, (out, rows, _, columns, _) = phases.shape[1], y.shape
-    windows = phases.unfold(2, WINDOW, SIDE).permute(4, 0, 1, 2, 3)  # (6, 4, in, r, c + 1)
-    inputs = phases.new_empty(WINDOW, WINDOW, channels, rows, columns)
-    inputs[:, :SIDE] = windows[..., :-1]
-    inputs[:, SIDE:] = windows[:, : WINDOW - SIDE, ..., 1:]
-    transformed = _along_both(_FORTH, inputs.flatten(2)).view(WINDOW**2, channels, -1)
-    products = torch.bmm(tiles, transformed)  # (36, out, r c)
+def _convolve_strip(x: Tensor, tiles: Tensor, bias: Tensor, y: Tensor, memory: Tensor) -> None:
+    """Convolve (in, 4 r + 2, 4 c + 2) into cells (out, r, 4, c, 4); ``memory`` has room for 36 planes twice."""
+    (channels, *_), (out, rows, _, columns, _), (here, there) = x.shape, y.shape, memory
+    windows = _beginning(here, WINDOW, WINDOW, channels, rows, columns)
+    windows.copy_(x.unfold(1, WINDOW, SIDE).unfold(2, WINDOW, SIDE).permute(3, 4, 0, 1, 2))
+    inputs = _along_both(_FORTH, windows.flatten(2), there, here).view(WINDOW**2, channels, -1)
+    products = torch.bmm(tiles, inputs, out=_beginning(there, WINDOW**2, out, rows * columns))
     products[_IN_ALL].add_(bias, alpha=TIMES)
-    outputs = _along_both(_BACK, products.view(WINDOW, WINDOW, -1)).div_(TIMES)
-    y.copy_(outputs.view(SIDE, SIDE, out, rows, columns).permute(2, 3, 0, 4, 1))
+    outputs = _along_both(_BACK, products.view(WINDOW, WINDOW, -1), here, there)
+    torch.div(outputs.view(SIDE, SIDE, out, rows, columns).permute(2, 3, 0, 4, 1), TIMES, out=y)
+
+
+def _along_both(matrix: Tensor, x: Tensor, between: Tensor, into: Tensor) -> Tensor:
+    """Apply a matrix (n, m) to both axes of (m, m, N): (n, n, N) at the beginning of ``into``, where x may lie."""
+    matrix, (n, m), length = matrix.to(x.device), matrix.shape, x.shape[2]
+    rows = torch.mm(matrix, x.flatten(1), out=_beginning(between, n, m * length)).view(n, m, length)
+    return torch.bmm(matrix.expand(n, -1, -1), rows, out=_beginning(into, n, n, length))
+
+
+def _beginning(memory: Tensor, *shape: int) -> Tensor:
+    """The beginning of (N,), in another shape."""
+    return memory[: math.prod(shape)].view(shape)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from weconvene_core.entropy.colours import code_slice
 from weconvene_core.entropy.slices import Positions, SlicePredictor
 from weconvene_core.entropy.steps import CodingStep
 
@@ -49,10 +50,10 @@ def code_in_phases(
     y_hat = features.new_zeros(len(features), network.width, *features.shape[2:])
     with torch.autocast(features.device.type, enabled=False):
         for phase, at in enumerate(positions(*features.shape[2:])):
-            prediction = network(phase_context(features, y_hat * context_scale, phase), at)
-            residual = step("y_lf", prediction, None if target is None else target[..., *at])
+            context = phase_context(features, y_hat * context_scale, phase)
+            decoded = code_slice(network, context, step, "y_lf", None if target is None else target[..., *at], at)
             y_hat = y_hat.clone()  # the passes before need theirs for the gradient
-            y_hat[..., *at] = network.reconstruct(residual, prediction)
+            y_hat[..., *at] = decoded
     return y_hat
 
 

@@ -7,13 +7,15 @@ correction of the quantisation error. Two networks do this: a small joint one (o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from weconvene_core.entropy.colours import Channels, chroma_of, luma_of
 from weconvene_core.entropy.laplace import SCALE_MIN, scale_indexes
 from weconvene_core.layers import Pointwise, activation
 from weconvene_core.layers.attention import HEAD_WIDTH, WindowedAttention
@@ -43,21 +45,37 @@ class Prediction(Protocol):
 
 @dataclass(frozen=True)
 class SlicePrediction:
-    """A :class:`Prediction` in floating point, and the features that its correction starts from."""
+    """A :class:`Prediction` in floating point, and the features that its correction starts from.
+
+    ``raw`` becomes the scale by softplus, in float32.
+    """
 
     mean: Tensor
-    scale: Tensor
+    raw: Tensor
     features: Tensor
 
-    @property
+    @cached_property
+    def scale(self) -> Tensor:
+        """The standard deviation around the mean."""
+        return lower_bound(F.softplus(self.raw), SCALE_MIN)
+
+    @cached_property
     def indexes(self) -> Tensor:
         """The coding table of every scale."""
         return scale_indexes(self.scale)
 
+    def part(self, channels: Channels) -> SlicePrediction:
+        """The prediction of some channels, with all features."""
+        return SlicePrediction(channels(self.mean), channels(self.raw), self.features)
+
 
 class SlicePredictor(nn.Module):
-    """What all slice networks share: context (B, C, h, w) in, :class:`SlicePrediction` out, and ``lrp`` after it."""
+    """What all slice networks share: context (B, C, h, w) in, :class:`SlicePrediction` out, and ``lrp`` after it.
 
+    ``luma_first``: the slice is coded in two steps, with ``refine`` between them (see :mod:`.colours`).
+    """
+
+    luma_first = False
     scale_bias: nn.Parameter
     lrp: nn.Sequential
 
@@ -67,14 +85,17 @@ class SlicePredictor(nn.Module):
         return len(self.scale_bias)
 
     def prediction(self, mean: Tensor, raw_scale: Tensor, features: Tensor) -> SlicePrediction:
-        """Turn a network's raw scale into a positive one, in float32."""
-        scale = lower_bound(F.softplus(raw_scale + self.scale_bias[:, None, None]), SCALE_MIN)
-        return SlicePrediction(mean, scale, features)
+        """Add the slice's usual scale to a network's raw one."""
+        return SlicePrediction(mean, raw_scale + self.scale_bias[:, None, None], features)
 
-    def reconstruct(self, residual: Tensor, prediction: SlicePrediction) -> Tensor:
+    def refine(self, chroma: SlicePrediction, luma: Tensor) -> SlicePrediction:
+        """Move the prediction of the chroma channels by the decoded residual of the luma channels."""
+        raise NotImplementedError("only a SliceNetwork with luma_first knows chroma from luma")
+
+    def reconstruct(self, residual: Tensor, mean: Tensor, features: Tensor) -> Tensor:
         """Turn the decoded integer residual into y_hat: mean + residual + bounded correction."""
-        correction = self.lrp(torch.cat([prediction.features, residual.to(prediction.features.dtype)], 1)).float()
-        return prediction.mean + residual + LRP_RANGE * torch.tanh(correction)
+        correction = self.lrp(torch.cat([features, residual.to(features.dtype)], 1)).float()
+        return mean + residual + LRP_RANGE * torch.tanh(correction)
 
     @torch.no_grad()
     def set_scale(self, scale: Tensor) -> None:
@@ -92,8 +113,11 @@ class SlicePredictor(nn.Module):
 class SliceNetwork(SlicePredictor):
     """One network for mean and scale (ours): 1x1, 3x3, 1x1, optionally behind windowed attention."""
 
-    def __init__(self, context_channels: int, width: int, hidden: int, attention: bool = False) -> None:
+    def __init__(
+        self, context_channels: int, width: int, hidden: int, attention: bool = False, *, luma_first: bool = False
+    ) -> None:
         super().__init__()
+        self.luma_first = luma_first
         self.attention = attend(context_channels, hidden) if attention else nn.Sequential()
         self.body = nn.Sequential(
             Pointwise(context_channels, hidden), activation(),
@@ -103,12 +127,24 @@ class SliceNetwork(SlicePredictor):
         self.lrp = nn.Sequential(Pointwise(hidden + width, hidden // 2), activation(), Pointwise(hidden // 2, width))
         self.scale_bias = nn.Parameter(torch.zeros(width))  # set from the data's standard deviation before training
         self._start_at_zero(self.head, self.lrp[-1])
+        if luma_first:
+            lumas, chromas = (channels(torch.empty(1, width, 1, 1)).shape[1] for channels in (luma_of, chroma_of))
+            self.chroma = nn.Sequential(
+                Pointwise(hidden + lumas, hidden // 2), activation(), Pointwise(hidden // 2, 2 * chromas)
+            )
+            self._start_at_zero(self.chroma[-1])
 
     def forward(self, context: Tensor, at: Positions = EVERYWHERE) -> SlicePrediction:
         """Predict the slice from its context, at some positions; entropy maths stays in float32 under autocast."""
         features = self.body(self.attention(context))[..., *at]
         mean, raw = in_float32(self.head, features).chunk(2, 1)
         return self.prediction(mean, raw, features)
+
+    def refine(self, chroma: SlicePrediction, luma: Tensor) -> SlicePrediction:
+        """Move mean and raw scale (B, 2n, h, w) by what the luma residual (B, n, h, w) and the features tell."""
+        known = torch.cat([chroma.features, luma.to(chroma.features.dtype)], 1)
+        mean, raw = in_float32(self.chroma[2], self.chroma[:2](known)).chunk(2, 1)
+        return replace(chroma, mean=chroma.mean + mean, raw=chroma.raw + raw)
 
 
 class SplitSliceNetwork(SlicePredictor):

@@ -149,8 +149,10 @@ def _slice(seen: int, coded: int, config: ModelConfig, h: int, w: int, passes: i
     body = seen * hidden + 9 * hidden**2
     head = hidden * 2 * coded
     correction = (hidden + coded) * (hidden // 2) + hidden // 2 * coded
+    lumas = coded // COLOURS
+    chroma = (hidden + lumas) * (hidden // 2) + hidden // 2 * 2 * (coded - lumas) if config.luma_first else 0
     attention = _attention(seen, hidden, h, w) if config.slice_attention else 0
-    return (passes * body + head + correction) * h * w + passes * attention
+    return (passes * body + head + correction + chroma) * h * w + passes * attention
 
 
 def _attention(channels: int, hidden: int, h: int, w: int) -> int:

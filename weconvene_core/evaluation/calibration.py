@@ -19,7 +19,7 @@ from weconvene_core.entropy import LIKELIHOODS, Estimate
 from weconvene_core.entropy.laplace import Likelihood, scale_table
 from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.evaluation.by_hand import slice_names
-from weconvene_core.evaluation.slice_bits import as_input, ll_passes, walk
+from weconvene_core.evaluation.slice_bits import as_input, by_network, ll_passes, walk
 from weconvene_core.layers.shortcut import COLOURS
 from weconvene_core.model import WeConvene
 
@@ -46,17 +46,16 @@ class Call:
 
 
 class _Calls(Estimate):
-    """Keeps the predictions of every call in coding order; ``names`` are those of the calls."""
+    """Keeps indexes, scale, offset and residual of every call in coding order."""
 
-    def __init__(self, likelihood: Likelihood, names: Sequence[str]) -> None:
+    def __init__(self, likelihood: Likelihood) -> None:
         super().__init__(likelihood, quantiser=None)
-        self.names, self.kept = names, list[Call]()
+        self.kept: list[tuple[Tensor, ...]] = []
 
     def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         assert target is not None
-        residual, name = super().__call__(group, prediction, target), self.names[len(self.kept)]
-        offset = target - prediction.mean
-        self.kept.append(Call(name, prediction.indexes, prediction.scale, offset, residual))
+        residual = super().__call__(group, prediction, target)
+        self.kept.append((prediction.indexes, prediction.scale, target - prediction.mean, residual))
         return residual
 
 
@@ -65,9 +64,10 @@ def calls(model: WeConvene, picture: np.ndarray, quality: float) -> list[Call]:
     """Return what every call of a slice network predicted for a picture (H, W, 3) uint8, and what was coded."""
     names = slice_names(model.config)
     more = max(0, len(ll_passes(model.config, *as_input(model, picture).shape[2:])) - 1)  # calls than slices
-    step = _Calls(LIKELIHOODS[model.config.distribution], [names[0]] * more + names)
+    step = _Calls(LIKELIHOODS[model.config.distribution])
     walk(model, picture, quality, step)
-    return step.kept
+    kept = by_network(step.kept, model.config)
+    return [Call(name, *parts) for name, parts in zip([names[0]] * more + names, kept, strict=True)]
 
 
 def symbol_counts(coded: Sequence[Call]) -> pd.DataFrame:
@@ -83,9 +83,10 @@ def symbol_counts(coded: Sequence[Call]) -> pd.DataFrame:
 def chroma_bits(coded: Sequence[Call], likelihood: Likelihood) -> pd.DataFrame:
     """Return by slice the bits of one picture's chroma, as coded and where the luma beside it had been known.
 
-    All colours of a position are coded at once, so chroma never sees the luma of its own slice. Here each chroma
-    component is predicted from the decoded residual of the luma in the same band and position, by one slope per call
-    where that helps: a bound from below of what a network could make of it. Colours alternate from channel to channel.
+    Without ``luma_first`` all colours of a position are coded at once, and chroma never sees the luma of its own slice.
+    Here each chroma component is predicted from the decoded residual of the luma in the same band and position, by one
+    slope per call where that helps: a bound from below of what a network could make of it. Colours alternate from
+    channel to channel.
     """
     rows = []
     for call in coded:

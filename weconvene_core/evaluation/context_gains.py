@@ -4,14 +4,15 @@ A part of the context is taken away by replacing each of its channels by that ch
 network still sees a typical level there, but no longer *where* something happens. A network trained without the part
 would make up for some of it, so this bounds its worth from above. Two things keep the bound fair: every prediction,
 ablated or not, may be stretched by one factor per channel (the best of 33), so that mere overconfidence is not counted;
-and the parts are given back one after the other in coding order (hyper features, LF, earlier slices of the group), so
+and the parts are given back one after the other in coding order (hyper features, LF, earlier slices of the group, and
+for chroma the luma of its own slice), so
 that what they save adds up. The start, "nothing", is the best fixed distribution per channel, fitted to this picture.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,16 +22,17 @@ from torch import Tensor, nn
 
 from weconvene_core.codec.api import to_8_bit
 from weconvene_core.entropy import LIKELIHOODS, Estimate
-from weconvene_core.entropy.laplace import SCALE_MIN
-from weconvene_core.entropy.slices import SlicePrediction
+from weconvene_core.entropy.colours import chroma_of, luma_of
+from weconvene_core.entropy.laplace import SCALE_MIN, Likelihood
+from weconvene_core.entropy.slices import SliceNetwork, SlicePrediction
 from weconvene_core.evaluation.by_hand import slice_names
 from weconvene_core.evaluation.quality import psnr_rgb
-from weconvene_core.evaluation.slice_bits import as_input, walk
+from weconvene_core.evaluation.slice_bits import as_input, by_network, walk
 from weconvene_core.model import WeConvene
 
 FACTORS = tuple(2 ** (k / 4) for k in range(-16, 17))
 FIXED = tuple(SCALE_MIN * 2 ** (k / 4) for k in range(53))  # 0.06 to about 490 steps
-PARTS = ("hyper", "lf", "earlier")
+PARTS = ("hyper", "lf", "earlier", "luma")
 COLUMNS = ["slice", "bpp", *(f"saved_by_{part}" for part in PARTS)]
 
 
@@ -68,7 +70,8 @@ def context_gains(model: WeConvene, picture: np.ndarray, quality: float) -> pd.D
         picture.shape[0] * picture.shape[1],
         [],
     )
-    for (network, inputs), target in zip(calls, step.targets, strict=True):
+    targets = by_network([(target,) for target in step.targets], model.config)
+    for (network, inputs), (target,) in zip(calls, targets, strict=True):
         bits = _bits_by_context(model, network, inputs, target, names[network])
         saved = [(before - after) / pixels for before, after in zip(bits[:-1], bits[1:], strict=True)]
         rows.append([names[network], bits[-1] / pixels, *saved])
@@ -78,7 +81,7 @@ def context_gains(model: WeConvene, picture: np.ndarray, quality: float) -> pd.D
 def _bits_by_context(
     model: WeConvene, network: nn.Module, inputs: Sequence[Any], target: Tensor, name: str
 ) -> list[float]:
-    """Bits of a call with nothing, + hyper features, + LF, + earlier slices or passes of its own group.
+    """Bits of a call with nothing, + hyper features, + LF, + earlier slices or passes of its own group, + luma.
 
     ``inputs`` are those of the network: its context, and the positions that it is asked for where it is not all.
     """
@@ -92,18 +95,25 @@ def _bits_by_context(
         ablated[:, given:] = context[:, given:].mean((2, 3), keepdim=True)
         prediction = network(ablated, *at)
         bits.append(_best(target - prediction.mean, prediction.scale, FACTORS, likelihood))
-    return bits
+    return [*bits, _with_luma(network, prediction, target, likelihood) if network.luma_first else bits[-1]]
 
 
-def _cost(offset: Tensor, scale: Tensor, likelihood: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _with_luma(network: SliceNetwork, prediction: SlicePrediction, target: Tensor, likelihood: Likelihood) -> float:
+    """Bits of a call whose chroma sees the luma of its own slice."""
+    luma = prediction.part(luma_of)
+    offset = luma_of(target) - luma.mean
+    chroma = network.refine(prediction.part(chroma_of), torch.where(luma.indexes > 0, offset.round(), 0.0))
+    parts = (offset, luma.scale), (chroma_of(target) - chroma.mean, chroma.scale)
+    return sum(_best(*part, FACTORS, likelihood) for part in parts)
+
+
+def _cost(offset: Tensor, scale: Tensor, likelihood: Likelihood) -> Tensor:
     """Bits per channel (w,) of the rounded offsets (1, w, h, w)."""
     scale = scale.clamp_min(SCALE_MIN).expand_as(offset)
     return -likelihood(offset.round(), scale)[0].double().log2().flatten(1).sum(1)
 
 
-def _best(
-    offset: Tensor, scale: Tensor, factors: tuple[float, ...], likelihood: Callable[[Tensor, Tensor], Tensor]
-) -> float:
+def _best(offset: Tensor, scale: Tensor, factors: tuple[float, ...], likelihood: Likelihood) -> float:
     """Bits with the best factor on the scale for each channel."""
     costs = torch.stack([_cost(offset, scale * factor, likelihood) for factor in factors])
     return costs.min(0).values.sum().item()

@@ -95,6 +95,7 @@ TRIALS: tuple[Trial, ...] = (
     Trial("width and depth", "wider slice networks (64)", changed(model={"slice_hidden": 64})),
     Trial("start", "steps 1.4 times smaller", start={"step": 1 / 1.4}),
     Trial("slice order", "coarsest LL band in four passes", changed(model={"ll_phases": True})),
+    Trial("slice order", "luma before chroma in every slice", changed(model={"luma_first": True})),
     Trial("slices", "HF in two", changed(model={"hf_slices": 2})),
     Trial("slices", "HF in eight", changed(model={"hf_slices": 8})),
     Trial("crop scaling", "half of the crops shrunk by up to 2", changed(scale_min=0.5)),

@@ -17,6 +17,7 @@ from weconvene_core.codec.api import to_8_bit
 from weconvene_core.config import ModelConfig
 from weconvene_core.entropy import LIKELIHOODS, Estimate
 from weconvene_core.entropy.charm import SliceLayout, slice_shapes
+from weconvene_core.entropy.colours import interleaved
 from weconvene_core.entropy.phases import joined, positions
 from weconvene_core.entropy.slices import Positions, SlicePrediction
 from weconvene_core.entropy.steps import CodingStep
@@ -96,13 +97,22 @@ def _ll_size(config: ModelConfig, height: int, width: int) -> tuple[int, int]:
 def _by_slice(
     kept: list[tuple[Tensor, Tensor]], config: ModelConfig, height: int, width: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """Put the passes of the coarsest LL band together: a pair of tensors per slice instead of per call."""
+    """Put colours and the passes of the coarsest LL band together: a pair of tensors per slice instead of per call."""
+    kept = by_network(kept, config)
     passes = len(ll_passes(config, height, width))
     if not passes:
         return kept
     likelihoods, residuals = zip(*kept[:passes], strict=True)
     size = _ll_size(config, height, width)
     return [(joined(likelihoods, *size), joined(residuals, *size)), *kept[passes:]]
+
+
+def by_network(kept: Sequence[tuple[Tensor, ...]], config: ModelConfig) -> list[tuple[Tensor, ...]]:
+    """Put what was kept of luma and chroma together: one tuple per call of a slice network instead of per step."""
+    if not config.luma_first:
+        return list(kept)
+    pairs = zip(kept[::2], kept[1::2], strict=True)
+    return [tuple(interleaved(*parts) for parts in zip(luma, chroma, strict=True)) for luma, chroma in pairs]
 
 
 def walk(model: WeConvene, picture: np.ndarray, quality: float, step: CodingStep) -> tuple[Tensor, Tensor, Tensor]:
@@ -129,7 +139,7 @@ def after_slices(model: WeConvene, picture: np.ndarray, quality: float, counts: 
     more = max(0, len(ll_passes(model.config, *as_input(model, picture).shape[2:])) - 1)  # calls than slices
     shown = []
     for count in counts:
-        step = _Keep(model.config, calls=count + more if count else 0)
+        step = _Keep(model.config, calls=model.config.calls_per_slice * (count + more) if count else 0)
         x_hat = model.synthesise(*walk(model, picture, quality, step))
         shown.append(to_8_bit(x_hat)[:height, :width])
     return shown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ from weconvene_core.figures.style import GREY, PALETTE, style
 
 VOID_COLOUR = "#000000"
 MARKS = "os^D"
+LINE = 96
+"""Characters of a heading that 11 inches hold."""
 
 
 def differences_figure(panels: Mapping[str, pd.DataFrame], title: str) -> Figure:
@@ -40,7 +43,7 @@ def differences_figure(panels: Mapping[str, pd.DataFrame], title: str) -> Figure
             axes.set_ylim(len(metrics) - 0.4, -0.6)
             axes.set_xlabel(f"3DM-WeConv minus plain ({unit})")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(matchings))
-        figure.suptitle(title, x=0.005, ha="left", fontsize=14)
+        figure.suptitle(fill(title, LINE), x=0.005, ha="left", fontsize=14)
     return figure
 
 

@@ -36,7 +36,7 @@ def rd_figure(
     """Draw rate-distortion curves: measured here solid and coloured, published ones thin, dashed and grey.
 
     Args:
-        live: curves measured in this run, in the order of their colours.
+        live: curves measured on these images, in the order of their colours.
         published: curves read from publications, on the same images.
         images: label of the image set, shown in the title.
         max_bpp: right end of the axis; curves are cut there.
@@ -62,7 +62,7 @@ def rd_figure(
         axes.set_xlabel("Rate (bits per pixel, whole files)" if live else "Rate (bits per pixel)")
         axes.set_ylabel(AXIS_LABEL[curves[0].metric])
         axes.set_title(f"Rate and distortion: {images}")
-        legend = "solid: measured in this run     dashed grey: published points" if live and published else ""
+        legend = "solid: measured on these images     dashed grey: published points" if live and published else ""
         if legend or note:
             figure.supxlabel("\n".join(filter(None, (legend, note))), fontsize=10, color="#555555")
     return figure

@@ -16,8 +16,11 @@ from weconvene_core.evaluation.slice_bits import CodedSlice
 from weconvene_core.figures.style import GREY, PALETTE, style
 
 BAR = 0.66
-PART_NAMES = {"hyper": "saved by the hyperprior", "lf": "saved by decoded LF", "earlier": "saved by earlier slices"}
-PART_COLOURS = {"hyper": PALETTE[3], "lf": PALETTE[4], "earlier": PALETTE[2]}
+PART_NAMES = {
+    "hyper": "saved by the hyperprior", "lf": "saved by decoded LF", "earlier": "saved by earlier slices",
+    "luma": "saved by the slice's luma",
+}  # fmt: skip
+PART_COLOURS = {"hyper": PALETTE[3], "lf": PALETTE[4], "earlier": PALETTE[2], "luma": PALETTE[5]}
 
 
 def order_figure(pictures: Mapping[str, NDArray[np.uint8]], title: str) -> Figure:
@@ -103,7 +106,7 @@ def context_figure(table: pd.DataFrame, title: str) -> Figure:
         axes = figure.add_subplot()
         axes.barh(table["slice"], table.bpp, BAR, color=PALETTE[0], label="spent")
         starts = table.bpp.to_numpy()
-        for part in PARTS:
+        for part in [part for part in PARTS if table[f"saved_by_{part}"].any()]:
             saved = table[f"saved_by_{part}"].clip(lower=0).to_numpy()
             axes.barh(table["slice"], saved, BAR, starts, color=PART_COLOURS[part], alpha=0.75, label=PART_NAMES[part])
             starts = starts + saved
@@ -115,7 +118,7 @@ def context_figure(table: pd.DataFrame, title: str) -> Figure:
         axes.set_xlim(0, 1.12 * starts.max())
         axes.set_xlabel("Bits per pixel; the whole bar is what the slice would cost without any context")
         figure.suptitle(title, x=0.005, ha="left", fontsize=14)
-        figure.legend(loc="outside lower center", ncols=4)
+        figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

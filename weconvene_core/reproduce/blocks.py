@@ -19,6 +19,10 @@ ANCHORS = {
     "JPEG 2000": "JPEG 2000 (live, OpenJPEG 9/7, `mct=1`)",
     "WebP": "WebP (live, method 6)",
     "AVIF speed 6": "AVIF (live, speed 6, 4:4:4, tuned for PSNR)",
+    "VVC 4:2:0 (vvenc)": "VVC (live, vvenc medium, 4:2:0)",
+    "HEVC 4:4:4 (x265)": "HEVC (live, x265 veryslow, 4:4:4)",
+    "AV1 4:4:4 (libaom)": "AV1 (live, libaom speed 4, 4:4:4)",
+    "JPEG XL": "JPEG XL (live, effort 7, made for visible difference)",
     "JPEG 4:4:4": "JPEG (live, 4:4:4, optimised)",
 }
 

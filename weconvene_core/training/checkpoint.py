@@ -21,6 +21,7 @@ from weconvene_core.presets import ModelConfig
 
 DESCRIPTION = "description"
 BASE = "base"  # in a description: {"name", "weights"} of the checkpoint beside it that this one is a change of
+STARTS_AT_ZERO = ".chroma."  # what ``luma_first`` adds to a slice network; its last layer is zero
 STATE = "state.safetensors"  # of a run, in its output folder
 
 
@@ -146,6 +147,19 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> bytes:
         digest.update(name.encode())
         digest.update(tensors[name].numpy().tobytes())
     return digest.digest()
+
+
+def load_start(model: WeConvene, path: Path) -> None:
+    """Start ``model`` from a checkpoint that may lack the parts that change nothing before they are trained.
+
+    Raises
+    ------
+    WeconveneError
+        As :func:`read_tensors` and :func:`load_weights`.
+    """
+    state = read_tensors(path)[0]
+    own = {name: t for name, t in model.state_dict().items() if STARTS_AT_ZERO in name and name not in state}
+    load_weights(model, own | state, path)
 
 
 def load_weights(model: WeConvene, state: Mapping[str, Tensor], path: Path) -> None:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import CHECKPOINTS, ROOT
-from weconvene_core.training.checkpoint import STATE, load_weights, read_tensors, write_tensors
+from weconvene_core.training.checkpoint import STATE, load_start, read_tensors, write_tensors
 from weconvene_core.training.data import ImageSource
 from weconvene_core.training.guard import Guard
 from weconvene_core.training.interrupts import Interrupts
@@ -58,7 +58,7 @@ class Trainer:
         model = WeConvene(self.config.architecture).to(self.device, memory_format=torch.channels_last)
         if self.config.start_from:
             path = CHECKPOINTS / f"{self.config.start_from}.safetensors"
-            load_weights(model, read_tensors(path)[0], path)
+            load_start(model, path)
         else:
             model.set_scales_from(self.sampler.draw(0, START, Team())[0])
         return model

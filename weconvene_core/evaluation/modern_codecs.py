@@ -1,0 +1,47 @@
+"""HEVC, VVC, AV1 and JPEG XL on the test photographs, by the ffmpeg of the optional extra: what takes most of an hour.
+
+``python -m weconvene_core.evaluation.modern_codecs`` writes ``results/tables/rd_points_modern.csv``, whose curves
+notebooks 05 and 06 show in every mode; what was measured before is taken from the cache.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import pandas as pd
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.datasets import ImageSet, test_set
+from weconvene_core.evaluation.ffmpeg_rivals import FFMPEG_RIVALS
+from weconvene_core.evaluation.points import MEAN, POINT_COLUMNS
+from weconvene_core.evaluation.rivals import measure_rivals
+from weconvene_core.evaluation.tables import read_points, write_points
+from weconvene_core.paths import RESULTS
+
+TABLE = RESULTS / "tables" / "rd_points_modern.csv"
+
+
+def modern_points(images: ImageSet, fresh: bool = False) -> pd.DataFrame:
+    """Return what the table says of just these images, measured before where ``fresh``; else an empty table."""
+    if fresh:
+        try:
+            write_points(measure_rivals(images, FFMPEG_RIVALS), TABLE)
+        except WeconveneError as error:
+            warnings.warn(f"HEVC, VVC, AV1 and JPEG XL were not measured anew: {error}", stacklevel=2)
+    if not TABLE.is_file():
+        return pd.DataFrame(columns=POINT_COLUMNS)
+    points = read_points(TABLE)
+    points = points[points.dataset == images.name]
+    same = {path.name for path in images.paths} == set(points.image) - {MEAN}
+    return points if same else points[:0]
+
+
+def main() -> None:
+    """Measure and write the table."""
+    points = modern_points(test_set(), fresh=True)
+    means = points[points.image == MEAN]
+    print(means[["codec", "quality", "bpp", "psnr_db", "ms_ssim"]].to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
