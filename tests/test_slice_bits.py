@@ -101,8 +101,10 @@ def test_residual_prediction_acts_once_it_is_trained(lite: WeConvene, picture: n
     untrained = context_gains.residual_prediction(WeConvene(preset("tiny")).eval(), picture, QUALITY)
     for column in ("bpp", "mse_steps", "psnr_db"):
         assert untrained[column][0] == untrained[column][1]
-        assert trained[column][0] == pytest.approx(trained[column][1], rel=0.2)
         assert trained[column][0] != trained[column][1]
+    assert trained.bpp[0] < trained.bpp[1]
+    assert trained.psnr_db[0] > trained.psnr_db[1]
+    assert trained.mse_steps[0] < 2 * trained.mse_steps[1]  # it serves the picture and may cost the latent something
 
 
 def test_streams_keep_the_promise_of_the_likelihoods(lite: WeConvene, picture: np.ndarray) -> None:

@@ -124,8 +124,8 @@ def residual_prediction(model: WeConvene, picture: np.ndarray, quality: float) -
     """Code a picture with and without latent residual prediction.
 
     Returns two rows (``with``, ``without``): bits per pixel of y, mean squared error of y_hat in squared quantiser
-    steps, and PSNR in dB. Residual prediction saves nothing in its own slice, which is coded before it acts; it brings
-    y_hat closer to y, for the picture and for the slices that follow.
+    steps, and PSNR in dB. Residual prediction saves nothing in its own slice, which is coded before it acts; it moves
+    y_hat to where the picture and the slices that follow gain by it, which need not be closer to y.
     """
     bare = copy.deepcopy(model)
     for network in (*bare.charm.ll_networks, *bare.charm.networks):
