@@ -12,7 +12,7 @@ import torch
 
 from weconvene_core.codec.api import load_model
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import compute_curve, recipe, step_two
+from weconvene_core.evaluation import compute_curve, compute_trend, recipe, step_two
 from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.in_memory import code
 from weconvene_core.evaluation.recipe_trials import BASE, CONFIG, TRIALS, Trial
@@ -110,11 +110,11 @@ def test_released_weights_and_the_state_of_a_run_give_the_same_curve(tmp_path: P
 
 def test_a_trend_inverts_itself_and_needs_three_points() -> None:
     table = pd.DataFrame({"megapixels": [1000.0, 2000, 4000], "bd_rate_pct": [40.0, 33, 26], "steps": [1, 2, 3]})
-    fit = compute_curve.trend(table)
+    fit = compute_trend.trend(table)
     assert fit[1] == pytest.approx(-7)
-    assert compute_curve.megapixels_for(26, fit) == pytest.approx(4000)
+    assert compute_trend.megapixels_for(26, fit) == pytest.approx(4000)
     with pytest.raises(WeconveneError, match="three"):
-        compute_curve.trend(table[:2])
+        compute_trend.trend(table[:2])
     assert "-7.0 points per doubling" in figures.compute_figure(table).axes[0].get_title(loc="left")
 
 

@@ -9,8 +9,9 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb
 from weconvene_core.evaluation.points import MEAN
 from weconvene_core.evaluation.rate_distortion import measure
-from weconvene_core.evaluation.resolution import at_scale, change_with_scale, header_bytes, resolution_table
+from weconvene_core.evaluation.resolution import at_scale, header_bytes, resolution_table
 from weconvene_core.evaluation.rivals import JPEG_2000, WEBP
+from weconvene_core.evaluation.tables import change_with_scale
 from weconvene_core.figures.resolution import resolution_figure
 from weconvene_core.figures.style import save
 

@@ -1,4 +1,4 @@
-"""BD-rate against compute: every measured checkpoint of a model, and what the trend through them promises.
+"""BD-rate against compute: every measured checkpoint of a model (the trend through them is in ``compute_trend``).
 
 ``python -m weconvene_core.evaluation.compute_curve CHECKPOINT...`` codes Kodak into real streams with each checkpoint
 file (released weights, or the state of a run, whose average counts): a row each of ``results/tables/compute_curve.csv``
@@ -29,8 +29,6 @@ from weconvene_core.training.schedule import TrainConfig
 
 TABLE = RESULTS / "tables" / "compute_curve.csv"
 QUALITIES = tuple(np.linspace(1.0, 6.0, 8))
-VVC_PCT, PAPER_PCT = 0.0, -12.24
-"""BD-rates against VVC to extrapolate to: its own, and the paper's claim on Kodak."""
 
 
 @dataclass(frozen=True)
@@ -110,26 +108,6 @@ def add(path: Path) -> pd.DataFrame:
     table = pd.DataFrame([*kept, row]).sort_values(["model", "megapixels"])
     table.to_csv(TABLE, index=False, float_format="%.3f")
     return table
-
-
-def trend(table: pd.DataFrame) -> tuple[float, float]:
-    """Fit BD-rate = a + b log2(megapixels) through the checkpoints; return (a, b).
-
-    Raises
-    ------
-    WeconveneError
-        For fewer than three checkpoints.
-    """
-    if len(table) < 3:
-        raise WeconveneError(f"a trend through {len(table)} checkpoints shows nothing; measure at least three.")
-    slope, start = np.polyfit(np.log2(table.megapixels), table.bd_rate_pct, 1)
-    return float(start), float(slope)
-
-
-def megapixels_for(target_pct: float, fit: tuple[float, float]) -> float:
-    """Return the compute at which the trend reaches a BD-rate: an extrapolation, not a promise."""
-    start, slope = fit
-    return float(2 ** ((target_pct - start) / slope))
 
 
 def main() -> None:

@@ -120,23 +120,6 @@ def _against_all(points: pd.DataFrame, ours: str, samples: int) -> pd.DataFrame:
     return table[(table.codec == ours) & (table.method == "pchip")].reset_index(drop=True)
 
 
-def change_with_scale(table: pd.DataFrame, anchor: str) -> tuple[float, bool]:
-    """Return by how many points the BD-rate changes from the smallest to the largest scale, and whether it is certain.
-
-    Negative: the gain grows with resolution. Certain means that the two intervals do not overlap.
-
-    Raises:
-        WeconveneError: fewer than two scales against this anchor.
-    """
-    rows = table[(table.anchor == anchor) & table.dataset.str.contains("-1/")].sort_values("megapixels")
-    rows = rows.dropna(subset="bd_rate_pct")
-    if len(rows) < 2:
-        raise WeconveneError(f"{len(rows)} scales against '{anchor}' show no change: measure at least two.")
-    small, large = rows.iloc[0], rows.iloc[-1]
-    certain = large.ci_high < small.ci_low or small.ci_high < large.ci_low
-    return float(large.bd_rate_pct - small.bd_rate_pct), bool(certain)
-
-
 def main() -> None:
     """Measure the photographs at hand."""
     parser = argparse.ArgumentParser(description="Measure how the BD-rate changes with the resolution.")

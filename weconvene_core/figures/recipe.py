@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weconvene_core.evaluation.compute_curve import PAPER_PCT, VVC_PCT, megapixels_for, trend
+from weconvene_core.evaluation.compute_trend import PAPER_PCT, VVC_PCT, megapixels_for, trend
 from weconvene_core.figures.style import GREY, PALETTE, style
 from weconvene_core.figures.training import rate_axis
 
