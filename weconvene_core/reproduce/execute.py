@@ -19,7 +19,10 @@ from papermill.exceptions import PapermillExecutionError
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import data_folder
 from weconvene_core.reproduce.compact import compact
+from weconvene_core.reproduce.kernels import KernelsAhead, process_id, shut_down
 from weconvene_core.reproduce.tree import Tree
+
+START_TIMEOUT = 600  # seconds: a kernel that warms up answers when its imports are done, on a slow disk after minutes
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,11 @@ class Execution:
 
 
 class PeakMemory:
-    """Samples, twice a second, the resident memory of this process's children (the kernel and what it starts)."""
+    """Samples, twice a second, the resident memory of a process (a notebook's kernel) and of what it starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, process: int) -> None:
         self.mb = 0.0
+        self._process = psutil.Process(process)
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -48,9 +52,12 @@ class PeakMemory:
         self._thread.join()
 
     def _watch(self) -> None:
-        me = psutil.Process()
         while not self._done.wait(0.5):
-            self.mb = max(self.mb, sum(_resident(child) for child in me.children(recursive=True)) / 2**20)
+            try:
+                family = [self._process, *self._process.children(recursive=True)]
+            except psutil.Error:  # the kernel stopped
+                return
+            self.mb = max(self.mb, sum(map(_resident, family)) / 2**20)
 
 
 def _resident(process: psutil.Process) -> int:
@@ -60,11 +67,13 @@ def _resident(process: psutil.Process) -> int:
         return 0
 
 
-def execute(tree: Tree, notebook: Path, mode: str, progress: bool = False) -> Execution:
+def execute(
+    tree: Tree, notebook: Path, mode: str, kernels: KernelsAhead, more: bool = False, progress: bool = False
+) -> Execution:
     """Run ``notebook`` with the parameter ``mode`` into ``results/notebooks``.
 
-    The copy grows under a temporary name and is renamed when the last cell has run, so a cut-off run leaves the copy
-    of the run before.
+    It takes its kernel from ``kernels``, where the next one warms up meanwhile if ``more`` notebooks follow. The copy
+    grows under a temporary name and is renamed when the last cell has run, so a cut-off run leaves the copy before it.
 
     Raises:
         WeconveneError: a cell failed or the kernel stopped; names the notebook and the cell.
@@ -73,7 +82,10 @@ def execute(tree: Tree, notebook: Path, mode: str, progress: bool = False) -> Ex
     tree.executed.mkdir(parents=True, exist_ok=True)
     _prepare_environment(tree)
     started = time.monotonic()
-    with PeakMemory() as peak:
+    kernel = kernels.take()
+    if more:
+        kernels.warm_up_next()
+    with PeakMemory(process_id(kernel)) as peak:
         try:
             node = papermill.execute_notebook(
                 notebook,
@@ -83,12 +95,15 @@ def execute(tree: Tree, notebook: Path, mode: str, progress: bool = False) -> Ex
                 language="python",
                 cwd=notebook.parent,
                 progress_bar=progress,
-                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # the kernel's own chatter; cells' output stays
+                start_timeout=START_TIMEOUT,
+                km=kernel,
             )
         except PapermillExecutionError as exc:
             raise WeconveneError(_cell_failure(tree, notebook, partial, exc)) from exc
         except DeadKernelError as exc:
             raise WeconveneError(_kernel_stopped(notebook)) from exc
+        finally:
+            shut_down(kernel)
     seconds = time.monotonic() - started
     _publish(tree, notebook, node, partial)
     return Execution(round(seconds, 1), round(peak.mb, 1), _parameters(notebook, mode))

@@ -15,6 +15,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.reproduce import certificate, provenance
 from weconvene_core.reproduce.fresh import own_tables, set_aside
 from weconvene_core.reproduce.inputs import check_mode, input_digest, up_to_date
+from weconvene_core.reproduce.kernels import KernelsAhead
 from weconvene_core.reproduce.tree import REPOSITORY, Stamp, Tree, read_stamp, sha256, write_stamp
 
 State = dict[str, tuple[int, int]]
@@ -42,8 +43,10 @@ def _state(tree: Tree) -> State:
     return {tree.relative(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in tree.artifacts()}
 
 
-def run_one(tree: Tree, notebook: Path, mode: str, digest: str) -> Stamp:
+def run_one(tree: Tree, notebook: Path, mode: str, digest: str, kernels: KernelsAhead, more: bool = False) -> Stamp:
     """Execute one notebook and record it: the stamp goes first and comes back last, so a cut-off run is run again.
+
+    ``more`` says that others follow, whose kernel may warm up meanwhile.
 
     Raises:
         WeconveneError: as ``execute.execute``.
@@ -53,7 +56,7 @@ def run_one(tree: Tree, notebook: Path, mode: str, digest: str) -> Stamp:
     tree.stamp_path(notebook.stem).unlink(missing_ok=True)
     with set_aside(tree, own_tables(tree, notebook.stem)):
         before = _state(tree)
-        cost = execute(tree, notebook, mode, progress=sys.stderr.isatty())
+        cost = execute(tree, notebook, mode, kernels, more, progress=sys.stderr.isatty())
         after = _state(tree)
     written = [name for name, state in after.items() if before.get(name) != state]
     stamp = Stamp(
@@ -79,17 +82,22 @@ def run_all(
     Raises:
         WeconveneError: as ``execute.execute``; notebooks that finished before stay finished.
     """
+
+    def due(notebook: Path) -> bool:
+        return force(notebook) or not up_to_date(tree, notebook, input_digest(tree, notebook, mode))
+
     done = 0
-    for number, notebook in enumerate(notebooks, start=1):
-        digest = input_digest(tree, notebook, mode)  # here, not before: it covers tables that earlier notebooks write
-        if not force(notebook) and up_to_date(tree, notebook, digest):
-            continue
-        say(f"[{number}/{len(notebooks)}] {notebook.stem} ({mode}) ...")
-        stamp = run_one(tree, notebook, mode, digest)
-        provenance.write_manifest(tree)
-        cost = f"{stamp.seconds:.0f} s, {stamp.peak_memory_mb:.0f} MiB, {len(stamp.artifacts)} files"
-        say(f"[{number}/{len(notebooks)}] {notebook.stem}: {cost}")
-        done += 1
+    with KernelsAhead(tree.notebooks_folder) as kernels:
+        for number, notebook in enumerate(notebooks, start=1):
+            if not due(notebook):  # asked here, not before: a digest covers tables that earlier notebooks write
+                continue
+            say(f"[{number}/{len(notebooks)}] {notebook.stem} ({mode}) ...")
+            digest, more = input_digest(tree, notebook, mode), any(map(due, notebooks[number:]))
+            stamp = run_one(tree, notebook, mode, digest, kernels, more)
+            provenance.write_manifest(tree)
+            cost = f"{stamp.seconds:.0f} s, {stamp.peak_memory_mb:.0f} MiB, {len(stamp.artifacts)} files"
+            say(f"[{number}/{len(notebooks)}] {notebook.stem}: {cost}")
+            done += 1
     return done
 
 

@@ -38,9 +38,14 @@ class Tree:
         return self.results / "manifest.json"
 
     @property
+    def notebooks_folder(self) -> Path:
+        """Where the notebooks lie, and where their kernels work."""
+        return self.root / "notebooks"
+
+    @property
     def notebooks(self) -> list[Path]:
         """The notebooks ``NN_name.ipynb`` in the order of their numbers."""
-        return sorted((self.root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+        return sorted(self.notebooks_folder.glob("[0-9][0-9]_*.ipynb"))
 
     def artifacts(self) -> list[Path]:
         """Return every finished file under ``results/figures`` and ``results/tables``, sorted."""
