@@ -11,16 +11,18 @@ import pytest
 from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.evaluation.anchors import ANCHOR_NAMES, published_labels
 from weconvene_core.evaluation.bd_rate import METHODS
+from weconvene_core.evaluation.ffmpeg_rivals import FFMPEG_RIVALS
 from weconvene_core.evaluation.rivals import JPEG_2000_BY_DEFAULT, RIVALS
 from weconvene_core.evaluation.tables import BD_COLUMNS, published_bd_table, write_bd_table
-from weconvene_core.reproduce.claims import Claim, obtained_value, read_claims
-from weconvene_core.reproduce.tree import REPOSITORY
+from weconvene_core.reproduce.blocks import ANCHORS
+from weconvene_core.reproduce.claims import Claim, accept, obtained_value, read_claims
+from weconvene_core.reproduce.tree import REPOSITORY, Tree, write_text
 
 CLAIMS = [claim for claim in read_claims(REPOSITORY.data / "claims.csv") if claim.tier == "R"]
 BD = [claim for claim in CLAIMS if claim.notebook == "06_bd_rate"]
 PUBLISHED = [claim for claim in BD if claim.select["codec"] in dict(published_labels(claim.select["dataset"]))
              or claim.table.endswith("bd_rate_published.csv")]  # fmt: skip
-MEASURED = {DEFAULT_MODEL, *(rival.name for rival in (*RIVALS, JPEG_2000_BY_DEFAULT))}
+MEASURED = {DEFAULT_MODEL, *(rival.name for rival in (*RIVALS, *FFMPEG_RIVALS, JPEG_2000_BY_DEFAULT))}
 
 
 def named(claims: list[Claim]) -> pytest.MarkDecorator:
@@ -55,3 +57,26 @@ def test_published_points_give_what_the_claim_expects(claim: Claim, tmp_path: Pa
     path = write_bd_table(published_bd_table(dataset, [codec], [anchor]), tmp_path / "bd_rate.csv")
     assert obtained_value(path, claim) == pytest.approx(claim.expected, abs=claim.tolerance)
     assert (pd.read_csv(path).images == {"kodak": 24, "clic2020_professional": 41, "tecnick": 100}[dataset]).all()
+
+
+def test_every_bd_rate_of_the_readme_is_a_claim() -> None:
+    claimed = {(claim.select["codec"], claim.select["anchor"]) for claim in BD if claim.select["dataset"] == "kodak"}
+    assert {(DEFAULT_MODEL, anchor) for anchor in ANCHORS} <= claimed
+
+
+HEADER = "id,claim,tier,paper,expected,tolerance,notebook,table,select,column,cost,command,release\n"
+
+
+def test_a_new_release_expects_what_its_tables_hold_and_leaves_other_claims_alone(tmp_path: Path) -> None:
+    tree, table = Tree(tmp_path), "results/tables/bd_rate.csv"
+    write_text(tmp_path / table, "codec,bd_rate_pct\nlite,17.0123456\nJPEG 2000,57.1\n")
+    lines = [
+        f'ours,"a claim, with a comma",R,,19.44,0.5,06_bd_rate,{table},codec=lite,bd_rate_pct,,,yes\n',
+        f"theirs,a claim,R,,56.6,1.5,06_bd_rate,{table},codec=JPEG 2000,bd_rate_pct,,,\n",
+        f"unmeasured,a claim,R,,8.2,0.5,06_bd_rate,{table},codec=VVC,bd_rate_pct,,,yes\n",
+    ]
+    write_text(tree.data / "claims.csv", HEADER + "".join(lines))
+    assert accept(tree) == ["ours: 19.44 -> 17.01"]
+    text = (tree.data / "claims.csv").read_text(encoding="utf-8")
+    assert text == HEADER + "".join(lines).replace("19.44", "17.01")
+    assert accept(tree) == []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.reproduce.tree import Stamp, Tree, sha256
+from weconvene_core.reproduce.tree import Stamp, Tree, sha256, write_text
 
 
 class NotRun(Exception):
@@ -20,7 +21,8 @@ class Claim:
 
     ``table`` is a path below the root; ``select`` names the one row of it, as column to text; ``column`` holds the
     value. ``cost`` says what a run takes that has not been made here. ``command`` makes the table where no notebook
-    does: a long measurement that notebooks only show.
+    does: a long measurement that notebooks only show. ``release`` marks what depends on the shipped weights: ``make
+    readme`` expects of later runs what the tables hold then.
     """
 
     id: str
@@ -35,6 +37,7 @@ class Claim:
     column: str
     cost: str
     command: str = ""
+    release: bool = False
 
 
 def _selector(text: str) -> dict[str, str]:
@@ -49,6 +52,7 @@ def _claim(row: dict[str, str]) -> Claim:
         "tolerance": float(row["tolerance"] or 0),
         "select": _selector(row["select"]),
         "command": row.get("command") or "",
+        "release": row.get("release") == "yes",
     }
     return Claim(**(row | typed))
 
@@ -71,6 +75,38 @@ def read_claims(path: Path) -> list[Claim]:
         except (KeyError, TypeError, ValueError) as exc:
             raise WeconveneError(f"line {number} of data/{path.name} is not a claim: {exc}; correct that line") from exc
     return claims
+
+
+def accept(tree: Tree) -> list[str]:
+    """Expect of the release's own claims what the tables hold now; return what changed, a phrase per claim.
+
+    A claim whose table or row is not there keeps its expectation.
+
+    Raises:
+        WeconveneError: as :func:`read_claims`, or a selector matches more than one row.
+    """
+    path, changes = tree.data / "claims.csv", []
+    claims = read_claims(path)
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    for claim, row in zip(claims, rows, strict=True):
+        if claim.release and (text := _value_text(tree, claim)) not in ("", row["expected"]):
+            changes.append(f"{claim.id}: {row['expected'] or 'nothing'} -> {text}")
+            row["expected"] = text
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, rows[0], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, buffer.getvalue())
+    return changes
+
+
+def _value_text(tree: Tree, claim: Claim) -> str:
+    """Four digits of what the claim's table holds, an empty string where it holds nothing."""
+    try:
+        return f"{obtained_value(tree.root / claim.table, claim):.4g}"
+    except (NotRun, OSError):
+        return ""
 
 
 def check_table(tree: Tree, claim: Claim, stamp: Stamp | None) -> Path:

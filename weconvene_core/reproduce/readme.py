@@ -1,7 +1,8 @@
 """README's and the model card's numbers: none of them is typed by hand.
 
-``make readme`` accepts the tables of the last run as the release's own (``results/expected/``) and fills the blocks
-between markers in README.md and MODEL_CARD.md from them; a test compares. Later runs on other machines leave all alone.
+``make readme`` accepts the tables of the last run as the release's own (``results/expected/`` and what
+``data/claims.csv`` expects of the shipped weights) and fills the blocks between markers in README.md and MODEL_CARD.md
+from them; a test compares. Later runs on other machines leave all alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.fidelity import ledger_markdown, ledger_summary, read_ledger
 from weconvene_core.paths import ROOT
 from weconvene_core.reproduce.blocks import ANCHORS, EXPECTED, MODEL, WEIGHTS, expected, facts, measured, replaced
+from weconvene_core.reproduce.claims import accept as accept_claims
 from weconvene_core.reproduce.model_card import BLOCKS, CARD
+from weconvene_core.reproduce.tree import REPOSITORY
 
 ACCEPTED = ("bd_rate", "rd_points", "complexity")
 RESULTS_BLOCK, LEDGER_BLOCK, STUDIES_BLOCK = "results", "ledger", "studies"
@@ -119,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Accept the tables and rewrite the blocks of all documents."""
     try:
         accept()
+        for change in accept_claims(REPOSITORY):
+            print(f"expected from now on: {change}")
         for path in documents():
             path.write_text(rendered(path), encoding="utf-8")
     except (OSError, WeconveneError) as error:
