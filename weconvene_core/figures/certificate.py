@@ -37,6 +37,6 @@ def margin_figure(rows: Sequence[Entry]) -> Figure:
         axes.set_yticks(range(len(judged)), [row.claim.partition(":")[0] for row in judged])
         axes.set_ylim(len(judged) - 0.4, -0.6)
         axes.set_xlim(-1.1 * EDGE, 1.1 * EDGE)
-        axes.set_xlabel("Obtained minus expected, in tolerances (shaded: reproduced); right: obtained")
+        axes.set_xlabel("Obtained minus expected, in tolerances\n(shaded: reproduced; right: obtained)")
         axes.set_title("Every claim that a number is expected of")
     return figure
