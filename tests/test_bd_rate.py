@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.anchors import ANCHOR_NAMES, anchor_curve, published_curve, published_labels
-from weconvene_core.evaluation.bd_rate import METHODS, bd_psnr, bd_rate, bootstrap_bd_rate, common_range
+from weconvene_core.evaluation.bd_rate import METHODS, bd_psnr, bd_rate, common_range
+from weconvene_core.evaluation.bootstrap import Draws, bootstrap_bd_rate, interval
 from weconvene_core.evaluation.curves import Curve, ImageCurves
 
 CHECK_VALUES = [
@@ -195,6 +196,19 @@ def test_bootstrap_draws_a_live_anchor_in_pairs():
     assert paired.high == pytest.approx(-20.0)
     fixed = bootstrap_bd_rate(anchor.averaged(), test, samples=100)
     assert fixed.high - fixed.low > 10.0
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bootstrap_is_the_bd_rate_of_every_draw_however_often_its_curves_are_compared(method):
+    anchor, test, other = image_curves(12, 1), image_curves(12, 2, factor=0.8), image_curves(12, 3)
+    counts = np.random.default_rng(5).multinomial(12, np.full(12, 1 / 12), 60)
+    draws = [bd_rate(anchor.averaged(w), test.averaged(w), method).bd_rate_pct for w in counts / 12]
+    shared = Draws(anchor, 60, 5)
+    for _ in range(2):
+        interval(shared, Draws(other, 60, 5), method)
+        found = interval(shared, Draws(test, 60, 5), method)
+        assert [found.low, found.high] == list(np.percentile(draws, [2.5, 97.5]))
+    assert bootstrap_bd_rate(anchor, test, method, 60, 5) == found
 
 
 def test_bootstrap_refuses_what_it_cannot_draw():

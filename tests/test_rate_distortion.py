@@ -1,6 +1,10 @@
 """Rate and distortion by real files, with a codec of Pillow in the place of the learned one."""
 
 import io
+import multiprocessing
+import os
+import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -28,6 +32,22 @@ from weconvene_core.evaluation.rivals import JPEG, WEBP
 QUALITIES = (10, 25, 50, 75, 90)
 
 
+@dataclass(frozen=True)
+class Witness:
+    """JPEG that notes which process started the worker, and whether the learned codec was imported before it came."""
+
+    folder: str
+
+    def encode(self, image: Image.Image, quality: float) -> bytes:
+        ready = "weconvene_core.codec.api" in sys.modules
+        with open(os.path.join(self.folder, str(os.getpid())), "w") as note:
+            note.write(f"{os.getppid()} {ready}")
+        return JPEG.encode(image, quality)
+
+    def decode(self, data: bytes) -> Image.Image:
+        return JPEG.decode(data)
+
+
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Three crops of default photographs, big enough for MS-SSIM."""
@@ -45,6 +65,17 @@ def jpeg(images):
 @pytest.fixture(scope="module")
 def points(images, jpeg):
     return pd.concat([jpeg, measure(WEBP, "WebP", images, QUALITIES)], ignore_index=True)
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
+def test_all_pools_start_from_one_process_that_has_imported_the_libraries(images, tmp_path):
+    for _ in range(2):
+        measure(Witness(str(tmp_path)), "JPEG", images, QUALITIES, processes=2)
+    notes = {note.name: note.read_text().split() for note in tmp_path.iterdir()}
+    assert len(notes) >= 2  # each pool has workers of its own
+    (server,) = {parent for parent, _ in notes.values()}
+    assert int(server) != os.getpid()
+    assert {ready for _, ready in notes.values()} == {"True"}
 
 
 def test_every_row_is_what_the_file_says(images, jpeg):

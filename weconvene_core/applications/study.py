@@ -22,6 +22,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import RESULTS
 from weconvene_core.reproduce.tree import write_text
 from weconvene_core.training.guard import Guard
+from weconvene_core.training.memory import keep_freed_memory
 from weconvene_core.training.schedule import Phase
 from weconvene_core.training.soap import OPTIMIZERS
 
@@ -88,6 +89,7 @@ def compare(
     """
     if seeds < 1:
         raise WeconveneError(f"seeds={seeds} trains nothing; use 1 or more, and 2 or more for an interval.")
+    keep_freed_memory()
     rows, kept = [], {}
     runs = [(contender, seed) for seed in range(seeds) for contender in contenders]
     for contender, seed in tqdm(runs, desc="trainings", mininterval=5.0):

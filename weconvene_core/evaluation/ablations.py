@@ -17,7 +17,8 @@ import pandas as pd
 from weconvene_core.config import ModelConfig
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.ablation_rows import LADDER, ROWS, SEEDS, Row
-from weconvene_core.evaluation.bd_rate import bd_psnr, bd_rate, bootstrap_bd_rate
+from weconvene_core.evaluation.bd_rate import bd_psnr, bd_rate
+from weconvene_core.evaluation.bootstrap import bootstrap_bd_rate
 from weconvene_core.evaluation.by_hand import macs_by_hand
 from weconvene_core.evaluation.costs import COUNTING_SIZE, parameters_m
 from weconvene_core.evaluation.recipe import curves_of, run_trial, settings

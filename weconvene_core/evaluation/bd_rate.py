@@ -15,12 +15,11 @@ import numpy as np
 from scipy.interpolate import Akima1DInterpolator, PchipInterpolator, PPoly
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.curves import Curve, Floats, ImageCurves
+from weconvene_core.evaluation.curves import Curve, Floats, Metric
 
 Method = Literal["pchip", "akima", "cubic"]
 METHODS: tuple[Method, ...] = get_args(Method)
 MIN_POINTS = 4
-MAX_FAILED_SHARE = 0.05
 Range = tuple[float, float]
 
 
@@ -50,13 +49,17 @@ class BDRate:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A percentile bootstrap interval: ``low`` and ``high`` in percent, its ``level``, and the draws that count."""
+class Fit:
+    """A curve that has a BD-rate, interpolated: log10 of the rate (bpp) over its range of quality, in dB."""
 
+    metric: Metric
     low: float
     high: float
-    level: float
-    samples: int
+    log_rate: PPoly
+
+    def mean(self, low: float, high: float) -> float:
+        """Return the mean log10 rate over the qualities from ``low`` to ``high``."""
+        return float(self.log_rate.integrate(low, high)) / (high - low)
 
 
 def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip", within: Range | None = None) -> BDRate:
@@ -78,10 +81,8 @@ def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip", within: Range 
     low, high = _overlap(
         anchor.value, test.value, f"'{anchor.codec}' and '{test.codec}' share no quality range", within
     )
-    mean_log = _mean(test.value, np.log10(test.bpp), method, low, high)
-    mean_log -= _mean(anchor.value, np.log10(anchor.bpp), method, low, high)
     return BDRate(
-        bd_rate_pct=100.0 * (10.0**mean_log - 1.0),
+        bd_rate_pct=delta_pct(fit(anchor, method), fit(test, method), low, high),
         overlap_db=high - low,
         overlap_pct=100.0 * (high - low) / float(np.ptp(test.value)),
         points_anchor=len(anchor),
@@ -100,8 +101,23 @@ def log_rate(curve: Curve, method: Method = "pchip") -> PPoly:
     Raises:
         WeconveneError: under 4 points, or a curve that does not rise strictly.
     """
-    checked, _ = _checked(curve, curve)
-    return _interpolator(checked.value, np.log10(checked.bpp), method)
+    return fit(curve, method).log_rate
+
+
+def fit(curve: Curve, method: Method = "pchip") -> Fit:
+    """Return the curve as :func:`bd_rate` sees it.
+
+    Raises:
+        WeconveneError: as :func:`log_rate`.
+    """
+    (checked,) = _checked(curve)
+    value, log = checked.value, _interpolator(checked.value, np.log10(checked.bpp), method)
+    return Fit(checked.metric, float(value.min()), float(value.max()), log)
+
+
+def delta_pct(anchor: Fit, test: Fit, low: float, high: float) -> float:
+    """Return the mean difference in rate over the qualities from ``low`` to ``high``, in percent of the anchor."""
+    return 100.0 * (10.0 ** (test.mean(low, high) - anchor.mean(low, high)) - 1.0)
 
 
 def common_range(curves: Sequence[Curve]) -> Range:
@@ -131,61 +147,11 @@ def bd_psnr(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
     return _mean(x_test, test.value, method, low, high) - _mean(x_anchor, anchor.value, method, low, high)
 
 
-def bootstrap_bd_rate(
-    anchor: Curve | ImageCurves,
-    test: ImageCurves,
-    method: Method = "pchip",
-    samples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-    within: Range | None = None,
-) -> Interval:
-    """Return the percentile interval of the BD-rate when the images are drawn again with replacement.
-
-    Each draw averages the drawn images' curves and takes one BD-rate, as the headline does. A live anchor
-    (``ImageCurves`` on the same images in the same order) is drawn along with the test. A published ``Curve`` stays
-    as it is, so that interval is wide: it carries the whole spread between images, which a paired draw cancels.
-
-    Raises:
-        WeconveneError: fewer than 2 images, sets of different size, or over 5 % of draws without a BD-rate.
-    """
-    weights = _draws(anchor, test, samples, seed)
-    deltas = [_try_bd_rate(anchor, test, w, method, within) for w in weights]
-    kept = np.array([d for d in deltas if d is not None])
-    if kept.size < (1.0 - MAX_FAILED_SHARE) * samples:
-        raise WeconveneError(
-            f"No interval for '{test.codec}': {samples - kept.size} of {samples} bootstrap draws have no BD-rate; "
-            "measure more images or wider rates."
-        )
-    tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(kept, [tail, 100.0 - tail])
-    return Interval(float(low), float(high), level, int(kept.size))
-
-
-def _draws(anchor: Curve | ImageCurves, test: ImageCurves, samples: int, seed: int) -> Floats:
-    if test.images < 2:
-        raise WeconveneError(f"A bootstrap over images needs at least 2 images; '{test.codec}' has {test.images}.")
-    if isinstance(anchor, ImageCurves) and anchor.images != test.images:
-        raise WeconveneError(f"'{anchor.codec}' and '{test.codec}' were measured on different numbers of images.")
-    counts = np.random.default_rng(seed).multinomial(test.images, np.full(test.images, 1.0 / test.images), samples)
-    return counts / test.images  # (samples, images), rows sum to 1
-
-
-def _try_bd_rate(
-    anchor: Curve | ImageCurves, test: ImageCurves, weights: Floats, method: Method, within: Range | None
-) -> float | None:
-    try:
-        reference = anchor if isinstance(anchor, Curve) else anchor.averaged(weights)
-        return bd_rate(reference, test.averaged(weights), method, within).bd_rate_pct
-    except WeconveneError:  # a draw may lose monotony or overlap; the caller limits how many may
-        return None
-
-
-def _checked(anchor: Curve, test: Curve) -> tuple[Curve, Curve]:
-    anchor, test = anchor.in_db(), test.in_db()
-    if anchor.metric != test.metric:
-        raise WeconveneError(f"A BD-rate needs one metric, not {anchor.metric} against {test.metric}.")
-    for curve in (anchor, test):
+def _checked(*given: Curve) -> tuple[Curve, ...]:
+    curves = tuple(curve.in_db() for curve in given)
+    if curves[0].metric != curves[-1].metric:
+        raise WeconveneError(f"A BD-rate needs one metric, not {curves[0].metric} against {curves[-1].metric}.")
+    for curve in curves:
         if len(curve) < MIN_POINTS:
             raise WeconveneError(
                 f"'{curve.codec}' has {len(curve)} points; a BD-rate needs {MIN_POINTS} or more: measure more rates."
@@ -195,7 +161,7 @@ def _checked(anchor: Curve, test: Curve) -> tuple[Curve, Curve]:
                 f"'{curve.codec}' does not rise strictly in rate and quality, so a BD-rate is not defined on it: "
                 "remove the points that cost more and give less, and say so."
             )
-    return anchor, test
+    return curves
 
 
 def _overlap(a: Floats, b: Floats, complaint: str, within: Range | None = None) -> Range:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.datasets import load_rgb
 from weconvene_core.evaluation.quality import bpp, ms_ssim, psnr_rgb
 from weconvene_core.paths import ROOT
+from weconvene_core.training.memory import keep_freed_memory
 
 CACHE = ROOT / ".cache" / "measurements"
 
@@ -73,13 +75,25 @@ def measure_all(jobs: Sequence[Job], processes: int) -> Iterator[Measurement]:
     if min(processes, len(jobs)) <= 1:
         yield from map(_measure_job, jobs)
         return
-    # spawn: a forked child inherits torch's thread pool in a state that can hang
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_on_one_thread) as pool:
+    with ProcessPoolExecutor(processes, _context(), initializer=_prepare_worker) as pool:
         yield from pool.map(_measure_job, jobs, chunksize=4)
 
 
-def _on_one_thread() -> None:
+def _context() -> BaseContext:
+    """Return how workers start: as forks of one server that has imported the libraries once, for all pools of this run.
+
+    A fork of this process itself would inherit torch's thread pool in a state that can hang; the server never has one.
+    """
+    if "forkserver" not in get_all_start_methods():  # Windows: every worker imports for itself
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__, "weconvene_core.codec.api"])
+    return context
+
+
+def _prepare_worker() -> None:
     torch.set_num_threads(1)  # as many processes as processors: more threads would only wait for each other
+    keep_freed_memory()
 
 
 def _measure_job(job: Job) -> Measurement:

@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 
 from weconvene_core.codec.api import load_model
-from weconvene_core.evaluation.bd_rate import bd_rate, bootstrap_bd_rate
+from weconvene_core.evaluation.bd_rate import bd_rate
+from weconvene_core.evaluation.bootstrap import bootstrap_bd_rate
 from weconvene_core.evaluation.recipe import curves_of, measure, training_images
 from weconvene_core.evaluation.recipe_trials import soap
 from weconvene_core.model import WeConvene

@@ -11,7 +11,8 @@ import pandas as pd
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.anchors import ANCHOR_NAMES, DATASETS, anchor_curve, published_curve, reference_curve
-from weconvene_core.evaluation.bd_rate import METHODS, BDRate, Range, bd_rate, bootstrap_bd_rate
+from weconvene_core.evaluation.bd_rate import METHODS, BDRate, Range, bd_rate
+from weconvene_core.evaluation.bootstrap import Draws, interval
 from weconvene_core.evaluation.curves import Curve, ImageCurves, Metric
 from weconvene_core.evaluation.points import MEAN, POINT_COLUMNS, image_curves, only_dataset
 from weconvene_core.paths import RESULTS
@@ -75,13 +76,16 @@ def bd_table(
     """
     dataset = only_dataset(points, dataset)
     here = points[points.dataset == dataset]
-    references = {anchor: _reference(here, anchor, metric, dataset) for anchor in anchors}
+    tests = {codec: Draws(image_curves(here, codec, metric), samples, seed) for codec in dict.fromkeys(here.codec)}
+    references = {
+        anchor: tests.get(anchor) or Draws(_reference(here, anchor, metric, dataset), samples, seed)
+        for anchor in anchors
+    }
     rows = []
-    for codec in dict.fromkeys(here.codec):
-        test = image_curves(here, codec, metric)
+    for codec, test in tests.items():
         for anchor, reference in references.items():
             if anchor != codec:
-                rows += _bd_rows(test, anchor, reference, samples, seed, within)
+                rows += _bd_rows(test, anchor, reference, within)
     table = pd.DataFrame(rows, columns=[c for c in BD_COLUMNS if c not in ("dataset", "metric")])
     metric_shown = "ms_ssim_db" if metric == "ms_ssim" else metric
     return table.assign(dataset=dataset, metric=metric_shown)[BD_COLUMNS]
@@ -171,24 +175,25 @@ def change_with_scale(table: pd.DataFrame, anchor: str) -> tuple[float, bool]:
     return float(large.bd_rate_pct - small.bd_rate_pct), bool(certain)
 
 
-def _bd_rows(
-    test: ImageCurves, anchor: str, reference: Curve | ImageCurves, samples: int, seed: int, within: Range | None
-) -> list[dict[str, object]]:
+def _bd_rows(test: Draws, anchor: str, reference: Draws, within: Range | None) -> list[dict[str, object]]:
+    fixed, curve = _average(reference), _average(test)
     rows = []
     for method in METHODS:
-        row: dict[str, object] = {"images": test.images, "codec": test.codec, "anchor": anchor, "method": method}
-        row["points"] = test.bpp.shape[1]
+        row: dict[str, object] = {"images": test.images, "codec": curve.codec, "anchor": anchor, "method": method}
+        row["points"] = len(curve)
         try:
-            fixed = reference if isinstance(reference, Curve) else reference.averaged()
-            found = bd_rate(fixed, test.averaged(), method, within)
-            row |= _figures(found)
-            if test.images > 1:
-                interval = bootstrap_bd_rate(reference, test, method, samples, seed, within=within)
-                row |= {"ci_low": interval.low, "ci_high": interval.high}
+            row |= _figures(bd_rate(fixed, curve, method, within))
+            if (test.images or 0) > 1:
+                found = interval(reference, test, method, within=within)
+                row |= {"ci_low": found.low, "ci_high": found.high}
         except WeconveneError as error:
             warnings.warn(str(error), stacklevel=3)
         rows.append(row)
     return rows
+
+
+def _average(draws: Draws) -> Curve:
+    return draws.curves if isinstance(draws.curves, Curve) else draws.curves.averaged()
 
 
 def _figures(found: BDRate) -> dict[str, float]:

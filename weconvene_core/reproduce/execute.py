@@ -68,11 +68,11 @@ def _resident(process: psutil.Process) -> int:
 
 
 def execute(
-    tree: Tree, notebook: Path, mode: str, kernels: KernelsAhead, more: bool = False, progress: bool = False
+    tree: Tree, notebook: Path, mode: str, kernels: KernelsAhead, following: Path | None = None, progress: bool = False
 ) -> Execution:
     """Run ``notebook`` with the parameter ``mode`` into ``results/notebooks``.
 
-    It takes its kernel from ``kernels``, where the next one warms up meanwhile if ``more`` notebooks follow. The copy
+    It takes its kernel from ``kernels``, where that of the notebook ``following`` warms up meanwhile. The copy
     grows under a temporary name and is renamed when the last cell has run, so a cut-off run leaves the copy before it.
 
     Raises:
@@ -83,8 +83,8 @@ def execute(
     _prepare_environment(tree)
     started = time.monotonic()
     kernel = kernels.take()
-    if more:
-        kernels.warm_up_next()
+    if following:
+        kernels.warm_up_for(following)
     with PeakMemory(process_id(kernel)) as peak:
         try:
             node = papermill.execute_notebook(

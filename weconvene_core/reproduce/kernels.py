@@ -14,7 +14,9 @@ from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.util import run_sync
 
-WARM_UP = "__import__('importlib').import_module('weconvene_core.codec.api');"
+from weconvene_core.reproduce.warm_up import imports_of
+
+WARM_UP = "__import__('weconvene_core.reproduce.warm_up', fromlist=['load']).load({imports!r});"
 """Run in a kernel before its notebook: it binds no name, so a notebook that forgets an import still fails."""
 ARGUMENTS = ["--IPKernelApp.log_level=CRITICAL"]  # the kernel's own chatter; cells' output stays
 
@@ -39,10 +41,11 @@ class KernelsAhead:
         kernel, self._next = self._next or start(self.folder, []), None
         return kernel
 
-    def warm_up_next(self) -> None:
-        """Start the next notebook's kernel, unless there is one."""
+    def warm_up_for(self, notebook: Path) -> None:
+        """Start the kernel of the notebook that comes next, unless there is one, on what that notebook imports."""
         if self._next is None:
-            self._next = start(self.folder, [f"--IPKernelApp.exec_lines={WARM_UP}"])
+            line = WARM_UP.format(imports=imports_of(notebook))
+            self._next = start(self.folder, [f"--IPKernelApp.exec_lines={line}"])
 
 
 def start(folder: Path, arguments: list[str]) -> AsyncKernelManager:

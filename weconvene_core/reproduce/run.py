@@ -43,10 +43,12 @@ def _state(tree: Tree) -> State:
     return {tree.relative(p): (p.stat().st_mtime_ns, p.stat().st_size) for p in tree.artifacts()}
 
 
-def run_one(tree: Tree, notebook: Path, mode: str, digest: str, kernels: KernelsAhead, more: bool = False) -> Stamp:
+def run_one(
+    tree: Tree, notebook: Path, mode: str, digest: str, kernels: KernelsAhead, following: Path | None = None
+) -> Stamp:
     """Execute one notebook and record it: the stamp goes first and comes back last, so a cut-off run is run again.
 
-    ``more`` says that others follow, whose kernel may warm up meanwhile.
+    The kernel of ``following``, the notebook to be run next, warms up meanwhile.
 
     Raises:
         WeconveneError: as ``execute.execute``.
@@ -56,7 +58,7 @@ def run_one(tree: Tree, notebook: Path, mode: str, digest: str, kernels: Kernels
     tree.stamp_path(notebook.stem).unlink(missing_ok=True)
     with set_aside(tree, own_tables(tree, notebook.stem)):
         before = _state(tree)
-        cost = execute(tree, notebook, mode, kernels, more, progress=sys.stderr.isatty())
+        cost = execute(tree, notebook, mode, kernels, following, progress=sys.stderr.isatty())
         after = _state(tree)
     written = [name for name, state in after.items() if before.get(name) != state]
     stamp = Stamp(
@@ -92,8 +94,8 @@ def run_all(
             if not due(notebook):  # asked here, not before: a digest covers tables that earlier notebooks write
                 continue
             say(f"[{number}/{len(notebooks)}] {notebook.stem} ({mode}) ...")
-            digest, more = input_digest(tree, notebook, mode), any(map(due, notebooks[number:]))
-            stamp = run_one(tree, notebook, mode, digest, kernels, more)
+            digest, following = input_digest(tree, notebook, mode), next(filter(due, notebooks[number:]), None)
+            stamp = run_one(tree, notebook, mode, digest, kernels, following)
             provenance.write_manifest(tree)
             cost = f"{stamp.seconds:.0f} s, {stamp.peak_memory_mb:.0f} MiB, {len(stamp.artifacts)} files"
             say(f"[{number}/{len(notebooks)}] {notebook.stem}: {cost}")

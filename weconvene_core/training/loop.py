@@ -19,6 +19,7 @@ from weconvene_core.training.guard import Guard
 from weconvene_core.training.interrupts import Interrupts
 from weconvene_core.training.learner import Learner
 from weconvene_core.training.losses import RateDistortion
+from weconvene_core.training.memory import keep_freed_memory
 from weconvene_core.training.objective import autocast
 from weconvene_core.training.parallel import Team, default_device
 from weconvene_core.training.reporting import Reporter
@@ -69,6 +70,7 @@ class Trainer:
         ``watch`` is called after every log line, for live curves. Ctrl-C, SIGTERM and the time limit save the state
         first; any other error leaves the last saved state as it is.
         """
+        keep_freed_memory()
         with Interrupts(minutes) as interrupts:
             if self.team.any(resume and self.state_path.is_file())[0]:
                 self.load()

@@ -15,7 +15,6 @@ from weconvene_core.paths import CHECKPOINTS, ROOT
 from weconvene_core.training.checkpoint import release
 from weconvene_core.training.data import ImageSource, load_pool
 from weconvene_core.training.loop import Trainer
-from weconvene_core.training.memory import keep_freed_memory
 from weconvene_core.training.packs import INDEX, PackedImages, write_packs
 from weconvene_core.training.parallel import join
 from weconvene_core.training.schedule import TrainConfig, load_config
@@ -42,7 +41,6 @@ def train_from_config(
         If the configuration, its images or its start are unusable, or the loss stays not finite.
     """
     started, config = time.monotonic(), load_config(path)
-    keep_freed_memory()
     with join() as team:
         if unpack and team.leads:
             unpack_state(unpack, ROOT / config.output)
