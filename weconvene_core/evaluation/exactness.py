@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -63,7 +64,9 @@ def rates(images: ImageSet, qualities: Sequence[float] = QUALITIES, model: str =
     WeconveneError
         If the model is not sealed, or the curves have no BD-rate.
     """
-    points = pd.concat([measure(PathCodec(name == EXACT, model), name, images, qualities) for name in (FLOAT, EXACT)])
+    paths = {name: PathCodec(name == EXACT, model) for name in (FLOAT, EXACT)}
+    processes = os.cpu_count() or 1
+    points = pd.concat([measure(path, name, images, qualities, processes=processes) for name, path in paths.items()])
     means = points[points.image == MEAN].set_index(["codec", "quality"])
     rows = []
     for quality in qualities:
