@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from torch import Tensor
 
 from weconvene_core.figures.style import GREY, PALETTE, style
@@ -119,12 +120,15 @@ def trial_figure(table: pd.DataFrame, title: str) -> Figure:
     shown = table[table.step > 0]
     with style():
         figure = Figure(figsize=(12.0, 4.8), layout="constrained")
-        panels = (("step", "Training steps"), ("gmacs", "Multiplications of the training (billions)"))
+        panels = (("step", "Training steps"), ("gmacs", "Multiplications of the training (billions, logarithmic)"))
         for axes, (column, label) in zip(figure.subplots(1, 2, sharey=True), panels, strict=True):
             for (name, rows), mark in zip(shown.groupby("network", sort=False), "os^D", strict=False):
                 axes.plot(rows[column], rows.psnr_db, f"{mark}-", label=name)
             axes.set_xlabel(label)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(lambda billions, _: f"{billions:g}")
         figure.axes[0].set_ylabel("PSNR on the test crops (dB)")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
         figure.suptitle(title, x=0.005, ha="left", fontsize=14)
