@@ -216,3 +216,13 @@ def test_bd_tables_merge_by_codec_anchor_and_metric(points, tmp_path):
     assert len(merged) == len(table) == 6
     assert (merged[merged.anchor == "JPEG"].bd_rate_pct == -50.0).all()
     assert (merged[merged.anchor == "WebP"].bd_rate_pct > 0.0).all()
+
+
+def test_a_codec_without_a_mean_gets_a_row_without_a_figure(points):
+    broken = points.copy()
+    broken.loc[(broken.codec == "WebP") & (broken.image == points.image[0]), "psnr_db"] = np.nan
+    with pytest.warns(UserWarning, match="not finite"):
+        table = bd_table(broken, ["JPEG"], samples=20)
+    assert list(table.codec) == ["WebP"] * 3
+    assert table.bd_rate_pct.isna().all()
+    assert (table.points == len(QUALITIES)).all()

@@ -50,7 +50,7 @@ class Draws:
     def _fitted(self, method: Method) -> list[Fit | None]:
         if isinstance(self.curves, Curve):
             return [_try_fit(self.curves, method)] * self.samples
-        return [_try_fit(self.curves.averaged(weights), method) for weights in self._weights(self.curves.images)]
+        return [_try_fit(self.curves, method, weights) for weights in self._weights(self.curves.images)]
 
     def _weights(self, images: int) -> Floats:
         counts = np.random.default_rng(self.seed).multinomial(images, np.full(images, 1.0 / images), self.samples)
@@ -108,10 +108,10 @@ def _check_images(anchor: Draws, test: Draws) -> None:
         raise WeconveneError(f"'{anchor.curves.codec}' and '{name}' were measured on different numbers of images.")
 
 
-def _try_fit(curve: Curve, method: Method) -> Fit | None:
+def _try_fit(curves: Curve | ImageCurves, method: Method, weights: Floats | None = None) -> Fit | None:
     try:
-        return fit(curve, method)
-    except WeconveneError:  # a draw may lose monotony; ``interval`` limits how many may
+        return fit(curves if isinstance(curves, Curve) else curves.averaged(weights), method)
+    except WeconveneError:  # a draw may lose monotony or have no mean; ``interval`` limits how many may
         return None
 
 

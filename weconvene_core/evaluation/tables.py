@@ -176,13 +176,12 @@ def change_with_scale(table: pd.DataFrame, anchor: str) -> tuple[float, bool]:
 
 
 def _bd_rows(test: Draws, anchor: str, reference: Draws, within: Range | None) -> list[dict[str, object]]:
-    fixed, curve = _average(reference), _average(test)
     rows = []
     for method in METHODS:
-        row: dict[str, object] = {"images": test.images, "codec": curve.codec, "anchor": anchor, "method": method}
-        row["points"] = len(curve)
+        row: dict[str, object] = {"images": test.images, "codec": test.curves.codec, "anchor": anchor, "method": method}
+        row["points"] = test.curves.bpp.shape[-1]
         try:
-            row |= _figures(bd_rate(fixed, curve, method, within))
+            row |= _figures(bd_rate(_average(reference), _average(test), method, within))
             if (test.images or 0) > 1:
                 found = interval(reference, test, method, within=within)
                 row |= {"ci_low": found.low, "ci_high": found.high}
