@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.anchors import anchor_curve, published_curve, reference_curve
-from weconvene_core.evaluation.bd_rate import METHODS, bd_rate, log_rate
+from weconvene_core.evaluation.bd_rate import METHODS, bd_rate, common_range, log_rate
 from weconvene_core.evaluation.curves import Curve
 from weconvene_core.evaluation.points import MEASURED, POINT_COLUMNS, with_means
 from weconvene_core.evaluation.tables import (
@@ -20,8 +22,10 @@ from weconvene_core.evaluation.tables import (
     write_points,
 )
 from weconvene_core.figures.bd_steps import bd_example_figure, image_bd_figure, local_rate_figure
+from weconvene_core.figures.certificate import margin_figure
 from weconvene_core.figures.curves import bd_rate_figure, rd_figure
 from weconvene_core.figures.rates import spread_figure, streams_figure
+from weconvene_core.reproduce.certificate import Entry
 
 QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0)
 RATIOS = {"a.png": 0.8, "b.png": 1.25, "c.png": 1.0}
@@ -41,7 +45,9 @@ def points() -> pd.DataFrame:
 
 
 def texts(figure) -> str:
-    return "\n".join(text.get_text() for axes in figure.axes for text in (*axes.texts, *axes.get_legend().get_texts()))
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    named = [text for legend in legends for text in legend.get_texts()]
+    return "\n".join(text.get_text() for text in (*named, *(text for axes in figure.axes for text in axes.texts)))
 
 
 def test_one_bd_rate_per_image(points, recwarn):
@@ -112,21 +118,50 @@ def test_stacked_parts_add_up_to_the_rate():
 
 def test_the_cheapest_and_the_dearest_image_are_named(points):
     figure = spread_figure(points, "two", "made up")
-    assert {text.get_text() for text in figure.axes[0].texts} == {"a.png", "b.png", "mean over the images"}
+    assert {text.get_text() for text in figure.axes[0].texts} == {"a", "b", "mean over the images"}
 
 
 def test_figures_of_bd_rates_say_their_numbers(points):
     anchor, test = anchor_curve("K-A"), published_curve("kodak", "WeConvene")
     assert f"WeConvene: {bd_rate(anchor, test).bd_rate_pct:+.1f} %" in texts(local_rate_figure(anchor, [test], "Kodak"))
-    assert f"{bd_rate(anchor, test).bd_rate_pct:+.2f} %" in bd_example_figure(anchor, test).get_supxlabel()
+    example = bd_example_figure(anchor, test)
+    assert f"{bd_rate(anchor, test).bd_rate_pct:+.2f} %" in example.get_supxlabel()
+    low, high = common_range([anchor, test])
+    assert {*METHODS, f" from {low:g} dB", f"to {high:g} dB "} <= set(texts(example).split("\n"))
     found = image_bd_rates(points, "two", "one")
-    assert f"mean of the images: {found.mean():+.1f} %" in texts(image_bd_figure(found, 3.0, "made up"))
+    figure = image_bd_figure(found, 3.0, "made up")
+    assert f"mean of the images: {found.mean():+.1f} %" in texts(figure)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["b", "c", "a"]
+
+
+def test_lines_of_extra_rate_stand_in_the_legend_as_they_end():
+    anchor, names = anchor_curve("K-A"), ["WeConvene", "JPEG", "WebP"]
+    figure = local_rate_figure(anchor, [published_curve("kodak", name) for name in names], "Kodak")
+    (axes,) = figure.axes
+    shown = [text.get_text().partition(":")[0] for text in axes.get_legend().get_texts()]
+    assert shown == ["JPEG", "WebP", "WeConvene"]
+    assert axes.get_ylim()[0] <= min(line.get_ydata().min() for line in axes.lines[1:])
+    assert {0, 10, 50, 100} <= set(axes.get_yticks())
+
+
+def test_every_judged_claim_is_drawn_with_its_value_in_three_digits_and_its_unit():
+    blank = dict.fromkeys((field.name for field in fields(Entry)), "")
+    made_up = {"a-b: rate on Kodak, %; its paper claims 2": "1.0049", "c: time, ratio": "7", "d: no unit": "123456"}
+    rows = [Entry(**blank | {"claim": claim, "expected": "1", "tolerance": "0.5", "obtained": value})
+            for claim, value in made_up.items()]  # fmt: skip
+    figure = margin_figure([*rows, replace(rows[0], obtained="")])
+    assert texts(figure).split("\n") == ["1.00 %", "7.00 x", "1.23e+05"]
+    names = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
+    assert names == ["a b", "c", "d"]
+    with pytest.raises(WeconveneError, match="no claim has"):
+        margin_figure([])
 
 
 def test_published_dots_are_grey_and_claim_no_interval():
     table = published_bd_table("kodak", ["LALIC", "WeConvene"], ["K-A"])
-    axes = bd_rate_figure(table, "Kodak", "K-A", ours="WeConvene").axes[0]
-    assert "95 %" not in axes.get_xlabel()
+    figure = bd_rate_figure(table, "Kodak", "K-A", ours="WeConvene")
+    (axes,) = figure.axes
+    assert "95 %" not in figure.get_supxlabel()
     colours = [line.get_color() for line in axes.lines if line.get_marker() == "o"]
     assert len(set(colours)) == 2
 

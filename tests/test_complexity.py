@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -217,3 +218,24 @@ def test_bars_of_the_figures_add_up() -> None:
     stages = pd.DataFrame([["m", "i", "encode", 1.0, 2.0, 3.0, 4.0, 10.0, 1]], columns=costs.STAGE_COLUMNS)
     axes = figures.stages_figure(stages, "an image").axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([10.0, 20.0, 30.0, 40.0])
+
+
+def test_parts_too_small_to_see_are_not_in_the_legend() -> None:
+    figure = figures.macs_figure({"encode": {"g_a": 20_000, by_hand.OUTSIDE: 9}}, 1, limit=30.0, title="made up")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["g_a (analysis)"]
+
+
+def test_names_in_the_landscape_touch_no_mark_and_no_other_name() -> None:
+    near = pd.DataFrame({"model": ["paper", "b", "c"], "params_m": [80.0, 84, 90], "kmac_px": [900.0, 950, 990]})
+    published = costs.published_complexity()
+    figure = figures.landscape_figure(near, published)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    boxes = [Text.get_window_extent(text) for text in axes.texts]
+    middle = (published.params_m_low + published.params_m_high) / 2
+    points = [*zip(middle, published.kmac_px, strict=True), *zip(near.params_m, near.kmac_px, strict=True)]
+    marks = axes.transData.transform(points)
+    assert len(boxes) == len(marks)
+    assert axes.texts[len(published)].get_text() == "preset paper"
+    assert not any(box.contains(*mark) for box in boxes for mark in marks)
+    assert all(box.count_overlaps(boxes) == 1 for box in boxes)  # itself

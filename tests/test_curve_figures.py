@@ -1,5 +1,7 @@
 """Figures of curves: same bytes for same data, names on every line, refusals in one clear sentence."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,9 +11,11 @@ from hypothesis import strategies as st
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.anchors import anchor_curve, published_curve
 from weconvene_core.evaluation.bd_rate import METHODS, bd_rate
+from weconvene_core.evaluation.ffmpeg_rivals import FFMPEG_RIVALS
+from weconvene_core.evaluation.rivals import JPEG_2000_BY_DEFAULT, RIVALS, avif
 from weconvene_core.evaluation.tables import BD_COLUMNS
 from weconvene_core.figures.curves import LABEL_GAP, _spread, bd_rate_figure, rd_figure, sensitivity_figure
-from weconvene_core.figures.style import save
+from weconvene_core.figures.style import CODEC_LOOK, codec_looks, save
 
 LIVE = ["BPG444", "WebP", "JPEG"]
 
@@ -57,8 +61,38 @@ def test_every_line_is_named_and_the_title_says_which_images(curves):
     figure = rd_figure(curves[:1], [*curves[1:], anchor_curve("K-A")], "Kodak, 24 images", ours="BPG444")
     assert texts(figure) == {*LIVE, "VTM-9.1 (K-A)"}
     assert figure.axes[0].get_title(loc="left").endswith("Kodak, 24 images")
-    styles = [line.get_linestyle() for line in figure.axes[0].lines]
-    assert styles == ["--", "--", "--", "-"]  # published dashed, live solid
+    lines, samples = figure.axes[0].lines[:4], figure.axes[0].lines[4:]
+    assert [line.get_linestyle() for line in lines] == ["-", "--", "--", "--"]  # live solid, published dashed
+    assert len({str(line._dash_pattern) for line in samples}) == len(samples) == 4  # no dash twice beside the names
+
+
+def test_a_live_codec_looks_the_same_everywhere_and_like_no_other():
+    names = ["lite", *(rival.name for rival in (*RIVALS, *FFMPEG_RIVALS)), JPEG_2000_BY_DEFAULT.name]
+    names += [avif(4).name, avif(tune=None).name]
+    assert set(names) <= set(CODEC_LOOK)
+    assert len(set(codec_looks(names).values())) == len(names)
+    assert codec_looks(names[-3:]) == {name: CODEC_LOOK[name] for name in names[-3:]}
+    strangers = codec_looks(["a", *names, "b"])
+    assert strangers == codec_looks(["a", *names, "b"])
+    assert len(set(strangers.values())) == len(names) + 2
+
+
+def test_several_curves_that_end_early_are_named_in_a_legend_from_the_top_down(curves):
+    bpg, webp, jpeg = curves
+    short = [replace(curve, bpp=curve.bpp[:4], value=curve.value[:4]) for curve in (jpeg, webp)]
+    figure = rd_figure([*short, bpg], [], "Kodak, 24 images", ours="WebP")
+    assert not texts(figure)
+    found = figure.axes[0].get_legend().get_texts()
+    assert [(text.get_text(), text.get_fontweight()) for text in found] == [
+        ("BPG444", "normal"), ("WebP", "bold"), ("JPEG", "normal")]  # fmt: skip
+
+
+def test_one_curve_that_ends_early_is_named_at_its_end(curves):
+    bpg, webp, jpeg = curves
+    figure = rd_figure([replace(bpg, bpp=bpg.bpp[:4], value=bpg.value[:4]), webp, jpeg], [], "Kodak, 24 images")
+    (label,) = [text for text in figure.axes[0].texts if text.get_text() == "BPG444"]
+    assert tuple(label.xy) == (bpg.bpp[3], bpg.value[3])
+    assert figure.axes[0].get_legend() is None
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=15))
@@ -76,7 +110,17 @@ def test_bd_rates_are_written_beside_their_dots(table):
     figure = bd_rate_figure(table, "Kodak, 24 images", "K-A")
     assert texts(figure) == {"+22.0 %", "+78.7 %", "+208.5 %"}
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["JPEG", "WebP", "BPG444"]
-    assert "K-A: Kodak, 24 images" in figure.axes[0].get_title(loc="left")
+    assert figure.get_suptitle() == "BD-rate against VTM-9.1 (K-A): Kodak, 24 images"
+    assert "each over its own common range" in figure.axes[0].get_xlabel()
+    assert figure.get_supxlabel() == "grey: published averages, no spread over images known"
+
+
+@pytest.mark.parametrize(("anchor", "said"), [("K-A", "does not cancel"), ("WebP", "that they share cancels")])
+def test_what_an_interval_means_depends_on_the_anchor(table, anchor, said):
+    rows = table[table.anchor == "K-A"].assign(anchor=anchor, ci_low=0.0, ci_high=9.0)
+    figure = bd_rate_figure(rows, "Kodak, 24 images", anchor)
+    assert figure.get_supxlabel().endswith(said)
+    assert "grey" not in figure.get_supxlabel()
 
 
 def test_sensitivity_shows_every_anchor_and_interpolation(table):
@@ -84,6 +128,7 @@ def test_sensitivity_shows_every_anchor_and_interpolation(table):
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["K-B", "K-A"]
     assert [line.get_label() for line in figure.axes[0].lines] == list(METHODS)
     assert all(len(line.get_xdata()) == 2 for line in figure.axes[0].lines)
+    assert "left is better" in figure.axes[0].get_xlabel()
 
 
 def test_refusals(curves, table, tmp_path):

@@ -126,3 +126,5 @@ def test_the_figure_shows_the_committed_table() -> None:
     figure = excess_figure(table, "photographs")
     drawn = [bar.get_height() for axes in figure.axes for bar in axes.patches]
     assert sorted(drawn) == pytest.approx(sorted(table[table.subband != "all"].excess_pct))
+    rows = [axes.get_ylim() for axes in figure.axes]
+    assert len(set(rows)) == table.colour[table.subband != "all"].nunique()

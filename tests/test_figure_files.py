@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage import data
 
-from weconvene_core.figures.style import COLOURS, DPI, PALETTE, PHOTO_DPI, save, style
+from weconvene_core.figures.style import COLOURS, DPI, EXACT, GREY, PALETTE, PHOTO_DPI, SHADE, save, style
 from weconvene_core.figures.svg import tidied
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
@@ -64,6 +64,21 @@ def test_a_drawing_is_a_palette_and_has_a_vector_file(tmp_path: Path) -> None:
         assert len(image.getcolors()) <= COLOURS
     save(photograph(), "picture", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["lines.png", "lines.svg", "picture.png"]
+
+
+def test_the_colours_of_the_style_are_kept_to_the_digit(tmp_path: Path) -> None:
+    figure = drawing()
+    figure.axes[0].axvspan(0.2, 0.4, color=SHADE, zorder=0)
+    path = save(figure, "shaded", tmp_path)
+    drawn = Image.open(io.BytesIO(raw(figure, "png", DPI))).convert("RGB")
+    kept = Image.open(path).convert("RGB")
+    for colour in EXACT:
+        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        there, here = ((np.asarray(image) == wanted).all(axis=2) for image in (drawn, kept))
+        assert here[there].all()
+        assert there.any() or colour in (GREY, "#333333", "#555555")
+    again = save(figure, "again", tmp_path)
+    assert path.read_bytes() == again.read_bytes()
 
 
 def test_a_tidied_svg_draws_the_same_at_less_than_four_fifths_of_the_bytes() -> None:

@@ -4,19 +4,30 @@ import copy
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import pywt
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from weconvene_core.codec.container import Container, pack
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation import channels, compaction, subband_bits
 from weconvene_core.evaluation.datasets import image_set, load_rgb
+from weconvene_core.figures.energies import channel_figure, wavelet_lines
 from weconvene_core.figures.explorer import Setting, explorer, kept_figure
 from weconvene_core.figures.pictures import anatomy_figure, crops_figure, detail_box, file_anatomy
-from weconvene_core.figures.subbands import lifting_figure, mosaic, mosaic_figure, shapes_figure, wavelet_shape
+from weconvene_core.figures.style import PHOTO_DPI, save
+from weconvene_core.figures.subbands import (
+    drawn_size,
+    lifting_figure,
+    mosaic,
+    mosaic_figure,
+    shapes_figure,
+    wavelet_shape,
+)
 from weconvene_core.wavelets import SCHEMES, LearnableLifting, dwt2d, dwt3d, idwt2d
 
 # L2 norms of JPEG 2000's 5/3 synthesis functions (OpenJPEG, opj_dwt_norms)
@@ -70,6 +81,25 @@ def test_empty_bands_have_no_name():
 def test_a_mosaic_refuses_several_channels():
     with pytest.raises(WeconveneError, match="one channel"):
         mosaic(dwt2d(torch.rand(3, 8, 8), "haar", 1))
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 2), st.integers(1, 4))
+def test_mosaics_fit_on_a_page_and_take_whole_pixels(height, width, rows, columns):
+    step, down, across = drawn_size(height, width, rows, columns)
+    assert rows * down <= 800 + rows
+    assert columns * across <= 1100 + columns
+    assert down % -(-height // step) == across % -(-width // step) == 0
+
+
+def test_a_lone_coefficient_survives_where_many_share_a_pixel():
+    pyramid = dwt2d(torch.zeros(1600, 1200), "haar", 1)
+    pyramid.details[0].hl[101, 57] = -3.0
+    axes = mosaic_figure({"haar": pyramid}, "one coefficient").axes[0]
+    picture = axes.images[0].get_array()
+    assert picture.shape == (800, 600)
+    assert np.argwhere(picture != 0.5).tolist() == [[101 // 2, (600 + 57) // 2]]
+    assert picture.min() == 0
+    assert axes.images[0].get_extent() == [-0.5, 1199.5, 1599.5, -0.5]
 
 
 def test_lifting_residuals_are_written_beside_their_samples():
@@ -175,6 +205,25 @@ def test_energies_of_a_3d_transform_come_by_halves(wavelet):
     assert rows.energy_pct.sum() == pytest.approx(100)
 
 
+def test_every_axis_of_the_channel_figure_is_named():
+    white = torch.eye(6, dtype=torch.float64)
+    *maps, bar = channel_figure(white, white, 0.52, [0.48, 0.5, 0.51], "a layer").axes
+    assert all(axes.get_xlabel() and axes.get_ylabel() for axes in maps)
+    assert bar.get_xlabel() == "Correlation"
+
+
+def test_a_wavelet_beside_itself_draws_no_line():
+    table = pd.DataFrame(
+        {"wavelet": ["haar"] * 2 + ["9/7"] * 2, "kept_pct": [1, 2] * 2, "psnr_db": [30.0, 31, 31, 32.5]}
+    )
+    table["over_haar_db"] = [0.0, 0, 1, 1.5]
+    psnr, over = wavelet_lines(table, [("kept_pct", "psnr_db"), ("kept_pct", "over_haar_db")], "two wavelets").axes
+    assert [line.get_label() for line in psnr.lines] == ["haar", "9/7"]
+    assert [line.get_label() for line in over.lines] == ["9/7"]
+    assert over.lines[0].get_color() == psnr.lines[1].get_color()
+    assert over.get_ylim()[0] == 0
+
+
 def test_channel_correlation_is_numpys_and_a_constant_channel_correlates_with_none():
     features = torch.randn(2, 3, 4, 5)
     features[:, 2] = 7.0
@@ -193,7 +242,7 @@ def test_a_files_parts_add_up_to_the_file(alpha):
     assert parts.get("alpha") == (7 if alpha else None)
     texts = [text.get_text() for text in anatomy_figure({"quality 3": data}, "a file").axes[0].texts]
     assert "1,000 B" in texts
-    assert any(f"{len(data):,} B in all" in text for text in texts)
+    assert any(f"{len(data):,} B in all\nz 40 B" in text for text in texts)  # too small for a number inside
 
 
 def test_a_detail_is_cut_where_the_box_says():
@@ -201,6 +250,30 @@ def test_a_detail_is_cut_where_the_box_says():
     figure = crops_figure({"one": picture, "two": picture}, (3, 2, 5, 4), "two pictures")
     np.testing.assert_array_equal(figure.axes[2].images[0].get_array(), picture[2:6, 3:8])
     assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["one", "two"]
+
+
+def test_a_saved_detail_has_every_pixel_at_the_same_size(tmp_path):
+    picture = np.random.default_rng(1).integers(0, 256, (171, 257), dtype=np.uint8)
+    figure = crops_figure({"one": picture, "two\nlines": picture, "three": picture}, (30, 40, 43, 28), "three pictures")
+    axes = figure.axes[4]
+    left, top, right, bottom = PHOTO_DPI * np.array([*axes.get_position().p0, *axes.get_position().p1])
+    with Image.open(save(figure, "crops", tmp_path)) as shown:
+        across, down = figure.get_size_inches()
+        box = (left * across, shown.height - bottom * down, right * across, shown.height - top * down)
+        found = np.asarray(shown.convert("L").crop([round(edge) for edge in box]), dtype=int)
+    times = found.shape[1] // 43
+    assert times == 8
+    assert np.abs(found - picture[40:68, 30:73].repeat(times, 0).repeat(times, 1)).max() <= 3  # PHOTO_LEVELS
+
+
+def test_many_pictures_show_one_whole_and_all_details():
+    picture = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16)
+    figure = crops_figure({name: picture + i for i, name in enumerate("abcdef")}, (3, 2, 4, 3), "six pictures")
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["the whole picture", *"abcdef", ""]
+    for i, axes in enumerate(figure.axes[1:7]):
+        np.testing.assert_array_equal(axes.images[0].get_array(), picture[2:5, 3:7] + i)
+    assert not figure.axes[7].images
 
 
 @given(st.integers(1, 50), st.integers(1, 50), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))

@@ -19,6 +19,7 @@ from weconvene_core.evaluation.recipe_trials import BASE, CONFIG, TRIALS, Trial
 from weconvene_core.figures import recipe as figures
 from weconvene_core.lambdas import LAMBDAS
 from weconvene_core.model import WeConvene
+from weconvene_core.paths import RESULTS
 from weconvene_core.presets import preset
 from weconvene_core.training.checkpoint import release
 from weconvene_core.training.data import ImagePool
@@ -115,17 +116,66 @@ def test_a_trend_inverts_itself_and_needs_three_points() -> None:
     assert compute_trend.megapixels_for(26, fit) == pytest.approx(4000)
     with pytest.raises(WeconveneError, match="three"):
         compute_trend.trend(table[:2])
-    assert "-7.0 points per doubling" in figures.compute_figure(table).axes[0].get_title(loc="left")
+    axes = figures.compute_figure(table.assign(model="lite")).axes[0]
+    named = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert named[:2] == [f"through {which}: -7.0 points per doubling" for which in ("all points", "the later half")]
+    assert any(text.get_text() == "VVC (K-A), 0 %" for text in axes.texts)
 
 
-def test_figures_write_every_number_and_grey_what_is_not_significant() -> None:
-    table = pd.DataFrame(
-        {"question": "q", "variant": ["base", "a", "b"], "bd_rate_pct": [np.nan, -4.0, 0.3],
-         "low_pct": [np.nan, -5, -1], "high_pct": [np.nan, -3, 1.5]}
+def test_the_later_half_is_that_of_the_training_and_enough_for_a_trend() -> None:
+    table = pd.DataFrame({"megapixels": [7.0, 1, 2, 3, 4, 5, 6], "bd_rate_pct": 0.0})
+    assert compute_trend.later_half(table).megapixels.tolist() == [4, 5, 6, 7]
+    assert compute_trend.later_half(table[:4]).megapixels.tolist() == [2, 3, 7]
+
+
+def trials() -> pd.DataFrame:
+    """A base, its second seed, a gain, what the seed explains, and one without a common quality."""
+    return pd.DataFrame(
+        {"question": ["base", "q", "base", "q", "q"], "variant": ["base", "a", "another seed", "b", "off"],
+         "seed": [0, 0, 1, 0, 0], "bd_rate_pct": [np.nan, -4.0, 1.0, 1.5, np.nan],
+         "low_pct": [np.nan, -5.0, 0.5, 0.9, np.nan], "high_pct": [np.nan, -3.0, 1.5, 2.0, np.nan],
+         "psnr_q3_db": [32.0, 32.0, 32.0, 32.0, 23.1]}
     )  # fmt: skip
-    axes = figures.recipe_figure(table, "the base").axes[0]
-    assert [text.get_text() for text in axes.texts] == ["-4.0", "+0.3"]
-    assert axes.lines[2].get_color() == figures.GREY != axes.lines[0].get_color()
+
+
+def test_the_recipe_names_every_trial_and_greys_what_a_seed_explains() -> None:
+    (axes,) = figures.recipe_figure(trials(), "made up").axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["another seed", "q: a", "q: b", "q: off"]
+    said = [text.get_text() for text in axes.texts]
+    assert said == ["+1.0", "-4.0", "+1.5", "no common quality, -8.9 dB at quality 3"]
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [line.get_color() == figures.GREY for line in dots] == [True, False, True]
+    (band,) = axes.patches
+    assert (band.get_x(), band.get_width()) == (-1.0, 2.0)
+
+
+def test_ablations_have_a_panel_for_every_reference_and_lose_no_row() -> None:
+    table = pd.read_csv(RESULTS / "tables" / "ablations.csv")
+    panels = figures.ablation_figure(table, "ablations").axes
+    compared = table.dropna(subset="reference")
+    assert [axes.get_title(loc="left") for axes in panels] == [
+        "against 'baseline' (parts, no shortcut)", "against 'all, with shortcut' (parts, with shortcut)"
+    ]  # fmt: skip
+    dots = [line for axes in panels for line in axes.lines if line.get_marker() == "o"]
+    assert len(dots) == compared.bd_rate_pct.notna().sum()
+    (lost,) = [text.get_text() for axes in panels for text in axes.texts if "no common" in text.get_text()]
+    assert lost == "no common quality, -3.8 / -3.8 dB at equal rate"
+
+
+def test_pairs_of_weights_stand_beside_both_seeds_of_the_control() -> None:
+    table = pd.read_csv(RESULTS / "tables" / "step_two.csv")
+    (axes,) = figures.step_two_figure(table, "step 2").axes
+    control = table[(table.w_lf == 1) & (table.w_hf == 1)].bd_rate_pct.item()
+    assert axes.patches[0].get_width() == pytest.approx(2 * abs(control))
+    assert axes.get_yticklabels()[0].get_text() == "another seed"
+    assert not any("tiny" in label.get_text() for label in axes.get_yticklabels())
+
+
+def test_a_sweep_says_whether_it_ever_steps_back() -> None:
+    table = pd.DataFrame({"bpp": [0.1, 0.2, 0.3], "psnr_db": [28.0, 29.0, 30.0]})
+    assert "rise at all 2 steps" in figures.sweep_figure(table, "x").axes[0].get_title(loc="left")
+    worse = table.assign(psnr_db=[28.0, 29.0, 28.5])
+    assert "falls at 1 of 2 steps" in figures.sweep_figure(worse, "x").axes[0].get_title(loc="left")
 
 
 def test_forty_one_qualities_of_the_released_model_never_step_back() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -122,7 +123,17 @@ def test_figures_show_what_they_were_given(lite: WeConvene, picture: np.ndarray,
     bands = slice_bits.subband_table(slices, lite.config, picture.shape[0] * picture.shape[1])
     shares = [bar.get_width() for bar in figures.subbands_figure(bands, "bands").axes[0].patches]
     assert sum(shares) == pytest.approx(100)
-    promise = figures.promise_figure(slice_bits.stream_sizes(lite, picture, QUALITY), "promise")
+    promise = figures.promise_figure(slice_bits.stream_sizes(lite, picture, QUALITY).assign(quality=QUALITY), "promise")
     assert len(promise.axes[0].lines) == 4
     order = figures.order_figure({"a": picture, "b": picture}, "order")
     assert len(order.axes) == 2
+
+
+def test_a_part_that_costs_bits_does_not_lengthen_its_row() -> None:
+    rows = [["LL band", 0.012, -0.003, 0.0, 0.005, 0.0], ["LF slice 1", 0.06, 0.02, 0.0, 0.01, 0.01]]
+    axes = figures.context_figure(pd.DataFrame(rows, columns=context_gains.COLUMNS), "context").axes[0]
+    assert [text.get_text() for text in axes.texts] == ["-14 %; the hyperprior costs 0.003", "-40 %"]
+    marks = [segment[0][0] for segment in axes.collections[0].get_segments()]
+    assert marks == pytest.approx([0.014, 0.1])
+    hatched = [bar for bar in axes.patches if bar.get_hatch()]
+    assert [(bar.get_x(), bar.get_width()) for bar in hatched] == [pytest.approx(x) for x in ((0.014, 0.003), (0.1, 0))]

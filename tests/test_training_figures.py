@@ -48,7 +48,7 @@ def trainer(folder: Path, names: tuple[str, ...], steps: int = 4) -> Trainer:
 
 def test_live_curves_follow_runs_one_after_the_other(tmp_path: Path) -> None:
     InteractiveShell.instance()  # displays need a shell; kernels and terminals have one
-    curves = live.LiveCurves(photograph(32, 64), every=2, refresh_s=1e9)
+    curves = live.LiveCurves(photograph(32, 64), every=2, refresh_s=1e9, branches=False)
     first, second = trainer(tmp_path / "a", ("one", "two")), trainer(tmp_path / "b", ("three",))
     with capture_output() as shown:
         curves(first)
@@ -64,9 +64,29 @@ def test_live_curves_follow_runs_one_after_the_other(tmp_path: Path) -> None:
     assert all(output.data["image/png"] for output in shown.outputs)
 
 
+def test_branches_start_where_the_first_run_ends(tmp_path: Path) -> None:
+    InteractiveShell.instance()
+    curves = live.LiveCurves(photograph(32, 64), every=2, refresh_s=1e9)
+    runs = [trainer(tmp_path / name, (name,)) for name in ("one", "two", "three")]
+    with capture_output():
+        for run in runs:
+            curves(run)
+            run.run(curves, resume=False)
+    rows = curves.rows()
+    assert rows.step.tolist() == [0, 2, 4, 4, 6, 8, 4, 6, 8]
+    assert rows.start.tolist() == [0] * 3 + [4] * 6
+    rate, distortion = live.training_figure(rows, 3.0, "branches").axes
+    assert [line.get_linestyle() for line in distortion.lines] == ["-", "-", "--"]
+    assert [text.get_text() for text in distortion.get_legend().get_texts()] == ["two", "three"]
+    assert rate.get_xlim() == (0, 8)
+
+
 def test_phases_are_named_once_where_they_lie() -> None:
-    rows = pd.DataFrame({"step": [0, 2, 4, 6, 8], "phase": ["a", "a", "a", "b", "c"]})
+    rows = pd.DataFrame({"run": 1, "start": 0, "step": [0, 2, 4, 6, 8], "phase": ["a", "a", "a", "b", "c"]})
     assert live.phase_spans(rows) == [("a", 0.0, 4.0), ("b", 4.0, 6.0), ("c", 6.0, 8.0)]
+    branch = pd.DataFrame({"run": 2, "start": 8, "step": [8, 12], "phase": "d (1, 1)"})
+    other = branch[:1].assign(run=3, phase="d (0.6, 1.6)")  # has just begun
+    assert live.phase_spans(pd.concat([rows, branch, other]))[3:] == [("d", 8.0, 12.0)]
 
 
 def stages() -> pd.DataFrame:
@@ -75,19 +95,20 @@ def stages() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_shares_are_percent_of_the_rate_and_losses_relative_to_the_start() -> None:
+def test_shares_and_losses_are_changes_since_the_start() -> None:
     share, loss = training.shares_figure(stages(), "before", "two").axes
-    before, after = share.lines
-    assert before.get_ydata() == pytest.approx([50.0, 50.0])
-    assert after.get_ydata() == pytest.approx([75.0, 75.0])
-    assert loss.lines[0].get_ydata() == pytest.approx([0.0, 0.0])
-    assert loss.lines[1].get_ydata() == pytest.approx([100 * (1.3 / 1.4 - 1), 100 * (3.3 / 3.4 - 1)])
+    after, start = share.lines
+    assert after.get_ydata() == pytest.approx([25.0, 25.0])
+    assert start.get_ydata() == [0, 0]
+    assert loss.lines[0].get_ydata() == pytest.approx([100 * (1.3 / 1.4 - 1), 100 * (3.3 / 3.4 - 1)])
 
 
-def test_stages_are_drawn_in_order_with_the_reference_dashed() -> None:
-    axes = training.stages_figure(stages(), "two", {"lite": stages().iloc[:2]}).axes[0]
-    assert [line.get_label() for line in axes.lines] == ["lite", "before", "after"]
-    assert axes.lines[0].get_linestyle() == "--"
+def test_stages_are_drawn_in_order_and_the_last_lets_others_through() -> None:
+    table = stages().replace({"stage": {"after": "step 2 (1, 0.5)"}})
+    axes = training.stages_figure(table, "two", {"lite": stages().iloc[:2]}).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["lite", "before", "step 2 (LF 1, HF 0.5)"]
+    assert [line.get_linestyle() == "-" for line in axes.lines] == [False, True, False]
+    assert axes.lines[2].get_markerfacecolor() == "none"
     assert axes.lines[2].get_xdata() == pytest.approx([0.3, 0.9])
 
 
@@ -97,7 +118,9 @@ def test_checkpoint_log_is_optional_but_must_be_whole(tmp_path: Path) -> None:
     pd.DataFrame(rows, columns=COLUMNS).to_csv(tmp_path / "lite_validation.csv", index=False)
     found = training.checkpoint_log("lite", tmp_path)
     assert found is not None
-    assert training.log_figure(found, "lite").axes[0].lines[0].get_ydata() == pytest.approx([0.0, -25.0])
+    axes = training.log_figure(found, "lite").axes[0]
+    assert axes.lines[0].get_ydata() == pytest.approx([0.0, -25.0])
+    assert axes.get_title(loc="left") == "Loss, change since step 500 (%)"
     (tmp_path / "lite_validation.csv").write_text("step,bpp\n1,2\n", encoding="utf-8")
     with pytest.raises(WeconveneError, match="cannot be read"):
         training.checkpoint_log("lite", tmp_path)

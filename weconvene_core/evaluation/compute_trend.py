@@ -25,6 +25,11 @@ def trend(table: pd.DataFrame) -> tuple[float, float]:
     return float(start), float(slope)
 
 
+def later_half(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the checkpoints of the later half of the training, at least three: enough for a trend of their own."""
+    return table.sort_values("megapixels").tail(max(3, (len(table) + 1) // 2))
+
+
 def megapixels_for(target_pct: float, fit: tuple[float, float]) -> float:
     """Return the compute at which the trend reaches a BD-rate: an extrapolation, not a promise."""
     start, slope = fit

@@ -7,12 +7,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
 
 from weconvene_core.evaluation.by_hand import FOLDING, OUTSIDE, Macs
 from weconvene_core.evaluation.costs import growth, megapixels
 from weconvene_core.evaluation.latency import STAGES
-from weconvene_core.figures.style import GREY, PALETTE, style
+from weconvene_core.figures.style import DASHED, DOTTED, GREY, PALETTE, style
+from weconvene_core.presets import PRESETS
 
 PARTS = {
     "g_a": ("g_a (analysis)", PALETTE[0]),
@@ -28,9 +32,21 @@ STAGE_COLOURS = (PALETTE[0], PALETTE[2], PALETTE[1], GREY)
 BAR = 0.62
 NARROW = 0.06
 """A piece of a bar below this share of its axis is left without a number."""
-NEAR = 0.4  # names as close as this in both logarithms run into each other
-CLOSE = 0.12
-"""Points whose vertical logarithmic distance is smaller stand in each other's way."""
+VISIBLE = 0.1
+"""kMAC/px below which a part cannot be seen and is not in the legend."""
+LIGHT = 0.28
+"""Luminance of a fill from which its numbers are dark."""
+MODEL_GAP = 0.5
+"""Rows left free between two models."""
+MARK = 5.0
+"""Half the side of a mark, in points, with some air."""
+PLACES = [
+    *((9.0, 0.0), (-9.0, 0.0), (8.0, 5.0), (8.0, -5.0), (-8.0, 5.0), (-8.0, -5.0)),
+    *((7.0, 9.0), (-7.0, 9.0), (7.0, -9.0), (-7.0, -9.0)),
+    *((side * across, up) for across, rise in ((16.0, 15.0), (22.0, 24.0), (30.0, 36.0), (38.0, 48.0))
+      for up in (rise, -rise) for side in (1, -1)),
+]  # fmt: skip
+"""Where the near end of a name may stand, in points from its mark, best first."""
 
 
 def macs_figure(sides: Mapping[str, Macs], pixels: int, limit: float, title: str) -> Figure:
@@ -48,13 +64,14 @@ def macs_figure(sides: Mapping[str, Macs], pixels: int, limit: float, title: str
         starts = np.zeros(len(sides))
         for part, (name, colour) in PARTS.items():
             widths = np.array([macs.get(part, 0) / (1e3 * pixels) for macs in sides.values()])
-            axes.barh(range(len(sides)), widths, BAR, starts, color=colour, label=name)
-            _numbers(axes, starts, widths, limit)
+            label = name if widths.max() >= VISIBLE else "_nolegend_"
+            axes.barh(range(len(sides)), widths, BAR, starts, color=colour, label=label)
+            _numbers(axes, range(len(sides)), starts, widths, colour, limit)
             starts = starts + widths
         axes.axvline(limit, color="#333333", linestyle=(0, (5, 3)), linewidth=1.2)
         axes.annotate(f"bound {limit:g}", (limit, 0.5), (5, 0), textcoords="offset points", va="center")
         labels = [f"{side}\n{total:.1f} in all" for side, total in zip(sides, starts, strict=True)]
-        _frame_bars(axes, labels, title, "Thousands of MACs per pixel")
+        _frame_bars(axes, range(len(sides)), labels, title, "Thousands of MACs per pixel")
         axes.set_xlim(0, 1.14 * max(limit, starts.max()))
         figure.legend(loc="outside lower center", ncols=3)
     return figure
@@ -68,19 +85,21 @@ def stages_figure(stages: pd.DataFrame, image: str) -> Figure:
         image: what was coded, for the title.
     """
     labels = [f"{row.model}, {row.side}" for row in stages.itertuples()]
+    places = np.arange(len(stages)) + MODEL_GAP * pd.factorize(stages.model)[0]
     with style():
-        figure = Figure(figsize=(9.0, 1.9 + 0.5 * len(stages)), layout="constrained")
+        figure = Figure(figsize=(9.0, 1.5 + 0.42 * (places[-1] + 1)), layout="constrained")
         axes = figure.add_subplot()
         starts = np.zeros(len(stages))
         for stage, colour in zip(STAGES, STAGE_COLOURS, strict=True):
             share = 100 * (stages[stage] / stages[list(STAGES)].sum(axis=1)).to_numpy()
-            axes.barh(range(len(stages)), share, BAR, starts, color=colour, label=stage)
-            _numbers(axes, starts, share, 100.0, "{:.0f} %")
+            axes.barh(places, share, 0.8, starts, color=colour, label=stage)
+            _numbers(axes, places, starts, share, colour, 100.0, "{:.0f} %")
             starts = starts + share
-        for i, total in enumerate(stages.total):
-            axes.annotate(_milliseconds(total), (100, i), (8, 0), textcoords="offset points", va="center")
+        for place, total in zip(places, stages.total, strict=True):
+            axes.annotate(_milliseconds(total), (100, place), (8, 0), textcoords="offset points", va="center")
         figure.suptitle(f"Where the time goes: {image}", x=0.005, ha="left", fontsize=14)
-        _frame_bars(axes, labels, "", "Share of the time (%); beside it the median in all")
+        _frame_bars(axes, places, labels, "", "Share of the time (%); beside it the median in all")
+        axes.set_ylim(places[-1] + 0.6, -0.6)
         axes.set_xlim(0, 114)
         axes.set_xticks(range(0, 101, 20))
         figure.legend(loc="outside lower center", ncols=4)
@@ -88,27 +107,33 @@ def stages_figure(stages: pd.DataFrame, image: str) -> Figure:
 
 
 def growth_figure(table: pd.DataFrame, name: str, conditions: str) -> Figure:
-    """Draw encode and decode time over the number of pixels, with the line of least squares through each.
+    """Draw encode and decode time over the number of pixels beside a line of time proportional to them.
 
     Args:
-        table: rows of one model at several sizes.
+        table: rows of one model at several sizes, in rising order.
         name: the model.
         conditions: threads and device, for the title.
     """
     pixels = megapixels(table)
     with style():
-        figure = Figure(figsize=(9.0, 4.8), layout="constrained")
+        figure = Figure(figsize=(9.0, 5.2), layout="constrained")
         axes = figure.add_subplot()
-        ends = np.array([0.0, 1.06 * pixels.max()])
-        for side, colour, marker in (("encode", PALETTE[0], "o"), ("decode", PALETTE[1], "s")):
-            slope, start, fit = growth(table, f"{side}_ms")
-            axes.plot(ends, slope * ends + start, color=colour, linewidth=1.2, alpha=0.7)
-            text = f"{side}: {slope:.0f} ms per megapixel, R² = {fit:.4f}"
-            axes.plot(pixels, table[f"{side}_ms"], marker, color=colour, markersize=8, label=text)
-        axes.set_xlim(0, ends[1])
-        axes.set_ylim(0, None)
-        axes.set_xlabel("Pixels (millions)")
-        axes.set_ylabel("Median time (ms)")
+        for side, colour, marker, look in (
+            ("encode", PALETTE[0], "o", {"markersize": 7}),
+            ("decode", PALETTE[1], "s", {"markersize": 11, "markerfacecolor": "none", "linestyle": DASHED}),
+        ):
+            slope, _, fit = growth(table, f"{side}_ms")
+            text = f"{side}: {slope:.0f} ms per megapixel by least squares, R² = {fit:.4f}"
+            axes.plot(pixels, table[f"{side}_ms"], color=colour, marker=marker, label=text, **look)
+        ends = np.array([pixels.min(), pixels.max()])
+        usual = float(np.median(table.decode_ms / pixels))
+        axes.plot(ends, usual * ends, color=GREY, linestyle=DOTTED, label="proportional to the pixels", zorder=1.5)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:,g}")
+        axes.set_xlabel("Pixels (millions, logarithmic)")
+        axes.set_ylabel("Median time (ms, logarithmic)")
         axes.set_title(f"{name}: time over image size ({conditions})")
         axes.legend(loc="upper left")
     return figure
@@ -131,42 +156,74 @@ def landscape_figure(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
             markeredgewidth=1.6, label="published by others",
         )  # fmt: skip
         axes.plot(measured.params_m, measured.kmac_px, "o", color=PALETTE[0], markersize=9, label="counted in this run")
-        names = [*published.model, *measured.model]
+        names = [*published.model, *(f"preset {name}" if name in PRESETS else name for name in measured.model)]
         points = list(zip([*middle, *measured.params_m], [*published.kmac_px, *measured.kmac_px], strict=True))
-        _name_points(axes, names, points, ["#555555"] * len(published) + [PALETTE[0]] * len(measured))
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlim(0.3 * measured.params_m.min(), 2.4 * published.params_m_high.max())
+        axes.set_xlim(0.3 * measured.params_m.min(), 4.5 * published.params_m_high.max())
         axes.set_ylim(0.6 * measured.kmac_px.min(), 1.8 * published.kmac_px.max())
         axes.set_xlabel("Parameters (millions, logarithmic)")
         axes.set_ylabel("kMAC per pixel, one pass (logarithmic)")
         axes.set_title("Size and arithmetic of learned image codecs")
         axes.legend(loc="upper left")
+        figure.draw_without_rendering()  # only now it is known where the points lie
+        _name_points(axes, names, points, ["#555555"] * len(published) + [PALETTE[0]] * len(measured))
     return figure
 
 
 def _name_points(
     axes: Axes, names: Sequence[str], points: Sequence[tuple[float, float]], colours: Sequence[str]
 ) -> None:
-    """Write each name to the right of its point, or to the left of it and off a neighbour where one is near."""
-    for name, (at_x, at_y), colour in zip(names, points, colours, strict=True):
-        crowded = any(other_x > at_x and abs(np.log(at_y / other_y)) < CLOSE for other_x, other_y in points)
-        near = [y for x, y in points if np.hypot(np.log(at_x / x), np.log(at_y / y)) < NEAR]
-        rise = 6 * np.sign(sum(np.sign(at_y - y) for y in near))
-        look = {"ha": "right" if crowded else "left", "va": "center", "color": colour, "fontsize": 11}
-        axes.annotate(name, (at_x, at_y), (-9 if crowded else 9, rise), textcoords="offset points", **look)
+    """Write each name where it touches no mark and no other name, the nearest such place, led to its mark if far."""
+    dpi = axes.figure.dpi
+    taken = [_box(at, np.full(2, 2 * MARK * dpi / 72)) for at in axes.transData.transform(points)]
+    for name, point, colour in zip(names, points, colours, strict=True):
+        text = axes.text(*point, name, fontsize=11)
+        size = text.get_window_extent().size
+        text.remove()
+        centres = [axes.transData.transform(point) + _shift(place, size, dpi) for place in PLACES]
+        boxes = [_box(centre, size) for centre in centres]
+        chosen = next((i for i, box in enumerate(boxes) if not box.count_overlaps(taken)), 0)
+        taken.append(boxes[chosen])
+        across, up = PLACES[chosen]
+        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4}
+        axes.annotate(
+            name, point, (across, up), textcoords="offset points", ha="left" if across > 0 else "right", va="center",
+            color=colour, fontsize=11, arrowprops=leader if abs(up) > 2 * MARK else None,
+        )  # fmt: skip
 
 
-def _numbers(axes: Axes, starts: Sequence[float], widths: Sequence[float], whole: float, text: str = "{:.1f}") -> None:
-    """Write each piece's size into it where there is room."""
-    for i, (start, width) in enumerate(zip(starts, widths, strict=True)):
+def _box(centre: NDArray[np.float64], size: NDArray[np.float64]) -> Bbox:
+    return Bbox([centre - size / 2, centre + size / 2])
+
+
+def _shift(place: tuple[float, float], size: NDArray[np.float64], dpi: float) -> NDArray[np.float64]:
+    """From a mark to the centre of a text of so many pixels whose near end is at ``place`` (points)."""
+    across, up = np.array(place) * dpi / 72
+    return np.array([across + np.sign(across) * size[0] / 2, up])
+
+
+def _numbers(
+    axes: Axes, places: Sequence[float], starts: Sequence[float], widths: Sequence[float], colour: str, whole: float,
+    text: str = "{:.1f}",
+) -> None:  # fmt: skip
+    """Write each piece's size into it where there is room, in an ink that its colour bears."""
+    ink = "white" if _luminance(colour) < LIGHT else "#333333"
+    for place, start, width in zip(places, starts, widths, strict=True):
         if width > NARROW * whole:
-            look = {"ha": "center", "va": "center", "color": "white", "fontsize": 11}
-            axes.annotate(text.format(width), (start + width / 2, i), **look)
+            look = {"ha": "center", "va": "center", "color": ink, "fontsize": 11}
+            axes.annotate(text.format(width), (start + width / 2, place), **look)
 
 
-def _frame_bars(axes: Axes, labels: Sequence[str], title: str, xlabel: str) -> None:
-    axes.set_yticks(range(len(labels)), labels)
+def _luminance(colour: str) -> float:
+    """Relative luminance of a colour, 0 to 1, as WCAG 2 defines it."""
+    samples = np.array(to_rgb(colour))
+    linear = np.where(samples <= 0.04045, samples / 12.92, ((samples + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def _frame_bars(axes: Axes, places: Sequence[float], labels: Sequence[str], title: str, xlabel: str) -> None:
+    axes.set_yticks(places, labels)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_title(title)

@@ -22,7 +22,7 @@ def excess_figure(table: pd.DataFrame, photographs: str) -> Figure:
     anchors, colours = (list(dict.fromkeys(parts[name])) for name in ("anchor", "colour"))
     with style():
         figure = Figure(figsize=(11.0, 6.6), layout="constrained")
-        grid = figure.subplots(len(colours), len(anchors), sharex=True, sharey=True, squeeze=False)
+        grid = figure.subplots(len(colours), len(anchors), sharex=True, sharey="row", squeeze=False)
         for row, colour in zip(grid, colours, strict=True):
             for axes, anchor in zip(row, anchors, strict=True):
                 shown = parts[(parts.anchor == anchor) & (parts.colour == colour)]
@@ -33,7 +33,7 @@ def excess_figure(table: pd.DataFrame, photographs: str) -> Figure:
                 axes.grid(axis="x", visible=False)
                 axes.set_xticks(range(len(one)), one.subband)
                 axes.set_title(f"{colour}, against {anchor}", fontsize=12)
-        figure.supylabel("More error than the anchor, % of all its error", fontsize=12)
+        figure.supylabel("Our excess error, % of the anchor's total", fontsize=12)
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
         figure.suptitle(f"Equal bytes; below zero we gain ({photographs})", x=0.005, ha="left", fontsize=14)
     return figure

@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from weconvene_core.evaluation.compaction import PEAK, compaction, keep_largest, rebuilt
-from weconvene_core.figures.style import style
-from weconvene_core.figures.subbands import label_bands, mosaic
+from weconvene_core.evaluation.compaction import compaction, keep_largest, rebuilt
+from weconvene_core.figures.pictures import draw, pixel_grid
+from weconvene_core.figures.style import PHOTO_DPI, style
+from weconvene_core.figures.subbands import draw_mosaic, drawn_size, with_step
 from weconvene_core.wavelets import dwt2d
 
-SCREEN_DPI = 72
 WAVELETS = ("haar", "5/3", "9/7", "db2", "db4", "sym4", "bior3.5")
 SHARES = (0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0)
 
@@ -40,29 +40,23 @@ def kept_figure(grey: Tensor, choices: Sequence[Setting], title: str) -> Figure:
     Raises:
         WeconveneError: an unknown wavelet, a negative level count, or a share outside 0 to 100 %.
     """
-    alone, ratio = len(choices) == 1, grey.shape[0] / grey.shape[1]
+    alone = len(choices) == 1
+    step, height, width = drawn_size(*grey.shape, 2, max(2, len(choices)))  # alone or not: no larger than two rows
     rows, columns = (1, 2) if alone else (2, len(choices))
-    width = min(11.0, 6.0 * columns / (rows * ratio))
     with style():
-        figure = Figure(figsize=(width, width / columns * ratio * rows + 1.1), layout="constrained")
-        panels = figure.subplots(rows, columns, squeeze=False)
-        for choice, (bands, picture) in zip(choices, panels if alone else panels.T, strict=True):
-            _draw_kept(bands, picture, grey, choice)
-        figure.suptitle(title, x=0.005, ha="left", fontsize=14)
+        figure, panels = pixel_grid(with_step(title, step), columns, width, [(1, height)] * rows)
+        for choice, (bands, picture) in zip(choices, panels if alone else zip(*panels, strict=True), strict=True):
+            _draw_kept(bands, picture, grey, choice, step)
     return figure
 
 
-def _draw_kept(bands: Axes, picture: Axes, grey: Tensor, choice: Setting) -> None:
+def _draw_kept(bands: Axes, picture: Axes, grey: Tensor, choice: Setting, step: int) -> None:
     mean = grey.mean()
     kept = keep_largest(dwt2d(grey - mean, choice.wavelet, choice.levels), choice.percent)
     psnr = compaction(grey, choice.wavelet, choice.levels, [choice.percent]).psnr_db[0]
-    bands.imshow(mosaic(kept), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    label_bands(bands, kept, 9, least=1 / 5)
-    picture.imshow(rebuilt(kept, mean).numpy(), cmap="gray", vmin=0, vmax=PEAK)
-    bands.set_title(f"{choice.wavelet}, {choice.levels} levels, {choice.percent:g} % kept", fontsize=11)
-    picture.set_title(f"rebuilt: {psnr:.2f} dB", fontsize=11)
-    for axes in (bands, picture):
-        axes.set_axis_off()
+    draw_mosaic(bands, kept, step, 11, least=1 / 5)
+    bands.set_title(f"{choice.wavelet}, {choice.levels} levels, {choice.percent:g} % kept", fontsize=11, pad=5)
+    draw(picture, rebuilt(kept, mean).numpy(), f"rebuilt: {psnr:.2f} dB", interpolation="antialiased")
 
 
 def explorer(grey: Tensor, title: str, start: Setting) -> ipywidgets.VBox:
@@ -87,5 +81,5 @@ def explorer(grey: Tensor, title: str, start: Setting) -> ipywidgets.VBox:
 
 def _jpeg(figure: Figure) -> bytes:
     stream = io.BytesIO()
-    figure.savefig(stream, format="jpeg", dpi=SCREEN_DPI)
+    figure.savefig(stream, format="jpeg", dpi=PHOTO_DPI)
     return stream.getvalue()

@@ -24,8 +24,9 @@ from weconvene_core.layers.weconv import WeConv3d
 LOW, HIGH = PALETTE[0], PALETTE[1]
 FAINT_DB = -60
 """Weakest response that a footprint shows, in dB below its strongest."""
-COLUMNS = {"x": 0.0, "in": 1.4, "seen": 3.5, "made": 6.3, "out": 9.05, "y": 10.45}
-BOX = 0.95
+COLUMNS = {"x": 0.0, "in": 1.6, "seen": 4.35, "made": 7.65, "out": 10.85, "y": 12.45}
+BOX, BAND = 1.35, 1.8
+"""Widths of the boxes of whole maps and of bands."""
 
 
 def flow_figure(layer: WeConv3d, x: Tensor) -> Figure:
@@ -52,9 +53,9 @@ def _draw_band(axes: Axes, row: int, step: BandConvolution, colour: str) -> None
     _box(axes, COLUMNS["seen"], row, f"{step.bands}\n{_size(step.seen[1:])}", colour)
     _box(axes, COLUMNS["made"], row, f"{step.bands}\n{_size(step.made[1:])}", colour)
     out, into, height, width = step.kernel
-    axes.annotate("", (COLUMNS["made"], row), (COLUMNS["seen"] + 1.6, row), arrowprops=_arrow(colour))
-    middle = (COLUMNS["seen"] + 1.6 + COLUMNS["made"]) / 2
-    axes.text(middle, row - 0.1, f"{height}x{width}, {into} to {out}", ha="center", va="bottom", fontsize=10)
+    axes.annotate("", (COLUMNS["made"], row), (COLUMNS["seen"] + BAND, row), arrowprops=_arrow(colour))
+    middle = (COLUMNS["seen"] + BAND + COLUMNS["made"]) / 2
+    axes.text(middle, row - 0.1, f"{height}x{width}, {into} to {out}", ha="center", va="bottom", fontsize=12)
 
 
 def _draw_ends(axes: Axes, layer: WeConv3d, middle: float, x: tuple[int, ...], y: tuple[int, ...]) -> None:
@@ -64,7 +65,7 @@ def _draw_ends(axes: Axes, layer: WeConv3d, middle: float, x: tuple[int, ...], y
         return
     for column, split in (("in", layer.in_split), ("out", layer.out_split)):
         parts = "\n".join(f"{name}: {size} ch." for name, size in zip(split.names, split.sizes, strict=True))
-        _box(axes, COLUMNS[column], middle, parts, PALETTE[2], 0.22 + 0.2 * len(split.sizes))
+        _box(axes, COLUMNS[column], middle, parts, PALETTE[2], 0.22 + 0.22 * len(split.sizes))
 
 
 def _connect(axes: Axes, layer: WeConv3d, rows: int, middle: float) -> None:
@@ -75,22 +76,22 @@ def _connect(axes: Axes, layer: WeConv3d, rows: int, middle: float) -> None:
     right = COLUMNS["out" if layer.channel_dwt else "y"]
     for row in range(rows):
         axes.annotate("", (COLUMNS["seen"], row), (left, middle), arrowprops=_arrow(GREY))
-        axes.annotate("", (right, middle), (COLUMNS["made"] + 1.6, row), arrowprops=_arrow(GREY))
+        axes.annotate("", (right, middle), (COLUMNS["made"] + BAND, row), arrowprops=_arrow(GREY))
     wavelet = layer.wavelet if isinstance(layer.wavelet, str) else "learnt"
     space = f"spatial DWT\n{wavelet}, {layer.levels} level{'s' * (layer.levels != 1)}"
-    titles = {(left + COLUMNS["seen"]) / 2: space, (COLUMNS["made"] + 1.6 + right) / 2: "inverse\nspatial DWT"}
-    titles |= {(COLUMNS["seen"] + 1.6 + COLUMNS["made"]) / 2: "kernel\nof each band"}
+    titles = {(left + COLUMNS["seen"]) / 2: space, (COLUMNS["made"] + BAND + right) / 2: "inverse\nspatial DWT"}
+    titles |= {(COLUMNS["seen"] + BAND + COLUMNS["made"]) / 2: "kernel\nof each band"}
     if layer.channel_dwt:
         titles |= {COLUMNS["in"] + BOX / 2: "channel\nDWT", COLUMNS["out"] + BOX / 2: "inverse\nchannel DWT"}
     for position, title in titles.items():
-        axes.text(position, -0.65, title, ha="center", va="bottom", fontsize=11, fontweight="bold")
+        axes.text(position, -0.65, title, ha="center", va="bottom", fontsize=12, fontweight="bold")
 
 
 def _box(axes: Axes, left: float, row: float, text: str, colour: str, half: float = 0.32) -> None:
-    width = 1.6 if left in (COLUMNS["seen"], COLUMNS["made"]) else BOX
+    width = BAND if left in (COLUMNS["seen"], COLUMNS["made"]) else BOX
     look = {"boxstyle": "round,pad=0,rounding_size=0.06", "linewidth": 1.5, "edgecolor": colour}
     axes.add_patch(FancyBboxPatch((left, row - half), width, 2 * half, facecolor="white", zorder=3, **look))
-    axes.text(left + width / 2, row, text, ha="center", va="center", fontsize=10, zorder=4)
+    axes.text(left + width / 2, row, text, ha="center", va="center", fontsize=13, zorder=4)
 
 
 def _arrow(colour: str) -> dict[str, object]:

@@ -2,33 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from weconvene_core.codec.container import Kind, unpack
 from weconvene_core.errors import WeconveneError
-from weconvene_core.figures.style import GREY, PALETTE, style
+from weconvene_core.figures.style import GREY, PALETTE, PHOTO_DPI, style
 
 STREAMS: dict[Kind, str] = {
     "y_ll": "y, LL band", "y_lf": "y, LF slices", "y_hf": "y, HF slices", "z": "z", "alpha": "alpha",
     "icc": "colour profile",
 }  # fmt: skip
 OVERHEAD = "header and checksum"
-READABLE = 0.06
-"""Least share of a bar that carries its number inside."""
+READABLE = 0.09
+"""Least share of a bar that carries its number inside; smaller parts are listed beside the bar."""
+ACROSS = 1024
+"""Pixels across all magnified details of a row, as near as a whole number of times comes."""
+IN_A_ROW = 4
+"""Most pictures that stand whole above their details: five would be shrunk too far on a page."""
+TITLE, LINE, GAP = 22, 15, 8
+"""Pixels of a line of the title, of a line of a heading, and between pictures."""
 
 Box = tuple[int, int, int, int]
+Grid = tuple[Figure, list[list[Axes]]]
 
 
-def crops_figure(pictures: Mapping[str, NDArray[np.uint8]], box: Box, title: str) -> Figure:
-    """Draw pictures of one size in a row, and below each the detail ``box``, magnified without smoothing.
+def pixel_grid(title: str, columns: int, width: int, rows: Sequence[tuple[int, int]], left: int = GAP) -> Grid:
+    """Return an empty figure and its axes, row by row, each of exactly so many pixels once ``save`` has written it.
+
+    A picture of that size, or of a whole fraction of it, is then drawn as it is: every pixel of it at the same size.
 
     Args:
-        pictures: heading (may have several lines) to picture, (H, W) grey or (H, W, 3) RGB, uint8.
+        title: heading of the figure, of one line or more.
+        columns: axes side by side.
+        width: pixels across each.
+        rows: lines of the headings above a row of axes, and the pixels down each of its axes.
+        left: pixels free on the left.
+    """
+    tops, down = [], TITLE * (title.count("\n") + 1) + GAP
+    for lines, height in rows:
+        tops.append(down + LINE * lines + GAP)
+        down = tops[-1] + height
+    across, down = left + columns * (width + GAP), down + GAP
+    figure = Figure(figsize=(across / PHOTO_DPI, down / PHOTO_DPI))
+    figure.suptitle(title, x=GAP / across, y=1 - GAP / down, ha="left", va="top", fontsize=14)
+    return figure, [
+        [pixel_axes(figure, left + column * (width + GAP), top, width, height) for column in range(columns)]
+        for top, (_, height) in zip(tops, rows, strict=True)
+    ]
+
+
+def pixel_axes(figure: Figure, left: int, top: int, width: int, height: int) -> Axes:
+    """Add axes at a place in pixels from the top left corner of a figure that ``save`` writes as a photograph."""
+    across, down = PHOTO_DPI * figure.get_size_inches()
+    return figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+
+def draw(axes: Axes, picture: NDArray[np.generic], heading: str = "", **look: object) -> None:
+    """Show a picture without smoothing in axes without frame; ``look`` goes to matplotlib's ``imshow``."""
+    axes.imshow(picture, **({"cmap": "gray", "vmin": 0, "vmax": 255, "interpolation": "nearest"} | look))
+    axes.set_anchor("NW")
+    axes.set_title(heading, fontsize=11, pad=5)
+    axes.set_axis_off()
+
+
+def crops_figure(pictures: Mapping[str, NDArray[np.generic]], box: Box, title: str) -> Figure:
+    """Draw pictures of one size and the detail ``box`` of each, magnified a whole number of times without smoothing.
+
+    Up to four pictures stand in a row, their details below them. Of more, the first is shown whole, to say where the
+    detail lies, and the details of all follow it in two rows, so that they stay large.
+
+    Args:
+        pictures: heading (may have several lines) to picture, (H, W) grey 0..255 or (H, W, 3) RGB uint8.
         box: left, top, width and height of the detail in pixels.
         title: heading of the figure; say which image it shows.
 
@@ -41,23 +91,58 @@ def crops_figure(pictures: Mapping[str, NDArray[np.uint8]], box: Box, title: str
     (height, width), (left, top, across, down) = sizes.pop(), box
     if min(left, top) < 0 or min(across, down) < 1 or left + across > width or top + down > height:
         raise WeconveneError(f"The detail {box} does not lie inside a picture of {width} x {height}: choose another.")
-    ratio = height / width + down / across
     with style():
-        figure = Figure(figsize=(11.0, 11.0 / len(pictures) * ratio + 1.0), layout="constrained")
-        rows = figure.subplots(2, len(pictures), squeeze=False, height_ratios=[height / width, down / across])
-        for (name, picture), whole, detail in zip(pictures.items(), *rows, strict=True):
-            look = {"cmap": "gray", "vmin": 0, "vmax": 255}
-            whole.imshow(picture, **look)
-            whole.add_patch(Rectangle((left, top), across, down, fill=False, edgecolor=PALETTE[4], linewidth=1.8))
-            detail.imshow(picture[top : top + down, left : left + across], interpolation="nearest", **look)
-            whole.set_title(name, fontsize=11)
-            for axes in (whole, detail):
-                axes.set_axis_off()
-        figure.suptitle(title, x=0.005, ha="left", fontsize=14)
+        return (_in_a_row if len(pictures) <= IN_A_ROW else _in_two_rows)(pictures, box, title)
+
+
+def _in_a_row(pictures: Mapping[str, NDArray[np.generic]], box: Box, title: str) -> Figure:
+    (height, width), (across, down) = next(iter(pictures.values())).shape[:2], _magnified(box, len(pictures))
+    lines, names = _aligned(pictures)
+    rows = [(lines, round(across * height / width)), (0, down)]
+    figure, (above, below) = pixel_grid(title, len(pictures), across, rows)
+    for whole, detail, name, picture in zip(above, below, names, pictures.values(), strict=True):
+        _draw_whole(whole, picture, name, box)
+        draw(detail, _cut(picture, box))
     return figure
 
 
-def detail_box(size: tuple[int, int], centre: tuple[float, float], share: float = 0.2) -> Box:
+def _in_two_rows(pictures: Mapping[str, NDArray[np.generic]], box: Box, title: str) -> Figure:
+    columns = len(pictures) // 2 + 1
+    across, down = _magnified(box, columns)
+    lines, (first, *names) = _aligned(["the whole picture", *pictures])
+    figure, grid = pixel_grid(title, columns, across, [(lines, down)] * 2)
+    whole, *details = sum(grid, [])
+    _draw_whole(whole, next(iter(pictures.values())), first, box)
+    for axes, name, picture in zip(details, names, pictures.values(), strict=False):
+        draw(axes, _cut(picture, box), name)
+    for axes in details[len(pictures) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def _magnified(box: Box, columns: int) -> tuple[int, int]:
+    times = max(1, round(ACROSS / max(2, columns) / box[2]))  # a detail alone would be too tall for a page
+    return times * box[2], times * box[3]
+
+
+def _aligned(names: Collection[str]) -> tuple[int, list[str]]:
+    """Return the lines of the longest heading, and all headings with as many: titles would stand on their last line."""
+    lines = 1 + max(name.count("\n") for name in names)
+    return lines, [name + "\n" * (lines - 1 - name.count("\n")) for name in names]
+
+
+def _cut(picture: NDArray[np.generic], box: Box) -> NDArray[np.generic]:
+    left, top, across, down = box
+    return picture[top : top + down, left : left + across]
+
+
+def _draw_whole(axes: Axes, picture: NDArray[np.generic], heading: str, box: Box) -> None:
+    left, top, across, down = box
+    draw(axes, picture, heading, interpolation="antialiased")
+    axes.add_patch(Rectangle((left, top), across, down, fill=False, edgecolor=PALETTE[4], linewidth=1.8))
+
+
+def detail_box(size: tuple[int, int], centre: tuple[float, float], share: float = 1 / 6) -> Box:
     """Return a box of the picture's proportions around a point, moved inwards where it would leave the picture.
 
     Args:
@@ -91,19 +176,22 @@ def anatomy_figure(files: Mapping[str, bytes], title: str) -> Figure:
         CorruptFileError: one of them is not such a file.
     """
     with style():
-        figure = Figure(figsize=(11.0, 1.9 + 0.75 * len(files)), layout="constrained")
+        figure = Figure(figsize=(9.5, 1.9 + 0.75 * len(files)), layout="constrained")
         axes = figure.add_subplot()
         parts = [file_anatomy(data) for data in files.values()]
         names = list(dict.fromkeys(name for part in parts for name in part))
         for row, part in enumerate(parts):
-            total, start = sum(part.values()), 0.0
+            total, start, beside = sum(part.values()), 0.0, []
             for name, count in part.items():
                 colour = GREY if name == OVERHEAD else PALETTE[names.index(name)]
                 axes.barh(row, count / total, left=start, color=colour, label=name if row == 0 else None)
                 if count / total >= READABLE:
-                    axes.text(start + count / total / 2, row, f"{count:,} B", ha="center", va="center", color="white")
+                    axes.text(start + count / total / 2, row, f"{count:,} B", ha="center", va="center", color="white",
+                              fontsize=11)  # fmt: skip
+                else:
+                    beside.append(f"{name} {count:,} B")
                 start += count / total
-            axes.text(1.012, row, f"{total:,} B in all,\n{part[OVERHEAD]} B {OVERHEAD}", va="center", fontsize=10)
+            axes.text(1.012, row, "\n".join([f"{total:,} B in all", *beside]), va="center", fontsize=11)
         axes.set_yticks(range(len(files)), files)
         axes.invert_yaxis()
         axes.set_xlim(0, 1)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
 from weconvene_core.evaluation.rate_distortion import averaged_curve, image_curves
 from weconvene_core.figures.style import GREY, PALETTE, style
 
 READABLE = 0.05
 """Least share of a bar that carries its number inside."""
+THICK = 0.72
 
 
 def streams_figure(table: pd.DataFrame, title: str) -> Figure:
@@ -40,14 +42,23 @@ def _stack(axes: Axes, means: pd.DataFrame, numbers: bool = False) -> None:
     places, bottom = np.arange(means.shape[1]), np.zeros(means.shape[1])
     colours = [*PALETTE[: len(means) - 1], GREY]  # the last part is the header, hardly to be seen
     for (name, heights), colour in zip(means.iterrows(), colours, strict=True):
-        axes.bar(places, heights, 0.72, bottom, color=colour, label=name)
+        axes.bar(places, heights, THICK, bottom, color=colour, label=name)
         for place, height, start in zip(places, heights, bottom, strict=True):
-            if numbers and height >= 100 * READABLE:
-                axes.text(place, start + height / 2, f"{height:.0f}", ha="center", va="center", color="white")
+            if numbers and name != means.index[-1]:
+                _write(axes, place, start, height, colour)
         bottom = bottom + heights.to_numpy()
     axes.set_xticks(places, [f"{quality:g}" for quality in means.columns])
     axes.set_xlabel("Quality")
     axes.grid(visible=False, axis="x")
+
+
+def _write(axes: Axes, place: float, start: float, height: float, colour: str) -> None:
+    """Write a share (%) into its piece of a bar, or beside the piece where it is too low for it."""
+    if height >= 100 * READABLE:
+        axes.text(place, start + height / 2, f"{height:.0f}", ha="center", va="center", color="white")
+    else:
+        beside = place + THICK / 2 + 0.02
+        axes.text(beside, start + height / 2, f"{height:.0f}", va="center", color=colour, fontsize=10)
 
 
 def spread_figure(points: pd.DataFrame, codec: str, title: str) -> Figure:
@@ -64,17 +75,21 @@ def spread_figure(points: pd.DataFrame, codec: str, title: str) -> Figure:
     curves, mean = image_curves(points, codec), averaged_curve(points, codec)
     names = sorted(set(points[points.codec == codec].image) - {"mean"})
     middle = curves.bpp.shape[1] // 2
-    named = {int(curves.bpp[:, middle].argmin()): PALETTE[2], int(curves.bpp[:, middle].argmax()): PALETTE[1]}
+    # names stand where few curves pass: left of the steepest curve, right of the flattest, above the mean
+    named = {
+        int(curves.bpp[:, middle].argmin()): (PALETTE[2], (-10, 4)),
+        int(curves.bpp[:, middle].argmax()): (PALETTE[1], (10, 0)),
+    }
     with style():
         figure = Figure(figsize=(9.5, 5.6), layout="constrained")
         axes = figure.add_subplot()
         for i, (bpp, value) in enumerate(zip(curves.bpp, curves.value, strict=True)):
-            colour, layer = named.get(i, GREY), 3 if i in named else 2
+            colour, layer = named[i][0] if i in named else GREY, 3 if i in named else 2
             axes.plot(bpp, value, ".-", color=colour, linewidth=2.2 if i in named else 0.9, zorder=layer)
             if i in named:
-                _name(axes, names[i], bpp[-1], value[-1], colour)
+                _name(axes, Path(names[i]).stem, (bpp[-1], value[-1]), *named[i])
         axes.plot(mean.bpp, mean.value, "o-", color=PALETTE[0], linewidth=3.2, zorder=4)
-        _name(axes, "mean over the images", mean.bpp[-1], mean.value[-1], PALETTE[0])
+        _name(axes, "mean over the images", (mean.bpp[-1], mean.value[-1]), PALETTE[0], (6, 11))
         axes.set_xlim(left=0.0, right=1.18 * curves.bpp.max())
         axes.set_xlabel("Rate (bits per pixel, whole files)")
         axes.set_ylabel("PSNR on 8-bit RGB (dB)")
@@ -82,8 +97,8 @@ def spread_figure(points: pd.DataFrame, codec: str, title: str) -> Figure:
     return figure
 
 
-def _name(axes: Axes, text: str, bpp: float, value: float, colour: str) -> None:
-    """Write a curve's name to the right of its end, readable where it lies over other curves."""
-    outline = [withStroke(linewidth=3.0, foreground="white")]
-    axes.annotate(text, (bpp, value), (8, 0), textcoords="offset points", va="center", color=colour, fontsize=11,
-                  fontweight="bold", zorder=5, path_effects=outline)  # fmt: skip
+def _name(axes: Axes, text: str, end: tuple[float, float], colour: str, offset: tuple[float, float]) -> None:
+    """Write a curve's name beside its end, ``offset`` points away."""
+    side = "left" if offset[0] > 0 else "right"
+    axes.annotate(text, end, offset, textcoords="offset points", ha=side, va="center", color=colour, fontsize=11,
+                  fontweight="bold", zorder=5)  # fmt: skip

@@ -2,63 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 
 from weconvene_core.evaluation.datasets import TITLES
-from weconvene_core.figures.style import PALETTE, style
+from weconvene_core.figures.style import WIDTH, Look, codec_looks, style
+
+SHIFT = 1.03
+"""Factor of size between the marks of two anchors, so that their intervals do not cover each other."""
+OTHERS = {"D": "diamonds", "s": "squares", "^": "triangles"}
 
 
 def resolution_figure(table: pd.DataFrame, ours: str, images: str) -> Figure:
     """Draw our BD-rate against each live codec over the size of the pictures, with 95 % intervals over the images.
 
     The scales of one set are joined by a line (dotted: without the files' headers); other sets stand alone as open
-    marks with their names.
+    marks, which the note below names.
 
     Args:
         table: rows of ``results/tables/resolution.csv``.
         ours: name of our codec, for the axis.
         images: what was measured, for the title.
     """
-    rows = table.dropna(subset="bd_rate_pct").sort_values("megapixels")
-    shrunk = rows.dataset.str.contains("-1/")
+    rows = table.dropna(subset="bd_rate_pct").sort_values("megapixels", ignore_index=True)
+    rows["shrunk"] = rows.dataset.str.contains("-1/")
+    alone = list(dict.fromkeys(rows.dataset[~rows.shrunk]))
+    looks = codec_looks(list(dict.fromkeys(rows.anchor)))
     with style():
-        figure = Figure(figsize=(9.0, 5.2), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 5.0), layout="constrained")
         axes = figure.add_subplot()
         axes.axhline(0.0, color="#333333", linewidth=1.2)
-        for colour, anchor in zip(PALETTE, dict.fromkeys(rows.anchor), strict=False):
-            _draw_anchor(axes, rows[rows.anchor == anchor], colour)
-        for row in _highest(rows[~shrunk]).itertuples():
-            _name(axes, TITLES.get(row.dataset, row.dataset), (row.megapixels, row.ci_high), (0, 10), ha="center")
+        for place, (anchor, look) in enumerate(looks.items()):
+            own = rows[rows.anchor == anchor]
+            own = own.assign(megapixels=own.megapixels * SHIFT ** (2 * place + 1 - len(looks)))
+            _draw_scales(axes, own[own.shrunk], look)
+            for dataset, mark in zip(alone, OTHERS, strict=False):
+                _draw_marks(axes, own[own.dataset == dataset], mark, look.colour, "white")
         axes.set_xscale("log", base=2)
-        sizes = sorted(rows[shrunk].megapixels.unique())
+        sizes = sorted(rows[rows.shrunk].megapixels.unique())
         axes.set_xticks(sizes, [f"{size:.2g}" for size in sizes])
-        axes.margins(x=0.12)
+        axes.margins(x=0.08)
         axes.set_xlabel("Megapixels of a picture (mean; the same photographs, shrunk)")
         axes.set_ylabel(f"BD-rate of {ours} (%)")
-        axes.set_title(f"Gain over resolution: {images}")
+        axes.set_title(fill(f"Gain over resolution: {images}", 62))
+        figure.supxlabel(_notes(alone), fontsize=10, color="#555555")
     return figure
 
 
-def _draw_anchor(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
-    scaled = rows.dataset.str.contains("-1/")
-    for found, mark, face in ((rows[scaled], "o-", colour), (rows[~scaled], "D", "white")):
-        rate = found.bd_rate_pct.to_numpy()
-        reach = np.abs(found[["ci_low", "ci_high"]].to_numpy().T - rate)
-        look = {"color": colour, "markerfacecolor": face, "markersize": 8, "capsize": 4, "elinewidth": 1.2}
-        axes.errorbar(found.megapixels.to_numpy(), rate, reach, fmt=mark, **look)
-    axes.plot(rows[scaled].megapixels, rows[scaled].bare_pct, ":", color=colour, linewidth=1.2)
-    last = rows[scaled].iloc[-1]
-    _name(axes, f"against\n{last.anchor}", (last.megapixels, last.bd_rate_pct), (12, 0), va="center", color=colour)
+def _notes(alone: Sequence[str]) -> str:
+    """Return what the figure's marks and lines mean."""
+    others = [f"open {word}: {TITLES.get(name, name)}" for name, word in zip(alone, OTHERS.values(), strict=False)]
+    return "below zero: fewer bits; bars: 95 % over images\n" + "; ".join(["dotted: without file headers", *others])
 
 
-def _name(axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], **look: str) -> None:
-    outline = [withStroke(linewidth=3.0, foreground="white")]  # names may lie over a line
-    axes.annotate(text, at, offset, textcoords="offset points", path_effects=outline, fontsize=11, **look)
+def _draw_scales(axes: Axes, rows: pd.DataFrame, look: Look) -> None:
+    """Draw one anchor's line over the scales, with its name at the largest."""
+    _draw_marks(axes, rows, "o-", look.colour, look.colour)
+    axes.plot(rows.megapixels, rows.bare_pct, ":", color=look.colour, linewidth=1.4)
+    last = rows.iloc[-1]
+    place = {"xytext": (12, 0), "textcoords": "offset points", "va": "center", "annotation_clip": False}
+    axes.annotate(f"against\n{last.anchor}", (last.megapixels, last.bd_rate_pct), color=look.colour, **place)
 
 
-def _highest(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.sort_values("bd_rate_pct").drop_duplicates("dataset", keep="last")
+def _draw_marks(axes: Axes, rows: pd.DataFrame, mark: str, colour: str, face: str) -> None:
+    """Draw BD-rates with their intervals."""
+    rate = rows.bd_rate_pct.to_numpy()
+    reach = np.abs(rows[["ci_low", "ci_high"]].to_numpy().T - rate)
+    look = {"color": colour, "markerfacecolor": face, "markersize": 8, "capsize": 4, "elinewidth": 1.4}
+    axes.errorbar(rows.megapixels.to_numpy(), rate, reach, fmt=mark, **look)

@@ -10,20 +10,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.figures.pictures import draw, pixel_grid
 from weconvene_core.figures.style import PALETTE, style
 from weconvene_core.wavelets import Pyramid, dwt1d, idwt1d
 
 MID_GREY = 0.5
-TALLEST = 7.0
-"""Largest height of a mosaic in inches: it should fit on a slide."""
+ACROSS, TALLEST = 1100, 800
+"""Most pixels that mosaics may take side by side and below each other: they should fit on a slide."""
 CLIPPED_SHARE = 0.005
 """Share of a level's coefficients that may exceed the grey scale; otherwise a few strong edges flatten all else."""
 NAMED = 1 / 12
 """Least share of the picture's width that a band needs to carry its name."""
+TONES = 32
+"""Steps of grey in a drawn detail band: half of a photograph's, since noise fills the file and shows no steps."""
 DOUBLINGS = 7
 """Inverse transforms after which a wavelet's samples look like a curve."""
 
@@ -47,32 +51,75 @@ def mosaic(pyramid: Pyramid) -> NDArray[np.float64]:
     return picture
 
 
+def drawn_size(height: int, width: int, rows: int, columns: int) -> tuple[int, int, int]:
+    """Return how many coefficients share a pixel along each side, and the (height, width) in pixels of a mosaic.
+
+    A mosaic that is small enough for its place takes a whole number of pixels per coefficient.
+
+    Args:
+        height, width: of the picture.
+        rows, columns: pictures of this size in the figure.
+    """
+    step = max(-(-columns * width // ACROSS), -(-rows * height // TALLEST))
+    height, width = -(-height // step), -(-width // step)
+    times = max(1, min(ACROSS // (columns * width), TALLEST // (rows * height)))
+    return step, times * height, times * width
+
+
+def with_step(title: str, step: int) -> str:
+    """Return the title of a figure with mosaics, which says how many coefficients share a pixel."""
+    return title if step == 1 else f"{title}; a pixel is the strongest of {step} x {step} coefficients"
+
+
+def draw_mosaic(axes: Axes, pyramid: Pyramid, step: int, size: int, least: float = NAMED) -> None:
+    """Show a mosaic in axes whose unit stays one coefficient; a pixel of a detail band is the strongest of its block.
+
+    Leaving coefficients out instead would lose most of a few kept ones and alias thin lines. LL is averaged.
+
+    Args:
+        axes: where; their size in pixels should come from :func:`drawn_size`.
+        pyramid: bands (H, W) of one channel.
+        step: side of the block that shares a pixel.
+        size: font size of the bands' names.
+        least: as in :func:`label_bands`.
+    """
+    blocks = _blocks(mosaic(pyramid), step)
+    strongest = np.abs(blocks - MID_GREY).argmax(-1, keepdims=True)
+    picture = np.round(TONES * np.take_along_axis(blocks, strongest, -1)[..., 0]) / TONES
+    inside = tuple(slice(side // step) for side in pyramid.low.shape)  # blocks that lie in LL alone
+    picture[inside] = blocks[inside].mean(-1)
+    height, width = (step * side for side in picture.shape)
+    draw(axes, picture, vmax=1, extent=(-0.5, width - 0.5, height - 0.5, -0.5))
+    label_bands(axes, pyramid, size, least)
+
+
+def _blocks(picture: NDArray[np.float64], step: int) -> NDArray[np.float64]:
+    """Return the samples of a picture (H, W) by block, (ceil(H / step), ceil(W / step), step^2); edges are repeated."""
+    padded = np.pad(picture, [(0, -side % step) for side in picture.shape], mode="edge")
+    height, width = (side // step for side in padded.shape)
+    return padded.reshape(height, step, width, step).swapaxes(1, 2).reshape(height, width, step**2)
+
+
 def mosaic_figure(pyramids: Mapping[str, Pyramid], title: str) -> Figure:
     """Draw labelled mosaics side by side, one per heading; ``title`` says which image they show.
 
     Raises:
         WeconveneError: as :func:`mosaic`.
     """
-    pictures = {name: mosaic(pyramid) for name, pyramid in pyramids.items()}
-    alone = len(pictures) == 1
-    height, width = next(iter(pictures.values())).shape
-    across = min(11.0, TALLEST * len(pictures) * width / height)
+    alone = len(pyramids) == 1
+    step, height, width = drawn_size(*mosaic(next(iter(pyramids.values()))).shape, 1, len(pyramids))
     with style():
-        figure = Figure(figsize=(across, across / len(pictures) * height / width + 0.8), layout="constrained")
-        for axes, name in zip(figure.subplots(1, len(pictures), squeeze=False)[0], pictures, strict=True):
-            axes.imshow(pictures[name], cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
-            label_bands(axes, pyramids[name], 12 if alone else 10)
-            axes.set_axis_off()
-            axes.set_title(title if alone else name, fontsize=12)
-        if not alone:
-            figure.suptitle(title, x=0.005, ha="left", fontsize=14)
+        figure, (panels,) = pixel_grid(with_step(title, step), len(pyramids), width, [(0 if alone else 1, height)])
+        for axes, (name, pyramid) in zip(panels, pyramids.items(), strict=True):
+            draw_mosaic(axes, pyramid, step, 14 if alone else 11)
+            axes.set_title("" if alone else name, fontsize=12, pad=5)
     return figure
 
 
 def lifting_figure(signal: Tensor) -> Figure:
     """Draw the predict step of Haar and 5/3 on a signal (n,): what is left of each odd sample becomes ``high``."""
     with style():
-        figure = Figure(figsize=(13.0, 4.8), layout="constrained")
+        figure = Figure(figsize=(10.0, 4.4), layout="constrained")
         for axes, wavelet in zip(figure.subplots(1, 2, sharey=True), ("haar", "5/3"), strict=True):
             _, high = dwt1d(signal, wavelet, 0, "jpeg2000")
             even, odd = np.arange(0, len(signal), 2), np.arange(1, len(signal), 2)
@@ -86,7 +133,8 @@ def lifting_figure(signal: Tensor) -> Figure:
                 axes.annotate(f"{value:+g}", (x, y), (16, 0), textcoords="offset points", va="center", fontsize=12)
             axes.set_title({"haar": "Haar: the left neighbour", "5/3": "5/3: the mean of both neighbours"}[wavelet])
             axes.set_xlabel("Sample")
-            axes.margins(x=0.08)
+            axes.set_xlim(-0.6, len(signal) - 0.1)  # room for the last residual
+        figure.axes[0].set_ylabel("Sample value")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
@@ -98,16 +146,18 @@ def shapes_figure(wavelets: Sequence[str]) -> Figure:
         WeconveneError: for a wavelet that nobody has.
     """
     with style():
-        figure = Figure(figsize=(13.0, 4.6), layout="constrained")
+        figure = Figure(figsize=(10.0, 4.6), layout="constrained")
         rows = figure.subplots(2, len(wavelets), sharex="col", sharey="row", squeeze=False)
         for column, wavelet in enumerate(wavelets):
             for row, band in enumerate(("low", "high")):
                 axes, (x, y) = rows[row, column], wavelet_shape(wavelet, band)
                 axes.plot(x, y, color=PALETTE[row])
+                axes.margins(x=0.12)  # ticks away from those of the next panel
                 axes.set_title(wavelet if row == 0 else "")
-            rows[1, column].set_xlabel("Samples of the coarse grid", fontsize=10)
+            rows[1, column].xaxis.set_major_locator(MaxNLocator(4, integer=True, prune="both"))
         rows[0, 0].set_ylabel("Scaling function\n(low)")
         rows[1, 0].set_ylabel("Wavelet\n(high)")
+        figure.supxlabel("Samples of the coarse grid", fontsize=12)
     return figure
 
 
