@@ -135,6 +135,16 @@ def test_an_altered_seal_is_refused(sealed: Path, change: Callable[[dict], objec
         sealing.read_seal(api.load_model(), weights_hash(sealed), sealed)
 
 
+@pytest.mark.parametrize("wrong", ["text", ["a"], {"hash": 5, "weights": "no hex"}])
+def test_a_malformed_seal_states_nothing_and_is_named(sealed: Path, wrong: object) -> None:
+    tensors, description = read_tensors(sealed)
+    description[sealing.SEAL] = wrong
+    write_tensors(sealed, tensors, description)
+    assert sealing.stated_digests(sealed) == []
+    with pytest.raises(WeconveneError, match="seal"):
+        sealing.read_seal(api.load_model(), weights_hash(sealed), sealed)
+
+
 def test_sealing_again_gives_the_same_hash_and_leaves_the_weights(tmp_path: Path, photo: Image.Image) -> None:
     path = tmp_path / "tiny.safetensors"
     release(stirred(SMALL), path, {"steps": 0})

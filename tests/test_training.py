@@ -13,13 +13,16 @@ from PIL import Image
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.datasets import folder_set, image_set
-from weconvene_core.model import pad
+from weconvene_core.model import WeConvene, pad
+from weconvene_core.presets import preset
 from weconvene_core.training.checkpoint import load_model_file, read_tensors, release, write_tensors
 from weconvene_core.training.data import ImagePool, load_pool
 from weconvene_core.training.loop import Trainer
 from weconvene_core.training.losses import RateDistortion
+from weconvene_core.training.runlog import LOG, RunLog
 from weconvene_core.training.sampling import on_device
 from weconvene_core.training.schedule import Phase, TrainConfig, load_config
+from weconvene_core.training.throughput import PROBE_SIDE, step_flops
 from weconvene_core.training.validation import validate
 
 ENTROPY = Phase("entropy", 6, 2e-3, 1e-3, batch=2, crop=64, warmup=2, transforms=False)
@@ -122,6 +125,8 @@ def test_configuration_round_trip_and_its_errors(tmp_path: Path) -> None:
         ('{"preset": "lite"}', "does not fit"),
         ('{"preset": "x", "phases": []}', "fit|unknown"),
         ('{"preset": "tiny", "phases": [], "output": "x"}', "no phases"),
+        ('["tiny"]', "not a table of names"),
+        ('{"preset": "tiny", "phases": [], "output": "x", "qualities": [1]}', "is no range"),
         ('{"preset": "tiny", "phases": [], "output": "x", "model": {"wider": 3}}', "unknown fields: wider"),
     ):
         path.write_text(text)
@@ -157,3 +162,80 @@ def test_checkpoint_files_survive_and_fail_in_sentences(tmp_path: Path, pool: Im
         load_model_file(path)
     with pytest.raises(WeconveneError, match="does not exist"):
         load_model_file(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["a list"], "no JSON object"),
+        ({"base": "lite"}, "base has no name"),
+        ({"base": {"name": "lite"}}, "base has no name"),
+        ({"base": {"name": "weights", "weights": "00"}}, "is itself a change"),
+    ],
+)
+def test_a_malformed_description_is_named(tmp_path: Path, wrong: object, words: str) -> None:
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, {"one": torch.ones(1)}, wrong)  # type: ignore[arg-type]
+    with pytest.raises(WeconveneError, match=words):
+        read_tensors(path)
+
+
+def test_release_reads_tensors_only_after_they_came_to_the_cpu(
+    tmp_path: Path, pool: ImagePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where ``numpy`` refuses; without one, tensors count as there until ``cpu`` has been called."""
+    here: set[int] = set()
+    kept: list[torch.Tensor] = []  # so that no address is used twice
+    to_numpy = torch.Tensor.numpy
+
+    def cpu(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.clone())
+        here.add(id(kept[-1]))
+        return kept[-1]
+
+    def numpy(tensor: torch.Tensor) -> np.ndarray:
+        if id(tensor) not in here:
+            raise TypeError("can't convert a tensor of another device to numpy")
+        return to_numpy(tensor)
+
+    trainer = Trainer(config(tmp_path, ENTROPY), pool)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "cpu", cpu)
+        patch.setattr(torch.Tensor, "numpy", numpy)
+        release(trainer.model, tmp_path / "weights.safetensors", {"steps": 0})
+    load_model_file(tmp_path / "weights.safetensors")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_what_a_gpu_trained_is_released_and_codes(tmp_path: Path, pool: ImagePool) -> None:
+    trainer = Trainer(config(tmp_path, ENTROPY), pool)
+    model = trainer.run(resume=False)
+    release(model, tmp_path / "weights.safetensors", {"steps": trainer.step})
+    load_model_file(tmp_path / "weights.safetensors")
+    x = torch.rand(1, 3, 64, 64, device=trainer.device)
+    coded = model.compress(x, 3.0)
+    assert model.decompress(coded["strings"], coded["shape"], 3.0)["x_hat"].shape == x.shape
+
+
+def test_operations_are_counted_where_images_must_be_larger_than_usual() -> None:
+    coarse = {"latent_stride": 16, "latent_channels": 16, "scales_a": 3, "scales_s": 3, "lf_slices": 2, "hf_slices": 2}
+    model = WeConvene(replace(preset("tiny"), shortcut=False, **coarse))
+    assert model.config.stride > PROBE_SIDE
+    one, four = (step_flops(model, replace(JOINT, batch=1, crop=side)) for side in (128, 256))
+    assert 3.5 < four / one < 4.0
+
+
+def test_a_log_survives_a_move_between_machines(tmp_path: Path) -> None:
+    """A column more on one of them, and rows without it on the other, cost nothing but a last row cut short."""
+    rows = {False: {"step": 1, "loss": 0.5}, True: {"step": 2, "loss": 0.25, "gpu_percent": 97}}
+    for first in (False, True):
+        log = RunLog(tmp_path / str(first))
+        log.write(LOG, rows[first])
+        log.write(LOG, rows[not first])
+        again = RunLog(log.folder)
+        again.start(9)
+        assert [row["loss"] for row in again.rows[LOG]] == [rows[first]["loss"], rows[not first]["loss"]]
+    with (log.folder / LOG).open("a") as file:
+        file.write("3")
+    again.start(9)
+    assert [row["step"] for row in again.rows[LOG]] == [2, 1]

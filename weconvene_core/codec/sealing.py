@@ -11,6 +11,7 @@ import copy
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ from weconvene_core.training.checkpoint import load_model_file, read_tensors, te
 
 SEAL = "seal"  # where a checkpoint's description keeps it
 HASH, UNSEALED = "hash", "unsealed"
+HEX = re.compile(r"(?:[0-9a-f]{2})+")
 HEADROOM = 2.0  # how much larger than any measured activation one may become before it is cut off
 QUALITIES = 4  # evenly from a model's lowest to its highest
 SIDE = 512  # pixels; of larger images the middle is measured
@@ -161,6 +163,8 @@ def read_seal(model: WeConvene, weights: bytes, path: Path) -> tuple[WeConvene, 
     entry = description_of(path).get(SEAL)
     if entry is None:
         return None
+    if not isinstance(entry, dict):
+        raise WeconveneError(f"The seal of {path} is damaged: fetch it, or seal it, again.")
     check_sealable(model.config)
     seal = Seal.from_dict(entry)
     exact = exact_model(model, seal)
@@ -174,11 +178,15 @@ def read_seal(model: WeConvene, weights: bytes, path: Path) -> tuple[WeConvene, 
 
 
 def stated_digests(path: Path) -> list[bytes]:
-    """Return the beginnings of all hashes that a checkpoint states of itself: weights, before sealing, and seal."""
+    """Return the beginnings of all hashes that a checkpoint states of itself: weights, before sealing, and seal.
+
+    Every installed checkpoint is asked when a file looks for its own, so what is damaged here states nothing.
+    """
     description = description_of(path)
-    entry = description.get(SEAL) or {}
+    seal = description.get(SEAL)
+    entry = seal if isinstance(seal, dict) else {}
     stated = (description.get(STATED), *(entry.get(key) for key in (STATED, UNSEALED, HASH)))
-    return [bytes.fromhex(text)[:HASH_BYTES] for text in stated if text]
+    return [bytes.fromhex(text)[:HASH_BYTES] for text in stated if isinstance(text, str) and HEX.fullmatch(text)]
 
 
 def seal_checkpoint(path: Path, images: Sequence[np.ndarray]) -> bytes:

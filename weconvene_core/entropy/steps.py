@@ -154,7 +154,7 @@ def tables_of(model: EntropyModel) -> Tables:
     known, tables = _KNOWN_TABLES.get(model, ((), None))
     same = len(known) == len(state) and all(a is b and v == w for (a, v), (b, w) in zip(known, state, strict=True))
     if tables is None or not same:
-        tables = Tables.from_buffers(*buffers)
+        tables = Tables.from_buffers(*(buffer.cpu() for buffer in buffers))
         _KNOWN_TABLES[model] = state, tables
     return tables
 

@@ -63,7 +63,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _base_tensors(path: Path, base: Mapping[str, str]) -> dict[str, Tensor]:
     beside = path.with_name(f"{base['name']}.safetensors")
-    tensors = read_tensors(beside)[0]
+    tensors, description = _read(beside)
+    if description.get(BASE):
+        raise WeconveneError(f"the checkpoint {path} changes {beside.name}, which is itself a change: fetch it again.")
     if tensors_hash(tensors).hex() != base["weights"]:
         raise WeconveneError(
             f"the checkpoint {path} changes other weights than those of {beside.name} beside it: fetch both from one "
@@ -89,7 +91,7 @@ def write_change(path: Path, tensors: Mapping[str, Tensor], description: Mapping
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
-            description = json.loads((file.metadata() or {})[DESCRIPTION])
+            description = _checked(json.loads((file.metadata() or {})[DESCRIPTION]))
             return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118  # no mapping
     except FileNotFoundError as error:
         raise WeconveneError(f"the checkpoint {path} does not exist; train it or check the name.") from error
@@ -97,6 +99,16 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise WeconveneError(
             f"the checkpoint {path} is damaged or of another kind ({error}); fetch or train it again."
         ) from error
+
+
+def _checked(description: Any) -> dict[str, Any]:
+    """Return a description as it is; ``ValueError`` where it or its base is not what :func:`release` writes."""
+    if not isinstance(description, dict):
+        raise ValueError("its description is no JSON object")
+    base = description.get(BASE)
+    if base and not (isinstance(base, dict) and all(isinstance(base.get(key), str) for key in ("name", "weights"))):
+        raise ValueError("its base has no name and weights")
+    return description
 
 
 def release(model: WeConvene, path: Path, facts: Mapping[str, Any], base: str | None = None) -> None:
@@ -107,11 +119,13 @@ def release(model: WeConvene, path: Path, facts: Mapping[str, Any], base: str | 
     """
     # Integer CDF tables travel with the weights: a decoder never recomputes them.
     model.update(force=True, update_quantiles=True)
-    state = packed({name: t.half() if _is_kernel(t) else t for name, t in model.state_dict().items()})
+    # Whatever the training ran on: tables are packed by numpy, and compared with those of the base on the CPU.
+    weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    state = packed({name: t.half() if _is_kernel(t) else t for name, t in weights.items()})
     description = {"architecture": model.config.to_dict(), **facts}
     if base:
-        weights = weights_hash(path.with_name(f"{base}.safetensors")).hex()
-        description[BASE] = {"name": base, "weights": weights}
+        of_base = weights_hash(path.with_name(f"{base}.safetensors")).hex()
+        description[BASE] = {"name": base, "weights": of_base}
     write_change(path, state, description)
     path.with_suffix(".json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 

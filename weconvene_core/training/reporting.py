@@ -63,7 +63,7 @@ class Reporter:
         values = self.team.mean(torch.stack(list(means.values())).detach())
         return dict(zip(means, values.tolist(), strict=True))
 
-    def _speed(self, step: int, seconds: float, phase: Phase, model: WeConvene) -> dict[str, float]:
+    def _speed(self, step: int, seconds: float, phase: Phase, model: WeConvene) -> dict[str, float | str]:
         steps, elapsed = step - self._before[0], max(seconds - self._before[1], 1e-9)
         self._before = step, seconds
         if phase not in self._flops:
@@ -73,8 +73,8 @@ class Reporter:
             "pixels_per_second": round(steps * phase.batch * phase.crop**2 / elapsed),
             "gflops": round(rate / 1e9, 1), "conv_percent": round(100 * rate / yardstick, 1),
         }  # fmt: skip
-        busy = gpu_percent(self.device)
-        return speed if busy is None else {**speed, "gpu_percent": busy}
+        busy = gpu_percent(self.device)  # the column is there on a CPU too: a run may move between the two
+        return {**speed, "gpu_percent": "" if busy is None else busy}
 
 
 def _postfix(row: Row) -> str:
@@ -82,4 +82,4 @@ def _postfix(row: Row) -> str:
         f"{row['phase']} | loss {row['loss']:.3f} {row['bpp']:.3f} bpp {row['psnr_db']:.2f} dB | "
         f"{row['pixels_per_second'] / 1e6:.2f} Mpixel/s, {row['conv_percent']:.0f} % of convolution rate"
     )
-    return text + (f", GPU {row['gpu_percent']} %" if "gpu_percent" in row else "")
+    return text + (f", GPU {row['gpu_percent']} %" if row["gpu_percent"] != "" else "")

@@ -61,12 +61,14 @@ def _tensorboard_writer(folder: Path, step: int) -> Any:
 
 
 def _read(path: Path) -> list[Row]:
-    """Read back a table; a last row that a kill cut short is left out."""
+    """Read back a table; a row that a kill cut short is left out, and what a column was not there for stays out."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]
-    return [{name: _number(text) for name, text in row.items()} | {"step": int(row["step"])} for row in rows]
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    rows = csv.DictReader(whole)
+    known = [{name: text or "" for name, text in row.items() if name is not None} for row in rows]
+    return [{name: _number(text) for name, text in row.items()} | {"step": int(row["step"])} for row in known]
 
 
 def _number(text: str) -> str | float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -115,12 +115,12 @@ class TrainConfig:
         Raises
         ------
         WeconveneError
-            For an impossible architecture, no phases, a crop that does not fit it, a scale outside 0.25..1, or a pack
-            that serves no step.
+            For an impossible architecture, no phases, a crop that does not fit it, a scale outside 0.25..1, qualities
+            that are no range, or a pack that serves no step.
         """
         stride = self.architecture.stride
         if self.qualities is not None:  # JSON and TOML have lists
-            object.__setattr__(self, "qualities", (check_quality(self.qualities[0]), check_quality(self.qualities[1])))
+            object.__setattr__(self, "qualities", _quality_range(self.qualities))
         if not self.phases:
             raise WeconveneError("the training configuration has no phases; give at least one.")
         for phase in self.phases:
@@ -176,6 +176,8 @@ class TrainConfig:
         WeconveneError
             If a field is missing, unknown or impossible.
         """
+        if not isinstance(values, dict):
+            raise WeconveneError("the training configuration is not a table of names and values; see lite_next.toml.")
         try:
             phases = tuple(Phase(**phase) for phase in values.get("phases", ()))
             return cls(**{**values, "phases": phases})
@@ -184,6 +186,12 @@ class TrainConfig:
             raise WeconveneError(
                 f"the training configuration does not fit: {error}; its fields are {known}."
             ) from error
+
+
+def _quality_range(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) != 2:
+        raise WeconveneError(f"qualities={list(values)} is no range; give the lowest and the highest.")
+    return check_quality(values[0]), check_quality(values[1])
 
 
 def load_config(path: Path | str) -> TrainConfig:

@@ -14,7 +14,7 @@ from weconvene_core.model import WeConvene
 from weconvene_core.training.objective import Objective, autocast
 from weconvene_core.training.schedule import Phase
 
-PROBE_SIDE = 64  # side of the images on which a step's operations are counted
+PROBE_SIDE = 64  # side of the images on which a step's operations are counted, or the model's stride if it is longer
 PROBE_CHANNELS = 128
 BACKWARD_AND_FORWARD = 3  # a convolution's two gradients cost as much as itself, each
 
@@ -27,13 +27,14 @@ def step_flops(model: WeConvene, phase: Phase) -> float:
     """
     probe = copy.deepcopy(model).train()
     probe.bypass_transforms = not phase.transforms and model.config.shortcut
-    one, two = (_counted(probe, images) for images in (1, 2))
-    return one + (two - one) * (phase.batch * phase.crop**2 / PROBE_SIDE**2 - 1)
+    side = max(PROBE_SIDE, model.config.stride)
+    one, two = (_counted(probe, images, side) for images in (1, 2))
+    return one + (two - one) * (phase.batch * phase.crop**2 / side**2 - 1)
 
 
-def _counted(model: WeConvene, images: int) -> int:
+def _counted(model: WeConvene, images: int, side: int) -> int:
     device = next(model.parameters()).device
-    x = torch.full((images, 3, PROBE_SIDE, PROBE_SIDE), 0.5, device=device)
+    x = torch.full((images, 3, side, side), 0.5, device=device)
     with FlopCounterMode(display=False) as counter:
         loss, _ = Objective(model)(x, torch.full((images,), 3.0, device=device), 1.0, 1.0)
         loss.backward()
