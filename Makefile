@@ -1,7 +1,7 @@
 # The whole companion behind a few words: `make` lists them. GNU make 3.81 or newer.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test reproduce figures bench-complexity bench-wavelets ablations resolution modern-codecs fuzz readme clean lock
+.PHONY: help setup lab test reproduce figures bench-complexity bench-wavelets ablations resolution modern-codecs larger-sets fuzz readme clean lock
 
 MODE ?= quick
 PY := .venv/bin/python
@@ -74,6 +74,9 @@ resolution: $(STAMP) ## measure the gain at four scales of the high-resolution p
 
 modern-codecs: $(STAMP) ## measure HEVC, VVC, AV1 and JPEG XL (extra `codecs`; VVC takes most of an hour)
 	$(PY) -m weconvene_core.evaluation.modern_codecs
+
+larger-sets: $(STAMP) ## measure whatever of CLIC 2020 and Tecnick is at hand, whole images
+	$(PY) -m weconvene_core.evaluation.larger_sets
 
 readme: $(STAMP) ## write the tables' numbers into README.md
 	$(PY) -m weconvene_core.reproduce.readme

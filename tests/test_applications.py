@@ -50,6 +50,13 @@ def test_counterparts_match_in_what_they_are_named_for() -> None:
     assert forward_macs(plain.build(), torch.zeros(1, 1, 32, 32)) == plain.macs
 
 
+def test_a_shared_convolution_becomes_one_layer() -> None:
+    conv = nn.Conv2d(8, 8, 3, padding=1)
+    network = with_weconv(nn.Sequential(conv, nn.ReLU(), conv), SPEC)
+    assert isinstance(network[0], WeConv3d)
+    assert network[0] is network[2]
+
+
 def test_only_what_sees_pictures_stays_plain() -> None:
     network = with_weconv(Denoiser(8, 2), SPEC)
     assert sum(isinstance(m, WeConv3d) for m in network.modules()) == 4

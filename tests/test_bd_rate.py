@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.anchors import ANCHOR_NAMES, anchor_curve, published_curve, published_labels
-from weconvene_core.evaluation.bd_rate import METHODS, bd_psnr, bd_rate, common_range
+from weconvene_core.evaluation.bd_rate import METHODS, bd_psnr, bd_rate, common_range, comparable
 from weconvene_core.evaluation.bootstrap import Draws, bootstrap_bd_rate, interval
 from weconvene_core.evaluation.curves import Curve, ImageCurves
 
@@ -150,6 +150,20 @@ def test_refuses_what_has_no_bd_rate(test, message):
     if "quality" not in message:
         with pytest.raises(WeconveneError, match=message):
             bd_psnr(anchor, test)
+
+
+def test_comparable_leaves_out_what_has_no_bd_rate_and_says_why():
+    anchor = anchor_curve("K-A")
+    short = Curve("short", anchor.bpp[:3], anchor.value[:3])
+    far = Curve("far", anchor.bpp, anchor.value + 60.0)
+    good = published_curve("kodak", "BPG444")
+    with pytest.warns(UserWarning, match="is left out") as said:
+        kept = comparable(anchor, [short, good, far])
+    assert [curve.codec for curve in kept] == [good.codec]
+    texts = [str(warning.message) for warning in said]
+    assert "'short' is left out: 'short' has 3 points" in texts[0]
+    assert "'far' is left out: " in texts[1]
+    assert "share no quality range" in texts[1]
 
 
 def test_refuses_an_unknown_method():

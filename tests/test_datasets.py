@@ -72,6 +72,18 @@ def test_kodak_carries_its_name_when_all_of_it_is_there(places, monkeypatch):
     assert image_set("kodak", 3).label == "Kodak, first 3 of 24 images"
 
 
+@needs_kodak
+def test_an_unregistered_picture_in_the_folder_is_named_by_hash_and_left_out(places, monkeypatch):
+    folder = put_images(places / "data" / "kodak", 1)
+    for entry in load_registry("kodak"):
+        (folder / entry.name).symlink_to(KODAK / entry.name)
+    monkeypatch.setenv("WECONVENE_DATA", str(places / "data"))
+    with pytest.warns(UserWarning, match=rf"photo0.png \(sha256 {sha256_of(folder / 'photo0.png')[:12]}"):
+        found = image_set("kodak")
+    assert (found.name, len(found)) == ("kodak", 24)
+    assert folder / "photo0.png" not in found.paths
+
+
 def test_missing_and_altered_kodak_images_are_named(places, monkeypatch):
     folder = places / "data" / "kodak"
     put_images(folder, 1)
@@ -86,7 +98,7 @@ def test_missing_and_altered_kodak_images_are_named(places, monkeypatch):
 def test_loose_clic_images_never_carry_the_sets_name(places, monkeypatch):
     put_images(places / "clic", 9)
     monkeypatch.setenv("WECONVENE_DATA", str(places))
-    assert image_set("clic").label == "9 images from CLIC 2020"
+    assert (image_set("clic").name, image_set("clic").label) == ("clic-9images", "9 images from CLIC 2020")
     assert image_set("clic", 1).label == "first 1 of 9 images from CLIC 2020"
 
 

@@ -208,6 +208,26 @@ def test_bd_table_says_why_a_number_is_missing(points):
     assert table.bd_rate_pct.isna().all()
 
 
+def test_a_codec_without_common_quality_gets_a_row_without_a_figure(points):
+    far = points[points.codec == "WebP"].assign(codec="far", psnr_db=lambda table: table.psnr_db + 60.0)
+    with pytest.warns(UserWarning, match="'JPEG' and 'far' share no quality range"):
+        table = bd_table(pd.concat([points, far]), ["JPEG"], samples=4)
+    assert table[table.codec == "far"].bd_rate_pct.isna().all()
+    assert table[table.codec == "WebP"].bd_rate_pct.notna().all()
+
+
+def test_two_runs_over_the_same_measurements_write_the_same_bytes(images, tmp_path):
+    written = []
+    for run in ("first", "second"):
+        kept = [measure(c, c.name, images, QUALITIES, c.state(), tmp_path / "kept") for c in (JPEG, WEBP)]
+        points = pd.concat(kept, ignore_index=True).replace({"codec": {JPEG.name: "JPEG"}})
+        paths = [tmp_path / run / "rd_points.csv", tmp_path / run / "bd_rate.csv"]
+        write_points(points, paths[0])
+        write_bd_table(bd_table(points, ["JPEG"], samples=20), paths[1])
+        written.append([path.read_bytes() for path in paths])
+    assert written[0] == written[1]
+
+
 def test_bd_tables_merge_by_codec_anchor_and_metric(points, tmp_path):
     table = bd_table(points, ["JPEG", "WebP"], samples=20)
     path = write_bd_table(table, tmp_path / "bd_rate.csv")

@@ -11,8 +11,10 @@ import pytest
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.reproduce.blocks import WEIGHTS, replaced
+from weconvene_core.reproduce.claims import read_claims
 from weconvene_core.reproduce.model_card import CARD, core_hours
 from weconvene_core.reproduce.readme import README, documents, rendered
+from weconvene_core.reproduce.tree import REPOSITORY
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.stem)
@@ -33,6 +35,12 @@ def test_the_model_card_names_the_weights_that_are_there() -> None:
     text = CARD.read_text(encoding="utf-8")
     assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() in text
     assert all((CHECKPOINTS / name).exists() for name in ("lite.json", "lite_from_scratch.toml") if name in text)
+
+
+def test_readme_quotes_the_papers_claims_as_the_certificate_lists_them() -> None:
+    paper = {claim.id: claim.paper for claim in read_claims(REPOSITORY.data / "claims.csv")}
+    quoted = " / ".join(paper[f"paper-{name}"] for name in ("kodak", "tecnick", "clic"))
+    assert f"claims {quoted} %" in " ".join(README.read_text(encoding="utf-8").split())
 
 
 def test_core_hours_count_threads_and_processes_of_every_run() -> None:

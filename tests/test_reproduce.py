@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import nbformat
@@ -30,9 +30,11 @@ reproduce("quick", tree=Tree(pathlib.Path(sys.argv[1])))
 """
 
 
-def write_notebook(path: Path, code: str) -> None:
+def write_notebook(path: Path, code: str, needs: Sequence[str] = ()) -> None:
     parameters = nbformat.v4.new_code_cell('mode: str = "quick"\nseed: int = 3', metadata={"tags": ["parameters"]})
     node = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
+    if needs:
+        node.metadata["needs"] = list(needs)
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(node, path)
 
@@ -154,11 +156,11 @@ def test_a_finished_run_is_recorded_and_not_repeated(tree: Tree, capsys: pytest.
 
 def test_another_mode_or_an_altered_table_runs_what_it_concerns(tree: Tree) -> None:
     table = tree.results / "tables/rates.csv"
-    assert run_all(tree, tree.notebooks, "quick", never) == 2
+    assert run_all(tree, tree.notebooks, "quick", never).finished == 2
     table.write_text("mode,bpp\nquick,0.1\n")
-    assert run_all(tree, tree.notebooks, "quick", never) == 1
+    assert run_all(tree, tree.notebooks, "quick", never).finished == 1
     assert table.read_text() == "mode,bpp\nquick,1.5\n"
-    assert run_all(tree, tree.notebooks, "full", never) == 2
+    assert run_all(tree, tree.notebooks, "full", never).finished == 2
     assert table.read_text() == "mode,bpp\nfull,1.5\n"
 
 
@@ -167,12 +169,28 @@ def test_a_failing_cell_is_named_and_the_run_goes_on_from_there(tree: Tree) -> N
     write_notebook(tree.notebooks[1], code)
     failing = nbformat.read(tree.notebooks[1], as_version=4).cells[1].id
     with pytest.raises(WeconveneError, match=rf"02_curves stopped in the cell {failing} .*OSError: no go") as caught:
-        run_all(tree, tree.notebooks, "quick", never)
+        run_all(tree, tree.notebooks, "quick", never).raise_failures()
     assert "\n" not in str(caught.value)
     (tree.root / "go").touch()
     ran: list[str] = []
-    assert run_all(tree, tree.notebooks, "quick", never, ran.append) == 1
+    assert run_all(tree, tree.notebooks, "quick", never, ran.append).finished == 1
     assert all("02_curves" in line for line in ran)
+
+
+def test_a_failure_costs_what_reads_its_tables_and_nothing_else(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    write_notebook(tree.notebooks_folder / "03_rest.ipynb", "import warnings\nwarnings.warn('one curve is left out')")
+    write_notebook(tree.notebooks[1], "print('read')", needs=["01_rates"])
+    assert reproduce("quick", tree=tree) == 0
+    assert "03_rest: " in (said := capsys.readouterr().out)
+    assert "  warning: one curve is left out\n" in said
+    write_notebook(tree.notebooks[0], "raise OSError('no photographs')")
+    with pytest.raises(WeconveneError, match=r"01_rates stopped .* 02_curves is left out: it reads the tables of 01_r"):
+        reproduce("quick", force=True, tree=tree)
+    assert [stem for stem in ("01_rates", "02_curves", "03_rest") if read_stamp(tree, stem)] == ["03_rest"]
+    said = capsys.readouterr().out
+    assert "[2/3] 02_curves: left out, since 01_rates failed" in said
+    assert "[3/3] 03_rest: " in said
+    assert "certificate.csv" in said
 
 
 MERGE = f"""{WRITE_A_TABLE}
@@ -193,8 +211,7 @@ def test_no_row_of_an_earlier_run_stays_in_a_table_and_a_failed_run_leaves_the_t
     run_all(tree, tree.notebooks[:1], "quick", never)
     assert table.read_text() == "mode,bpp\nquick,1.5\n"
     (tree.root / "stop").touch()
-    with pytest.raises(WeconveneError, match="stopped after writing"):
-        run_all(tree, tree.notebooks[:1], "full", never)
+    assert "stopped after writing" in run_all(tree, tree.notebooks[:1], "full", never).failures["01_rates"]
     assert table.read_text() == "mode,bpp\nquick,1.5\n"
     assert not list((tree.results / "scratch").rglob("*.csv"))
 
@@ -244,7 +261,7 @@ def test_a_killed_run_is_not_taken_for_done(tree: Tree) -> None:
     assert read_stamp(tree, "02_curves") is None
     assert not (tree.executed / "02_curves.ipynb").exists()
     (tree.root / "go").touch()
-    assert run_all(tree, tree.notebooks, "quick", never) == 1
+    assert run_all(tree, tree.notebooks, "quick", never).finished == 1
     assert "end" in (tree.executed / "02_curves.ipynb").read_text()
 
 

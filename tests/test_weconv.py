@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from compressai.layers import GDN
+from compressai.layers import GDN, MaskedConv2d
 from compressai.models import Cheng2020Anchor
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -134,9 +134,31 @@ def test_pointwise_kernel_is_kept_exactly() -> None:
     torch.testing.assert_close(from_conv(conv, "9/7", 2)(x), conv(x), atol=1e-5, rtol=1e-4)
 
 
+def test_a_shared_layer_stays_shared() -> None:
+    """A convolution at two places, in a block that is itself at two."""
+    conv = nn.Conv2d(4, 4, 3, padding=1)
+    block = nn.Sequential(conv, nn.ReLU(), conv)
+    network, asked = nn.ModuleDict({"a": block, "b": nn.Sequential(block, conv)}), []
+    report = convert(network, lambda name, found: not asked.append(name))
+    assert asked == list(report.replaced["layer"]) == ["a.0"]
+    layer = block[0]
+    assert isinstance(layer, WeConv3d)
+    assert layer is block[2] is network["b"][1]
+    assert not any(isinstance(m, nn.Conv2d) for m in network.modules())
+
+
+def hooked(conv: nn.Conv2d) -> nn.Conv2d:
+    conv.register_forward_hook(lambda module, inputs, output: 2 * output)
+    return conv
+
+
 @pytest.mark.parametrize(
     ("conv", "words"),
     [
+        (MaskedConv2d(4, 4, 5, padding=2), "MaskedConv2d"),
+        (nn.utils.parametrizations.weight_norm(nn.Conv2d(4, 4, 3, padding=1)), "parametrised"),
+        (nn.utils.spectral_norm(nn.Conv2d(4, 4, 3, padding=1)), "hooks"),
+        (hooked(nn.Conv2d(4, 4, 3, padding=1)), "hooks"),
         (nn.Conv2d(4, 4, 3, stride=2, padding=1), "stride 2"),
         (nn.Conv2d(4, 4, 3, padding=1, groups=2), "grouped"),
         (nn.Conv2d(4, 4, 1), "kernel 1x1"),

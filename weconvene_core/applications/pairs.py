@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.layer_trial import forward_macs
 from weconvene_core.layers import WeConvSpec
-from weconvene_core.layers.convert import obstacle
+from weconvene_core.layers.convert import obstacle, replace_convolutions
 
 PLAIN, EQUAL_PARAMETERS, EQUAL_MACS = "plain 3x3", "3DM-WeConv, equal parameters", "3DM-WeConv, equal MACs"
 SMALLEST_WIDTH = 4
@@ -54,13 +54,13 @@ def with_weconv(network: nn.Module, spec: WeConvSpec, fewest: int = SMALLEST_WID
     Raises:
         WeconveneError: nothing could be replaced.
     """
-    modules = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Conv2d)]
-    fitting = [(name, m) for name, m in modules if not obstacle(m) and min(m.in_channels, m.out_channels) >= fewest]
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    fitting = {m for m in convolutions if not obstacle(m) and min(m.in_channels, m.out_channels) >= fewest}
     if not fitting:
-        raise WeconveneError(f"none of the network's {len(modules)} convolutions can become a 3DM-WeConv layer.")
-    for name, conv in fitting:
-        parent, _, attribute = name.rpartition(".")
-        setattr(network.get_submodule(parent), attribute, spec.layer(conv.in_channels, conv.out_channels))
+        raise WeconveneError(f"none of the network's {len(convolutions)} convolutions can become a 3DM-WeConv layer.")
+    replace_convolutions(
+        network, lambda _, conv: spec.layer(conv.in_channels, conv.out_channels) if conv in fitting else None
+    )
     return network
 
 

@@ -7,6 +7,7 @@ and the original least-squares cubic stand beside it, because a figure that depe
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -133,6 +134,19 @@ def common_range(curves: Sequence[Curve]) -> Range:
     if high <= low:
         raise WeconveneError("The curves share no quality range: measure rates that overlap.")
     return low, high
+
+
+def comparable(anchor: Curve, tests: Sequence[Curve]) -> list[Curve]:
+    """Return those curves that have a BD-rate against ``anchor``; a warning says of each other one why it has none."""
+    kept = []
+    for test in tests:
+        try:
+            bd_rate(anchor, test)
+        except WeconveneError as reason:
+            warnings.warn(f"'{test.codec}' is left out: {reason}", stacklevel=2)
+        else:
+            kept.append(test)
+    return kept
 
 
 def bd_psnr(anchor: Curve, test: Curve, method: Method = "pchip") -> float:

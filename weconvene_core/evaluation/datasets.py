@@ -26,7 +26,8 @@ class ImageSet:
     """Photographs to measure on.
 
     Attributes:
-        name: identifier in result tables; the first N images of a larger set are ``NAME-firstN``, a set of their own.
+        name: identifier in result tables; the first N images of a larger set are ``NAME-firstN``, a set of their own,
+            and N files that cannot be verified to be the whole set are ``NAME-Nimages``.
         label: what figures say, e.g. ``Kodak, 24 images``.
         paths: the image files, sorted by name.
         licence: terms as stated at the source.
@@ -208,5 +209,7 @@ def _limited(name: str, paths: list[Path], limit: int | None, registered: bool, 
     count = f"first {len(kept)} of {total} images" if part else f"{total} image{'s' * (total > 1)}"
     title = TITLES.get(name, name)
     # only a set whose every file is verified may carry the set's name; others are so many images *from* it
-    label = f"{title}, {count}" if registered or name not in TITLES else f"{count} from {title}"
-    return ImageSet(f"{name}-first{len(kept)}" if part else name, label, tuple(kept), licence, str(folder))
+    verified = registered or name not in TITLES
+    label = f"{title}, {count}" if verified else f"{count} from {title}"
+    known_as = f"{name}-first{len(kept)}" if part else name if verified else f"{name}-{total}images"
+    return ImageSet(known_as, label, tuple(kept), licence, str(folder))

@@ -178,6 +178,8 @@ def main() -> None:
         "calibration": calibration_table(model, pictures, QUALITIES),
     }  # fmt: skip
     for name, table in tables.items():
+        if name != "images":  # which has a row for each of them
+            table["images"] = len(pictures)
         table.to_csv(TABLES / f"diagnosis_{name}.csv", index=False, float_format="%.5f", lineterminator="\n")
     print(tables["images"].groupby(["anchor", "quality"]).gain_db.describe().round(2).to_string())
 

@@ -42,8 +42,8 @@ POINTS = RESULTS / "tables" / "recipe_points.csv"
 QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 SIDE = 384  # of the middle of each validation photograph
 COLUMNS = [
-    "question", "variant", "seed", "steps", "gflops", "kmac_px_step", "ms_step", "bd_rate_pct", "low_pct", "high_pct",
-    "bpp_q3", "psnr_q3_db", "settings",
+    "question", "variant", "seed", "steps", "images", "gflops", "kmac_px_step", "ms_step",
+    "bd_rate_pct", "low_pct", "high_pct", "bpp_q3", "psnr_q3_db", "settings",
 ]  # fmt: skip
 
 
@@ -108,6 +108,7 @@ def run_trial(trial: Trial, budget: float) -> tuple[dict[str, object], pd.DataFr
     operations = total_flops(trainer.config)
     row = {
         "question": trial.question, "variant": trial.variant, "seed": trial.config.seed, "steps": trainer.step,
+        "images": points.image.nunique(),
         "gflops": operations / 1e9, "kmac_px_step": operations / 2e3 / pixels, "ms_step": 1e3 * seconds / trainer.step,
         "bpp_q3": at_three.bpp, "psnr_q3_db": at_three.psnr_db, "settings": settings(trial),
     }  # fmt: skip

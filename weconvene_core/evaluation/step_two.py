@@ -93,7 +93,7 @@ def _shares(name: str, points: dict[tuple[object, int], pd.DataFrame]) -> pd.Dat
         means = table.groupby("quality")[["bpp", "bpp_lf", "bpp_hf", "bpp_z", "psnr_db"]].mean().reset_index()
         means["lf_share_pct"], means["hf_share_pct"] = (100 * means[key] / means.bpp for key in ("bpp_lf", "bpp_hf"))
         w_lf, w_hf = pair if isinstance(pair, tuple) else (None, None)
-        rows.append(means.assign(model=name, w_lf=w_lf, w_hf=w_hf, seed=seed))
+        rows.append(means.assign(model=name, images=table.image.nunique(), w_lf=w_lf, w_hf=w_hf, seed=seed))
     return pd.concat(rows)
 
 

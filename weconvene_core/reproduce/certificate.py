@@ -61,7 +61,9 @@ def writing_cell(tree: Tree, claim: Claim) -> str:
         return ""
     code = [(cell.get("id", ""), "".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
     table = Path(claim.table)
-    named = [i for name in (table.name, table.stem) for i, source in code if name in source]  # the file's name first
+    # the whole name first; a cell may fill in the mode
+    names = (table.name, table.stem, table.stem.removesuffix("_full"))
+    named = [i for name in names for i, source in code if name in source]
     return named[0] if named else ""
 
 

@@ -83,10 +83,10 @@ def execute(
     _prepare_environment(tree)
     started = time.monotonic()
     kernel = kernels.take()
-    if following:
-        kernels.warm_up_for(following)
-    with PeakMemory(process_id(kernel)) as peak:
-        try:
+    try:
+        if following:
+            kernels.warm_up_for(following)
+        with PeakMemory(process_id(kernel)) as peak:
             node = papermill.execute_notebook(
                 notebook,
                 partial,
@@ -98,12 +98,12 @@ def execute(
                 start_timeout=START_TIMEOUT,
                 km=kernel,
             )
-        except PapermillExecutionError as exc:
-            raise WeconveneError(_cell_failure(tree, notebook, partial, exc)) from exc
-        except DeadKernelError as exc:
-            raise WeconveneError(_kernel_stopped(notebook)) from exc
-        finally:
-            shut_down(kernel)
+    except PapermillExecutionError as exc:
+        raise WeconveneError(_cell_failure(tree, notebook, partial, exc)) from exc
+    except (DeadKernelError, psutil.NoSuchProcess) as exc:
+        raise WeconveneError(_kernel_stopped(notebook)) from exc
+    finally:
+        shut_down(kernel)
     seconds = time.monotonic() - started
     _publish(tree, notebook, node, partial)
     return Execution(round(seconds, 1), round(peak.mb, 1), _parameters(notebook, mode))

@@ -35,8 +35,24 @@ def notebook_source(path: Path) -> str:
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         kept = [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags", [])) for c in cells]
     except (ValueError, KeyError, TypeError) as exc:
-        raise WeconveneError(f"{path.name} is not a readable notebook ({exc}); restore it, as with git") from exc
+        raise _unreadable(path, exc) from exc
     return json.dumps(kept)
+
+
+def _unreadable(path: Path, exc: Exception) -> WeconveneError:
+    return WeconveneError(f"{path.name} is not a readable notebook ({exc}); restore it, as with git")
+
+
+def needs(path: Path) -> list[str]:
+    """Return the notebooks whose tables this one reads, as its metadata name them; none where it says nothing.
+
+    Raises:
+        WeconveneError: the file is not a notebook.
+    """
+    try:
+        return list(json.loads(path.read_text(encoding="utf-8"))["metadata"].get("needs", []))
+    except (ValueError, KeyError, TypeError) as exc:
+        raise _unreadable(path, exc) from exc
 
 
 def image_folder_state(folder: Path | None) -> str:

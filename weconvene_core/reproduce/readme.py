@@ -13,6 +13,7 @@ from pathlib import Path
 
 from weconvene_core.applications.findings import findings
 from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.datasets import TITLES
 from weconvene_core.evaluation.fidelity import ledger_markdown, ledger_summary, read_ledger
 from weconvene_core.paths import ROOT
 from weconvene_core.reproduce.blocks import ANCHORS, EXPECTED, MODEL, WEIGHTS, expected, facts, measured, replaced
@@ -38,7 +39,7 @@ def accept() -> None:
 
 def render() -> str:
     """Return the block: what the checkpoint is, its BD-rates with intervals, its rates and PSNR, its cost."""
-    return "\n\n".join([_checkpoint(), _bd_rates(), _points(), _cost()])
+    return "\n\n".join(filter(None, [_checkpoint(), _bd_rates(), _larger(), _points(), _cost()]))
 
 
 def _checkpoint() -> str:
@@ -60,6 +61,19 @@ def _bd_rates() -> str:
             interval = f"{row.ci_low:+.1f} to {row.ci_high:+.1f} %"
             lines.append(f"| {label} | {row.bd_rate_pct:+.1f} % | {interval} | {row.overlap_pct:.0f} % |")
     return "\n".join(lines)
+
+
+def _larger() -> str:
+    """BD-rates on larger photographs, a sentence for each set; nothing where none was measured."""
+    table = expected("bd_rate")
+    rows = table[(table.metric == "psnr_rgb") & (table.method == "pchip") & (table.dataset != "kodak")]
+    sentences = []
+    for dataset, own in rows.groupby("dataset", sort=False):
+        title = TITLES.get(str(dataset).split("-")[0], dataset)
+        rates = [f"{r.bd_rate_pct:+.1f} % ({r.ci_low:+.1f} to {r.ci_high:+.1f}) against {r.anchor}"
+                 for r in own.itertuples()]  # fmt: skip
+        sentences.append(f"On {own.images.max():.0f} whole photographs from {title} (points kept): {', '.join(rates)}.")
+    return "\n\n".join(sentences)
 
 
 def _points() -> str:

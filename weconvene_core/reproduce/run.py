@@ -6,19 +6,35 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.reproduce import certificate, provenance
 from weconvene_core.reproduce.fresh import own_tables, set_aside
-from weconvene_core.reproduce.inputs import check_mode, input_digest, up_to_date
+from weconvene_core.reproduce.inputs import check_mode, input_digest, needs, up_to_date
 from weconvene_core.reproduce.kernels import KernelsAhead
 from weconvene_core.reproduce.tree import REPOSITORY, Stamp, Tree, read_stamp, sha256, write_stamp
 
 State = dict[str, tuple[int, int]]
+
+
+@dataclass
+class Outcome:
+    """What a run came to: how many notebooks finished, and why others did not, a sentence for each by its name."""
+
+    finished: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def raise_failures(self) -> None:
+        """Raise ``WeconveneError`` with every sentence when a notebook did not finish."""
+        if self.failures:
+            raise WeconveneError(" ".join(f"{sentence}." for sentence in self.failures.values()))
 
 
 def select(tree: Tree, names: Sequence[str]) -> list[Path]:
@@ -76,31 +92,50 @@ def run_one(
     return stamp
 
 
+def notebook_warnings(tree: Tree, notebook: Path) -> list[str]:
+    """Return what the executed copy of a notebook warns of, such as curves or encoders left out, each text once."""
+    cells = json.loads((tree.executed / notebook.name).read_text(encoding="utf-8"))["cells"]
+    outputs = [output for cell in cells for output in cell.get("outputs", []) if output.get("name") == "stderr"]
+    text = "\n".join("".join(output["text"]) for output in outputs)
+    return list(dict.fromkeys(re.findall(r"UserWarning: (.+)", text)))
+
+
 def run_all(
     tree: Tree, notebooks: Sequence[Path], mode: str, force: Callable[[Path], bool], say: Callable[[str], None] = print
-) -> int:
-    """Execute those notebooks that are forced or not up to date, and return how many that were.
+) -> Outcome:
+    """Execute those notebooks that are forced or not up to date.
 
-    Raises:
-        WeconveneError: as ``execute.execute``; notebooks that finished before stay finished.
+    One that fails does not stop the others, except those that read its tables; they are left out, with the reason.
     """
 
     def due(notebook: Path) -> bool:
         return force(notebook) or not up_to_date(tree, notebook, input_digest(tree, notebook, mode))
 
-    done = 0
+    outcome = Outcome()
     with KernelsAhead(tree.notebooks_folder) as kernels:
         for number, notebook in enumerate(notebooks, start=1):
+            place = f"[{number}/{len(notebooks)}] {notebook.stem}"
+            broken = next((name for name in needs(notebook) if name in outcome.failures), None)
+            if broken:
+                tree.stamp_path(notebook.stem).unlink(missing_ok=True)  # what it wrote is of earlier tables
+                outcome.failures[notebook.stem] = f"{notebook.stem} is left out: it reads the tables of {broken}"
+                say(f"{place}: left out, since {broken} failed")
+                continue
             if not due(notebook):  # asked here, not before: a digest covers tables that earlier notebooks write
                 continue
-            say(f"[{number}/{len(notebooks)}] {notebook.stem} ({mode}) ...")
+            say(f"{place} ({mode}) ...")
             digest, following = input_digest(tree, notebook, mode), next(filter(due, notebooks[number:]), None)
-            stamp = run_one(tree, notebook, mode, digest, kernels, following)
+            try:
+                stamp = run_one(tree, notebook, mode, digest, kernels, following)
+            except WeconveneError as exc:
+                outcome.failures[notebook.stem] = str(exc)
+                say(f"{place}: failed")
+                continue
             provenance.write_manifest(tree)
             cost = f"{stamp.seconds:.0f} s, {stamp.peak_memory_mb:.0f} MiB, {len(stamp.artifacts)} files"
-            say(f"[{number}/{len(notebooks)}] {notebook.stem}: {cost}")
-            done += 1
-    return done
+            say("\n".join([f"{place}: {cost}", *(f"  warning: {text}" for text in notebook_warnings(tree, notebook))]))
+            outcome.finished += 1
+    return outcome
 
 
 def draws_figures(tree: Tree, notebook: Path) -> bool:
@@ -117,18 +152,20 @@ def reproduce(
     ``force`` runs the picked notebooks in any case, ``figures`` those of them that draw figures.
 
     Raises:
-        WeconveneError: an unknown mode or notebook, or a notebook that failed.
+        WeconveneError: an unknown mode or notebook; or notebooks that failed, after the others have run and the
+            certificate is written.
     """
     check_mode(mode)
     notebooks = select(tree, names)
-    done = run_all(tree, notebooks, mode, lambda path: force or (figures and draws_figures(tree, path)))
+    outcome = run_all(tree, notebooks, mode, lambda path: force or (figures and draws_figures(tree, path)))
     entries = certificate.entries(tree)
     certificate.write(tree, entries)
-    if done == 0:
+    if outcome.finished or outcome.failures:
+        certificate.report(entries)
+    else:
         ready = f"{len(notebooks)} notebooks are up to date in {mode} mode"
         print(f"Nothing to do: {ready} ({certificate.summary(entries)}).")
-    else:
-        certificate.report(entries)
+    outcome.raise_failures()
     return certificate.exit_code(entries)
 
 

@@ -1,0 +1,98 @@
+"""The shipped checkpoint and Pillow's codecs on the larger photographs at hand: whole images of CLIC 2020 and Tecnick.
+
+``python -m weconvene_core.evaluation.larger_sets`` writes ``results/tables/rd_points_larger.csv``, which notebooks 05
+and 06 show in every mode: a quarter of an hour for nine photographs; what was measured before comes from the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.datasets import ImageSet, MissingSetError, image_set
+from weconvene_core.evaluation.learned import FileCodec
+from weconvene_core.evaluation.measurement import CACHE
+from weconvene_core.evaluation.points import MEAN, POINT_COLUMNS
+from weconvene_core.evaluation.rate_distortion import measure
+from weconvene_core.evaluation.rivals import RIVALS, LiveCodec, measure_rivals
+from weconvene_core.paths import CHECKPOINTS, RESULTS
+from weconvene_core.training.checkpoint import weights_hash
+
+TABLE = RESULTS / "tables" / "rd_points_larger.csv"
+SETS = ("clic", "tecnick")
+QUALITIES = tuple(map(float, range(8)))
+
+
+def sets_at_hand(names: Sequence[str] = SETS) -> list[ImageSet]:
+    """Return those of the sets that are on this machine, with as many images as there are.
+
+    Raises:
+        WeconveneError: ``WECONVENE_DATA`` names a folder that does not exist, or a set's folder holds no images.
+    """
+    found = []
+    for name in names:
+        try:
+            found.append(image_set(name))
+        except MissingSetError:
+            continue
+    return found
+
+
+def measure_larger(
+    sets: Sequence[ImageSet], codec: FileCodec, rivals: Sequence[LiveCodec] = RIVALS, folder: Path = CACHE
+) -> pd.DataFrame:
+    """Measure our files and the rivals on every set, every processor its own pictures.
+
+    Returns:
+        A table with ``POINT_COLUMNS`` and ``weights``, the first digits of the hash of the checkpoint's weights.
+
+    Raises:
+        WeconveneError: no sets, or as ``measure`` and ``measure_rivals``.
+    """
+    if not sets:
+        raise WeconveneError(f"None of {', '.join(SETS)} is at hand: put one under WECONVENE_DATA, or fetch it.")
+    processes, tables = os.cpu_count() or 1, []
+    for images in sets:
+        tables.append(measure(codec, codec.model, images, QUALITIES, codec.state(), folder, processes))
+        tables.append(measure_rivals(images, rivals, processes, folder))
+    return pd.concat(tables, ignore_index=True).assign(weights=_weights(codec.model))
+
+
+def larger_points(path: Path = TABLE, model: str = "lite") -> pd.DataFrame:
+    """Return the kept points, without those of other weights than the shipped ones, which a warning names.
+
+    Returns:
+        A table with ``POINT_COLUMNS``, empty where nothing was measured.
+    """
+    if not path.is_file():
+        return pd.DataFrame(columns=POINT_COLUMNS)
+    points = pd.read_csv(path)
+    stale = (points.codec == model) & (points.weights != _weights(model))
+    if stale.any():
+        warnings.warn(
+            f"'{model}' is left out on {', '.join(points[stale].dataset.unique())}: its points are of other weights; "
+            "run python -m weconvene_core.evaluation.larger_sets.",
+            stacklevel=2,
+        )
+    return points.loc[~stale, POINT_COLUMNS]
+
+
+def _weights(model: str) -> str:
+    return weights_hash(CHECKPOINTS / f"{model}.safetensors").hex()[:12]
+
+
+def main() -> None:
+    """Measure the sets at hand and write the table."""
+    points = measure_larger(sets_at_hand(), FileCodec())
+    points.to_csv(TABLE, index=False, float_format="%.6f", lineterminator="\n")
+    means = points[points.image == MEAN]
+    print(means[["dataset", "codec", "quality", "bpp", "psnr_db", "ms_ssim"]].to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
