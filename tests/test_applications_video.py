@@ -12,11 +12,12 @@ from PIL import Image
 
 from weconvene_core.applications import inter, motion, video_rd
 from weconvene_core.applications.clips import Clip, clips, load_clip, moved_photograph, moving_pairs
-from weconvene_core.applications.frame_coding import frame_of, latent_of, picture_of, read, write
+from weconvene_core.applications.frame_coding import frame_of, latent_of, read, write
 from weconvene_core.applications.pairs import with_weconv
 from weconvene_core.applications.temporal import TemporalCodec
 from weconvene_core.codec.latents import padded
 from weconvene_core.errors import CorruptFileError, WeconveneError
+from weconvene_core.inputs import from_8_bit
 from weconvene_core.layers import WeConvSpec
 from weconvene_core.model import WeConvene
 from weconvene_core.presets import preset
@@ -28,7 +29,7 @@ def model() -> WeConvene:
     """An untrained codec: by its wavelet shortcut it is one all the same."""
     torch.manual_seed(0)
     network = WeConvene(preset("tiny")).eval()
-    network.set_scales_from(picture_of(moved_photograph(1, (128, 128)).frames[0]))
+    network.set_scales_from(from_8_bit(moved_photograph(1, (128, 128)).frames[0]))
     network.update(force=True)
     return network
 
@@ -104,7 +105,7 @@ def test_without_clips_a_moved_photograph_stands_in(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("shift", [(7, -3), (-18, 11)])
 def test_motion_finds_a_shift(shift: tuple[int, int]) -> None:
-    picture = picture_of(moved_photograph(1, (112, 128)).frames[0])
+    picture = from_8_bit(moved_photograph(1, (112, 128)).frames[0])
     moved = torch.roll(picture, shift, (3, 2))  # what was at p is now at p + shift
     vectors = motion.estimate(picture, moved)[:, 2:-2, 2:-2]
     off = (vectors + 4 * torch.tensor(shift)[:, None, None]).abs()
@@ -112,7 +113,7 @@ def test_motion_finds_a_shift(shift: tuple[int, int]) -> None:
 
 
 def test_motion_between_pixels_beats_the_frame_as_it_stands(clip: Clip) -> None:
-    first, second = (picture_of(frame) for frame in clip.frames[:2])
+    first, second = (from_8_bit(frame) for frame in clip.frames[:2])
     vectors = motion.estimate(first, second)
     assert motion.mean_length(vectors) == pytest.approx(0.84, abs=0.4)
     errors = [(each - second).square().mean() for each in (first, motion.compensate(first, vectors))]
@@ -131,7 +132,7 @@ def test_vectors_come_back() -> None:
 
 
 def test_without_context_a_frame_is_coded_as_a_picture(model: WeConvene, clip: Clip) -> None:
-    x, at = picture_of(clip.frames[0]), torch.tensor([3.0])
+    x, at = from_8_bit(clip.frames[0]), torch.tensor([3.0])
     streams, latent = write(model, latent_of(model, x, at), at)
     strings = [group[0] for group in model.compress(x, 3.0)["strings"]]
     assert streams == [strings[2], *strings[:2]]

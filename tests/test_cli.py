@@ -112,6 +112,12 @@ class TestEncode:
         result = weconvene("encode", tmp_path / "empty", tmp_path / "out", "--quality", "3")
         assert_one_sentence(result, "nothing to do")
 
+    def test_only_what_can_be_read_counts_as_a_picture(self, compressed: Path, tmp_path: Path) -> None:
+        """Pillow writes PDF but does not read it, and .wcv is the result."""
+        (compressed.parent / "notes.pdf").write_bytes(b"%PDF-1.4")
+        result = weconvene("encode", compressed.parent, tmp_path / "out", "--quality", "3")
+        assert_one_sentence(result, "nothing to do")
+
     @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
     def test_output_folder_without_permission(self, photo: Path, tmp_path: Path) -> None:
         (tmp_path / "locked").mkdir(mode=0o500)
@@ -282,6 +288,12 @@ class TestWithTheTrainedModel:
         decoded = weconvene("decode", tmp_path / "out", tmp_path / "back", "--format", "webp")
         assert (decoded.returncode, decoded.stdout) == (DAMAGED, "2 of 3 files done\n")
         assert (tmp_path / "back" / "sub" / "photo.webp").is_file()
+
+    def test_a_folder_encoded_twice_beside_its_pictures(self, photo: Path) -> None:
+        for force in ([], ["--force"]):
+            result = weconvene("encode", photo.parent, photo.parent, "--quality", "2", *force)
+            assert result.returncode == 0, result.stderr
+        assert sorted(path.name for path in photo.parent.iterdir()) == ["photo.png", "photo.wcv"]
 
     def test_pipes_and_previews(self, photo: Path) -> None:
         program = [sys.executable, "-m", "weconvene_core.cli"]

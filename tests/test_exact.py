@@ -133,7 +133,7 @@ def test_a_batch_of_eight_is_what_one_is(photo: Image.Image) -> None:
     model, x = api.load_model(exact=True), tensor(np.array(photo))
     coded = model.compress(x, 4.0)
     streams = {name: strings[0] for name, strings in zip(("y_lf", "y_hf"), coded["strings"], strict=False)}
-    z = model._read_z(coded["strings"][2][0], model._z_shape(coded["shape"])) + model.medians
+    z = model.read_z(coded["strings"][2][0], model._z_shape(coded["shape"])) + model.medians
 
     def decoded(count: int) -> tuple[Tensor, Tensor]:
         read = Read(tables_of(model.conditional), streams)

@@ -176,6 +176,26 @@ def test_tiny_codes_a_single_pixel(checkpoints: Path) -> None:
     check_files(stirred(replace(SMALL, name="grid")), checkpoints, photograph(1, 1))
 
 
+def test_what_a_model_of_one_rate_encodes_it_decodes(checkpoints: Path) -> None:
+    """Files keep thousandths, so its quality comes back rounded."""
+    model, picture = stirred(replace(SMALL, name="grid", quality=2.3456)), photograph(20, 30)
+    release(model, checkpoints / "grid.safetensors", {"steps": 0})
+    for quality in (2.3456, 2.346):
+        assert api.decode(api.encode(picture, quality, "grid")).size == (30, 20)
+    with pytest.raises(WeconveneError, match=r"made for 2\.3456 alone"):
+        api.encode(picture, 2.348, "grid")
+
+    def accepted(quality: float) -> bool:
+        try:
+            return model.check_quality(quality) == quality
+        except WeconveneError:
+            return False
+
+    asked = [step / 10_000 for step in range(23_400, 23_500)]
+    assert 0 < sum(map(accepted, asked)) < 25
+    assert all(accepted(quality) == accepted(round(quality, 3)) for quality in asked)
+
+
 def test_presets_differ_as_their_papers_do() -> None:
     paper, predecessor, baseline = (preset(name) for name in ("paper", "paper-2d", "baseline"))
     assert (paper.narrow, paper.latent_channels, paper.levels) == (128, 320, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,17 @@ from weconvene_core.evaluation import learned
 from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.learned import FileCodec, estimated_bytes
 from weconvene_core.evaluation.rivals import JPEG, JPEG_2000, Rival
+from weconvene_core.paths import ROOT
+
+CANNOT_DECIDE = {
+    "__init__.py": "registers the format and states the version",
+    "config_checks.py": "refuses configurations, and changes none",
+    "errors.py": "names failures",
+    "paths.py": "says where files lie",
+    "presets.py": "sizes for new models: a released one carries its own",
+    "training/__init__.py": "empty",
+}
+"""What the codec imports without its bytes depending on it."""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +64,17 @@ def test_the_state_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert FileCodec().state() != before
     finally:
         learned._state.cache_clear()
+
+
+def test_everything_that_the_codec_imports_decides() -> None:
+    code = (
+        "import sys, weconvene_core.codec.api\n"
+        "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'weconvene_core'), sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    imported = {Path(line).relative_to(learned.PACKAGE) for line in done.stdout.splitlines()}
+    deciding = set(map(Path, learned.DECIDING))
+    assert {str(path) for path in imported if not {path, path.parent} & deciding} == set(CANNOT_DECIDE)
 
 
 def test_an_unknown_model_gets_one_clear_sentence() -> None:

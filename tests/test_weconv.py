@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 import pytest
@@ -15,7 +16,8 @@ from torchvision.models import resnet18
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConv3d
 from weconvene_core.layers.convert import convert, from_conv
-from weconvene_core.wavelets import LearnableLifting
+from weconvene_core.wavelets import LearnableLifting, Wavelet
+from weconvene_core.wavelets.filters import LiftingScheme, predict, update
 
 VARIANTS = {
     "predecessor": {"wavelet": "haar", "channel_dwt": False, "high_kernel": 3, "joint_high": True, "norm": GDN},
@@ -55,6 +57,53 @@ def test_learnable_wavelet_moves_inside_a_layer_with_channel_dwt() -> None:
     torch.testing.assert_close(layer(x), layer.unfolded_forward(x), atol=2e-5, rtol=1e-4)
     layer(x).square().sum().backward()
     assert all(p.grad.abs().sum() > 0 for p in layer.wavelet.coefficients)
+
+
+def moved_lifting() -> LearnableLifting:
+    lifting = LearnableLifting("5/3")
+    with torch.no_grad():
+        for coefficient in lifting.coefficients:
+            coefficient += 0.1
+    return lifting
+
+
+OWN_SCHEMES = {
+    "constants have details": LiftingScheme("leaky", (predict(-0.4, -0.4), update(0.2, 0.2)), 1.0, 1.0),
+    "details at the ends alone": LiftingScheme("open", (predict(-0.5, -0.5), update(0.25, 0.25)), 1.0, 1.0, "zero"),
+    "another gain than that of single samples": LiftingScheme("loud", (predict(-1.0), update(0.5)), 1.5, 1.0, "zero"),
+    "learnt": moved_lifting().scheme(),
+}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (9, 13), (16, 16)])
+@pytest.mark.parametrize("wavelet", OWN_SCHEMES.values(), ids=OWN_SCHEMES)
+def test_the_bias_is_right_whatever_becomes_of_constants(wavelet: Wavelet, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    layer, x = WeConv3d(3, 4, wavelet, levels=2), torch.randn(1, 3, *size)
+    nn.init.normal_(layer.bias)
+    torch.testing.assert_close(layer(x), layer.unfolded_forward(x), atol=3e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wavelet", ["haar", "5/3", "9/7", "db2", "sym4", "bior3.3"])
+def test_common_wavelets_add_the_bias_at_low_resolution(wavelet: str) -> None:
+    """Where a constant stays one, adding it to the small LF band is what makes the layer cheap."""
+    assert WeConv3d(3, 4, wavelet, levels=3)._constant_gain == pytest.approx(8.0)
+
+
+def test_a_layer_with_a_learnt_wavelet_can_be_copied_and_the_copy_learns() -> None:
+    """As the moving average of the weights does, before training and in its midst."""
+    torch.manual_seed(0)
+    layer, x = WeConv3d(4, 5, LearnableLifting("5/3"), levels=2), torch.randn(1, 4, 12, 11)
+    layer(x).square().sum().backward()
+    twin = copy.deepcopy(layer)
+    torch.testing.assert_close(twin(x), layer(x))
+    twin.zero_grad()
+    twin(x).square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in twin.wavelet.parameters())
+    with torch.no_grad():
+        twin.wavelet.coefficients[0] += 0.1
+    torch.testing.assert_close(twin(x), twin.unfolded_forward(x), atol=3e-5, rtol=1e-4)
+    assert (twin(x) - layer(x)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("wavelet", ["haar", "5/3", "9/7", "db2"])

@@ -42,7 +42,7 @@ def encode(arguments: argparse.Namespace) -> int:
     from weconvene_core.codec.images import PictureWarning, load
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above it, and refuses above twice as many
-    jobs = _jobs(arguments, tuple(Image.registered_extensions()), COMPRESSED[0])
+    jobs = _jobs(arguments, _picture_extensions(), COMPRESSED[0])
     check_model(arguments.model)
 
     def one(job: Job) -> str:
@@ -149,6 +149,14 @@ def _jobs(arguments: argparse.Namespace, suffixes: tuple[str, ...], suffix: str)
         if seen.setdefault(job.target, job.source) != job.source:
             raise WeconveneError(f"{seen[job.target]} and {job.source} would both become {job.target}: rename one.")
     return jobs
+
+
+def _picture_extensions() -> tuple[str, ...]:
+    """Return the extensions that Pillow reads; not those that it only writes, and not what encoding makes."""
+    from PIL import Image
+
+    known = Image.registered_extensions()  # registers Pillow's formats
+    return tuple(suffix for suffix, name in known.items() if name in Image.OPEN and suffix not in COMPRESSED)
 
 
 def _files(source: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:

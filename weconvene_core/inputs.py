@@ -19,6 +19,15 @@ def pad(x: Tensor, stride: int = PADDING) -> Tensor:
     return F.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
 
 
+def from_8_bit(picture: np.ndarray, device: torch.device | None = None) -> Tensor:
+    """Copy a picture (H, W, 3) uint8 as a batch of one, (1, 3, H, W) float32 in 0..1, to ``device`` (None: the CPU).
+
+    :func:`weconvene_core.codec.tiles.to_8_bit` undoes it.
+    """
+    pixels = torch.from_numpy(np.array(picture, order="C"))  # a copy: the array may be read-only, or run backwards
+    return pixels.permute(2, 0, 1)[None].to(device or "cpu").float() / 255
+
+
 def middle(image: np.ndarray, side: int) -> np.ndarray:
     """Return the middle of an image (H, W, ...), at most ``side`` pixels high and wide."""
     top, left = (max(0, length - side) // 2 for length in image.shape[:2])

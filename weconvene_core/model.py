@@ -55,7 +55,7 @@ STRIDE = PADDING  # "shape" of compressed data counts in blocks of this side, wh
 DEFAULT_QUALITY = 3.0
 GROUPS = ("y_lf", "y_hf")
 Z_INIT_SCALE = 2.0  # CompressAI's 10 starts z at 4 bits a symbol, which takes thousands of steps to unlearn
-QUALITY_STEP = 1e-3  # files keep thousandths
+QUALITY_DECIMALS, QUALITY_STEP = 3, 1e-3  # files keep thousandths, so a model's own quality may come back that far off
 
 
 @register_model("weconvene")
@@ -115,7 +115,7 @@ class WeConvene(CompressionModel):
         quality = self._quality(x, quality)
         lf, hf = self.analyse(x, quality)
         z = self.h_a(torch.cat([lf, hf], 1)).float()
-        z_hat, z_likelihoods = self._bottleneck(z)
+        z_hat, z_likelihoods = self.bottleneck(z)
         step = Estimate(LIKELIHOODS[self.config.distribution], self.quantiser if self.training else None)
         lf_hat, hf_hat = self.charm(self.h_s(z_hat, quality), step, lf, hf)
         parts = {group: step.likelihoods.get(group, [hf_hat]) for group in GROUPS}
@@ -154,8 +154,18 @@ class WeConvene(CompressionModel):
         y_hat = from_bands(lf_hat, hf_hat, self.config)
         return base + self.g_s(y_hat, quality, (base - 0.5) * steps).float() / steps
 
-    def _bottleneck(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Quantise z straight-through around its medians; its likelihoods come from CompressAI's bottleneck."""
+    def bottleneck(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantise z around its medians, with the gradient of the identity, and estimate what it costs.
+
+        Parameters
+        ----------
+        z : what h_a gives, (B, z_channels, h, w).
+
+        Returns
+        -------
+        (z_hat, likelihoods), both of z's shape: the symbols plus the medians, and probabilities in 0..1 by CompressAI's
+        bottleneck, which in training mode takes z with noise instead of rounding.
+        """
         with torch.autocast(z.device.type, enabled=False):
             _, likelihoods = self.entropy_bottleneck(z)
         medians = self.medians.detach()
@@ -184,7 +194,7 @@ class WeConvene(CompressionModel):
 
     def _compress_one(self, x: Tensor, quality: Tensor) -> tuple[bytes, bytes, bytes]:
         step = Write(tables_of(self.conditional))
-        z_string = self._write_z(self.walk(*self.analyse(x, quality), quality, step))
+        z_string = self.write_z(self.walk(*self.analyse(x, quality), quality, step))
         streams = step.streams()
         return streams.get("y_lf", b""), streams.get("y_hf", b""), z_string
 
@@ -211,7 +221,7 @@ class WeConvene(CompressionModel):
     def _decompress_one(
         self, y_lf: bytes, y_hf: bytes, z_string: bytes, shape: tuple[int, int], quality: float | None
     ) -> Tensor:
-        z_hat = self._read_z(z_string, shape) + self.medians
+        z_hat = self.read_z(z_string, shape) + self.medians
         at = self._quality(z_hat, quality)
         step: CodingStep = Read(tables_of(self.conditional), {"y_lf": y_lf, "y_hf": y_hf})
         lf_hat, hf_hat = self.charm(self.h_s(z_hat, at), step)
@@ -225,13 +235,31 @@ class WeConvene(CompressionModel):
     def _z_indexes(self, shape: tuple[int, ...]) -> np.ndarray:
         return np.broadcast_to(np.arange(shape[1])[None, :, None, None], shape)
 
-    def _write_z(self, symbols: Tensor) -> bytes:
+    def write_z(self, symbols: Tensor) -> bytes:
+        """Code the symbols of z, whole numbers (1, z_channels, h, w) of any type, into a stream.
+
+        Raises
+        ------
+        WeconveneError
+            If the model has no valid coding tables: ``update`` makes them.
+        """
         encoder = Encoder()
         values = symbols.to(torch.int32).cpu().numpy()
         encoder.push(values.ravel(), self._z_indexes(values.shape).ravel(), tables_of(self.entropy_bottleneck))
         return encoder.finish()
 
-    def _read_z(self, data: bytes, shape: tuple[int, int]) -> Tensor:
+    def read_z(self, data: bytes, shape: tuple[int, int]) -> Tensor:
+        """Invert :meth:`write_z`: the symbols (1, z_channels, h, w) as floats, for ``shape`` (h, w).
+
+        The medians have to be added to get z_hat.
+
+        Raises
+        ------
+        CorruptFileError
+            If the stream cannot be that of such a shape.
+        WeconveneError
+            As :meth:`write_z`.
+        """
         full = (1, self.config.z_channels, *shape)
         symbols = Decoder(data).pop(self._z_indexes(full).ravel(), tables_of(self.entropy_bottleneck))
         return torch.from_numpy(symbols.astype(np.float32).reshape(full)).to(self.entropy_bottleneck.quantiles)
@@ -257,14 +285,27 @@ class WeConvene(CompressionModel):
     # --- what is refused -------------------------------------------------------------------------------------------
 
     def _quality(self, x: Tensor, quality: Tensor | float | None) -> Tensor:
-        """Return one quality per image; a model of a single rate refuses every other."""
+        """Return one quality per image."""
         if isinstance(quality, Tensor):
             return quality.to(x.device)
-        quality = self.default_quality if quality is None else check_quality(quality)
+        quality = self.check_quality(self.default_quality if quality is None else quality)
+        return torch.full((x.shape[0],), quality, device=x.device)
+
+    def check_quality(self, quality: float) -> float:
+        """Return ``quality`` as a float; what is accepted is accepted again after a file has rounded it.
+
+        Raises
+        ------
+        WeconveneError
+            If it is not a number from 0 to 7, or the model was made for a single rate and this is another.
+        """
+        kept = round(check_quality(quality), QUALITY_DECIMALS)
         low, high = self.config.qualities
-        if not low - QUALITY_STEP <= quality <= high + QUALITY_STEP:
-            raise WeconveneError(f"quality={quality:g}: the model {self.config.name!r} was made for {low:g} alone.")
-        return torch.full((x.shape[0],), float(quality), device=x.device)
+        if not low - QUALITY_STEP <= kept <= high + QUALITY_STEP:
+            raise WeconveneError(
+                f"quality={quality:g}: the model {self.config.name!r} was made for {low:g} alone; choose that."
+            )
+        return float(quality)
 
 
 def slice_maker(config: ModelConfig) -> MakeSlice:

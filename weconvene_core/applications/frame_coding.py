@@ -59,7 +59,7 @@ def write(
     step = Write(tables_of(model.conditional))
     decoded = model.charm(_features(model, symbols + model.medians, quality, context), step, *target)
     streams = step.streams()
-    coded = [model._write_z(symbols), *(streams.get(group, b"") for group in GROUPS)]
+    coded = [model.write_z(symbols), *(streams.get(group, b"") for group in GROUPS)]
     return coded, context.restored(decoded) if context else decoded
 
 
@@ -75,7 +75,7 @@ def read(
     z, *rest = streams
     shape = padded[0] // model.config.z_stride, padded[1] // model.config.z_stride
     step = Read(tables_of(model.conditional), dict(zip(GROUPS, rest, strict=True)))
-    decoded = model.charm(_features(model, model._read_z(z, shape) + model.medians, quality, context), step)
+    decoded = model.charm(_features(model, model.read_z(z, shape) + model.medians, quality, context), step)
     return context.restored(decoded) if context else decoded
 
 
@@ -97,11 +97,6 @@ def estimated_bits(model: WeConvene, latent: Latent, quality: Tensor, context: C
 def _features(model: WeConvene, z_hat: Tensor, quality: Tensor, context: Context | None) -> list[Tensor]:
     features = model.h_s(z_hat, quality)
     return [a + b for a, b in zip(features, context.features, strict=True)] if context else features
-
-
-def picture_of(frame: Frames) -> Tensor:
-    """(H, W, 3) uint8 -> (1, 3, H, W) in 0..1."""
-    return torch.tensor(frame).permute(2, 0, 1)[None].float() / 255
 
 
 @torch.no_grad()

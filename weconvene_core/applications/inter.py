@@ -28,7 +28,6 @@ from weconvene_core.applications.frame_coding import (
     frame_of,
     latent_of,
     pack_clip,
-    picture_of,
     read,
     unpack_clip,
     write,
@@ -40,6 +39,7 @@ from weconvene_core.entropy.coder import Decoder, Encoder, Tables
 from weconvene_core.entropy.laplace import SCALE_LEVELS, coding_tables, scale_indexes
 from weconvene_core.entropy.steps import tables_of
 from weconvene_core.errors import CorruptFileError
+from weconvene_core.inputs import from_8_bit
 from weconvene_core.layers import RateTable
 from weconvene_core.layers.blocks import ResidualBlock
 from weconvene_core.model import WeConvene
@@ -109,7 +109,7 @@ class InterCodec:
         quality = checked(frames, quality)
         at, reference, chunks = torch.tensor([quality]), None, []
         for frame in frames:
-            x = picture_of(frame)
+            x = from_8_bit(frame)
             vectors = None if self.prior is None or reference is None else motion.estimate(reference, x)
             context = None if vectors is None else self._context(reference, vectors, at)
             streams, latent = write(self.model, latent_of(self.model, x, at), at, context)
@@ -210,7 +210,7 @@ def photograph_samples(
 
 def clip_samples(model: WeConvene, clip: Clip, qualities: Sequence[float]) -> list[Sample]:
     """Return a sample for every frame of a clip but the first, at every quality."""
-    frames = [picture_of(frame) for frame in clip.frames]
+    frames = [from_8_bit(frame) for frame in clip.frames]
     return [sample_of(model, *pair, quality) for quality in qualities for pair in pairwise(frames)]
 
 

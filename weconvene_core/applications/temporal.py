@@ -20,13 +20,13 @@ from weconvene_core.applications.frame_coding import (
     frame_of,
     latent_of,
     pack_clip,
-    picture_of,
     read,
     unpack_clip,
     write,
 )
 from weconvene_core.codec.latents import Latent, padded
 from weconvene_core.codec.tiles import to_8_bit
+from weconvene_core.inputs import from_8_bit
 from weconvene_core.model import WeConvene
 from weconvene_core.wavelets import AxisSplit, Wavelet
 
@@ -57,7 +57,7 @@ class TemporalCodec:
         """
         quality = checked(frames, quality)
         at, split = torch.tensor([quality]), self._split(len(frames))
-        latents = [latent_of(self.model, picture_of(frame), at) for frame in frames]
+        latents = [latent_of(self.model, from_8_bit(frame), at) for frame in frames]
         groups = [torch.cat(split.split(torch.cat(group), 0)) for group in zip(*latents, strict=True)]
         chunks = []
         for number, told in enumerate(self._qualities(split, quality)):

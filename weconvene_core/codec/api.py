@@ -24,8 +24,7 @@ from weconvene_core.codec.lossless import pack_alpha, pack_profile, unpack_alpha
 from weconvene_core.codec.sealing import read_seal, stated_digests
 from weconvene_core.codec.tiles import Decoded, decode_tiles, encode_tiles, hash_latents, to_8_bit
 from weconvene_core.errors import CorruptFileError, WeconveneError
-from weconvene_core.layers.rate_table import check_quality
-from weconvene_core.model import WeConvene
+from weconvene_core.model import QUALITY_DECIMALS, WeConvene
 from weconvene_core.paths import CHECKPOINTS
 
 __all__ = [
@@ -106,7 +105,7 @@ def encode(
     released = _loaded(model)
     exact = released.exact is not None if exact is None else exact
     network, digest = load_model(model, exact=exact), released.exact_digest if exact else released.digests[0]
-    picture, quality = load(image), round(_checked(quality, network), 3)  # the file keeps thousandths
+    picture, quality = load(image), round(network.check_quality(quality), QUALITY_DECIMALS)
     width, height = picture.width, picture.height
     tile = choose_tile(footprint(network), width, height, max_memory) if tile is None else tile
     header = Container(
@@ -193,18 +192,10 @@ def _decode(prefix: Prefix, slices: int, max_memory: int) -> Decoded:
     container = prefix.container
     width, height, tile = container.width, container.height, container.tile
     network = _network_of(container)
-    quality = _checked(container.quality, network)
+    quality = network.check_quality(container.quality)
     check_memory(footprint(network), width, height, tile, max_memory)
     workers = worker_count(footprint(network), width, height, tile, max_memory, torch.get_num_threads())
     return decode_tiles(network, _streams(prefix), (height, width), tile, quality, workers, slices)
-
-
-def _checked(quality: float, network: WeConvene) -> float:
-    """Return a quality that a model has; those of a single rate have one."""
-    low, high = network.config.qualities
-    if not low <= check_quality(quality) <= high:
-        raise WeconveneError(f"quality={quality:g}: model '{network.config.name}' was made for {low:g} alone.")
-    return float(quality)
 
 
 def _sorted(header: Container, found: list[BlockStreams], beside: list[bytes]) -> tuple[bytes, ...]:

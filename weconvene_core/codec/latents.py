@@ -19,7 +19,8 @@ from weconvene_core.entropy.coder import Tables
 from weconvene_core.entropy.exact_slices import ExactCharm
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
-from weconvene_core.model import WeConvene, pad
+from weconvene_core.inputs import from_8_bit, pad
+from weconvene_core.model import WeConvene
 
 WORD = 4  # bytes that the coder reads at a time
 HIGHEST = b"\xff" * 64 * WORD  # the largest continuation of a cut stream; zeros, which a decoder assumes, the smallest
@@ -78,8 +79,7 @@ def padded(model: WeConvene, length: int) -> int:
 
 def analyse(model: WeConvene, pixels: np.ndarray, rows: Span, columns: Span, quality: Tensor) -> Latent:
     """Analyse a tile's window (rows and columns low .. high of a picture) and return the latents of its core."""
-    window = torch.tensor(pixels[rows.low : rows.high, columns.low : columns.high])
-    x = pad(window.permute(2, 0, 1)[None].float() / 255, model.config.stride)  # (H, W, 3) -> (1, 3, H', W')
+    x = pad(from_8_bit(pixels[rows.low : rows.high, columns.low : columns.high]), model.config.stride)
     lf, hf = model.analyse(x, quality)
     scale = x.shape[-2] // lf.shape[-2]
     top, left = (rows.start - rows.low) // scale, (columns.start - columns.low) // scale
@@ -176,7 +176,7 @@ class BlockReader:
         self.plan, self.streams, self.slices = BlockPlan(model, block, quality), streams, slices
         self.tables = tables_of(model.conditional)
         _check_z(model, streams.z, self.plan.shape)
-        self.z_hat = model._read_z(streams.z, self.plan.shape) + model.medians
+        self.z_hat = model.read_z(streams.z, self.plan.shape) + model.medians
         self.ll_hat = None if streams.y_ll is None else self._read_ll(streams.y_ll)
 
     def _read_ll(self, y_ll: bytes) -> Tensor | None:

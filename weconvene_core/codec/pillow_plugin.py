@@ -40,7 +40,7 @@ class WcvImageFile(ImageFile.ImageFile):
             from weconvene_core.codec import api
 
             cut = ImageFile.LOAD_TRUNCATED_IMAGES and not unpack_prefix(self._data).complete
-            image = api.preview(self._data) if cut else api.decode(self._data)
+            image = api.preview(self._data, api.ALL) if cut else api.decode(self._data)
             if self._exclusive_fp:
                 self.fp.close()
             self.fp, self._data = io.BytesIO(image.convert(self.mode).tobytes()), b""

@@ -37,7 +37,7 @@ from weconvene_core.entropy.exact_seal import MOST_BITS, Seal, exact_networks
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.entropy.steps import quantise
 from weconvene_core.errors import WeconveneError
-from weconvene_core.inputs import middle, pad
+from weconvene_core.inputs import from_8_bit, middle, pad
 from weconvene_core.model import WeConvene
 from weconvene_core.training.checkpoint import load_model_file, read_tensors, tensors_hash, write_change
 
@@ -102,9 +102,9 @@ def _bits(name: str, peak: float) -> int:
 
 @torch.no_grad()
 def _observe(exact: WeConvene, image: np.ndarray, quality: float) -> None:
-    x = torch.tensor(middle(image, SIDE)).permute(2, 0, 1)[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
+    x = pad(from_8_bit(middle(image, SIDE)), exact.config.stride)
     at = torch.tensor([quality])
-    exact.walk(*exact.analyse(pad(x, exact.config.stride), at), at, _rounded)
+    exact.walk(*exact.analyse(x, at), at, _rounded)
 
 
 def _rounded(group: str, prediction: Prediction, target: Tensor | None) -> Tensor:

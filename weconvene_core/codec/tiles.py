@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -29,7 +30,15 @@ from weconvene_core.entropy import InCore, Write, tables_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
 
-Map = Callable[[Callable, Iterable], Iterable]
+Item, Made = TypeVar("Item"), TypeVar("Made")
+
+
+class Map(Protocol):
+    """``map`` over one iterable, or an executor's, which works ahead."""
+
+    def __call__(self, function: Callable[[Item], Made], items: Iterable[Item], /) -> Iterable[Made]:
+        """Apply ``function`` to all ``items``; the results come in their order."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +74,7 @@ def _write_block(plan: BlockPlan, rgb: np.ndarray, one_piece: bool, run: Map) ->
 
     lf, hf = (plan.joined(list(part), plan.ratio) for part in zip(*run(analysed, block.places), strict=True))
     symbols = plan.joined(list(run(torch.no_grad()(lambda place: plan.z_of((lf, hf), place)), block.places)), 1)
-    z, z_hat, step = model._write_z(symbols), symbols + model.medians, Write(tables_of(model.conditional))
+    z, z_hat, step = model.write_z(symbols), symbols + model.medians, Write(tables_of(model.conditional))
     if one_piece:
         model.charm(model.h_s(z_hat, plan.quality), step, lf, hf)
         return BlockStreams(z, None, (_tile_streams(step),))

@@ -9,7 +9,7 @@ holds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torch import Tensor
 from weconvene_core.layers.shortcut import COLOURS
 
 if TYPE_CHECKING:
-    from weconvene_core.entropy.slices import Positions
+    from weconvene_core.entropy.slices import P, Positions, SliceCoder
     from weconvene_core.entropy.steps import CodingStep
 
 Channels = Callable[[Tensor], Tensor]
@@ -40,13 +40,13 @@ def interleaved(luma: Tensor, chroma: Tensor) -> Tensor:
 
 
 def code_slice(
-    network: Any, context: Tensor, step: CodingStep, group: str, target: Tensor | None, *at: Positions
+    network: SliceCoder[P], context: Tensor, step: CodingStep, group: str, target: Tensor | None, *at: Positions
 ) -> Tensor:
     """Predict a slice (B, w, h, w), code it with ``step``, and return it as the decoder knows it.
 
     Parameters
     ----------
-    network : a slice network in floating point or in integers, which sees ``context`` (B, C, h, w).
+    network : sees ``context`` (B, C, h, w).
     step : is called once, or first for luma and then for chroma.
     target : the slice itself, at these positions; None when decoding.
     at : the positions, where they are not all.

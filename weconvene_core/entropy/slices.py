@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,41 @@ class Prediction(Protocol):
     @property
     def indexes(self) -> Tensor:
         """The coding table of every scale, int64."""
+
+
+class DivisiblePrediction(Prediction, Protocol):
+    """A prediction with the features that its network made it from, and of which channels can be taken."""
+
+    @property
+    def features(self) -> Any:
+        """What the network's later parts start from; only the network itself knows their type."""
+
+    def part(self, channels: Channels) -> Self:
+        """The prediction of some channels, with all features."""
+
+
+P = TypeVar("P", bound=DivisiblePrediction)
+
+
+class SliceCoder(Protocol[P]):
+    """What predicts, refines and reconstructs a slice (B, w, h, w), in floating point or in integers.
+
+    ``luma_first``: the slice is coded in two steps, with ``refine`` between them (see :mod:`.colours`).
+    """
+
+    luma_first: bool
+
+    def __call__(self, context: Tensor, *at: Positions) -> P:
+        """Predict the slice from its context (B, C, h, w), at some positions or all."""
+        ...
+
+    def refine(self, chroma: P, luma: Tensor) -> P:
+        """Move the prediction of the chroma channels by the decoded residual of the luma channels (B, n, h, w)."""
+        ...
+
+    def reconstruct(self, residual: Tensor, mean: Tensor, features: Any) -> Tensor:
+        """Turn the decoded integer residual, and the mean that it was taken from, into y_hat (B, w, h, w)."""
+        ...
 
 
 @dataclass(frozen=True)

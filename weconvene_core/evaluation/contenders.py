@@ -13,6 +13,7 @@ from torch import Tensor
 from weconvene_core.codec.api import load_model
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.datasets import load_rgb, test_set
+from weconvene_core.inputs import from_8_bit
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.presets import PRESETS, preset
@@ -59,5 +60,4 @@ def sample_image(height: int, width: int) -> Tensor:
         raise WeconveneError(f"{height}x{width} is no image size; give sides of 1 pixel or more.")
     pixels = np.asarray(load_rgb(test_set(1).paths[0]))
     missing = [(0, max(0, side - have)) for side, have in zip((height, width), pixels.shape, strict=False)]
-    pixels = np.pad(pixels, [*missing, (0, 0)], mode="symmetric")[:height, :width]
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
+    return from_8_bit(np.pad(pixels, [*missing, (0, 0)], mode="symmetric")[:height, :width])

@@ -28,7 +28,8 @@ from weconvene_core.evaluation.bd_rate import bd_rate
 from weconvene_core.evaluation.datasets import ImageSet, load_rgb, test_set
 from weconvene_core.evaluation.points import MEAN, averaged_curve
 from weconvene_core.evaluation.rate_distortion import measure
-from weconvene_core.model import WeConvene, pad
+from weconvene_core.inputs import from_8_bit, pad
+from weconvene_core.model import WeConvene
 from weconvene_core.paths import RESULTS
 
 TABLE = RESULTS / "tables" / "exactness.csv"
@@ -129,7 +130,7 @@ def symbol_speeds(model: WeConvene, picture: Image.Image, rounds: int = 5) -> tu
         pushes.append((residual[coded].int().numpy(), indexes[coded].numpy()))
         return residual
 
-    x = pad(torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255, model.config.stride)
+    x = pad(from_8_bit(np.asarray(picture)), model.config.stride)
     at = torch.tensor([model.config.qualities[1]])
     model.walk(*model.analyse(x, at), at, keep)
     tables, count = tables_of(model.conditional), sum(len(symbols) for symbols, _ in pushes)

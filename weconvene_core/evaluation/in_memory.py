@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from weconvene_core.codec.api import to_8_bit
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.quality import bpp, psnr_rgb
+from weconvene_core.inputs import from_8_bit
 from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
 from weconvene_core.model import WeConvene
 
@@ -34,8 +34,8 @@ def code(model: WeConvene, picture: NDArray[np.uint8], quality: float) -> Coded:
     The rate counts the three streams; a file adds a header of some 30 bytes.
     """
     height, width = picture.shape[:2]
-    x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
-    coded = model.compress(x.to(next(model.parameters()).device), quality)
+    x = from_8_bit(picture).to(next(model.parameters()).device)
+    coded = model.compress(x, quality)
     decoded = to_8_bit(model.decompress(coded["strings"], coded["shape"], quality)["x_hat"])[:height, :width]
     size = sum(len(stream) for (stream,) in coded["strings"])
     return Coded(quality, bpp(size, width, height), psnr_rgb(picture, decoded), decoded)

@@ -24,7 +24,7 @@ CALLS: dict[str, tuple[str, ...]] = {
     TRANSFORM: ("analyse", "synthesise", "g_a.forward", "g_s.forward"),
     PARAMETERS: ("h_a.forward", "h_s.forward", "charm.forward", "entropy_parameters.forward"),
     CODING: (
-        *("_write_z", "_read_z", "entropy_bottleneck.compress", "entropy_bottleneck.decompress"),
+        *("write_z", "read_z", "entropy_bottleneck.compress", "entropy_bottleneck.decompress"),
         *("gaussian_conditional.compress", "gaussian_conditional.decompress", "_compress_ar", "_decompress_ar"),
     ),
 }

@@ -15,14 +15,14 @@ from PIL import Image
 from weconvene_core.codec import api
 from weconvene_core.codec.files import write_bytes_atomically
 from weconvene_core.codec.sealing import stated_digests
-from weconvene_core.model import pad
+from weconvene_core.inputs import from_8_bit, pad
 from weconvene_core.paths import CHECKPOINTS, RESULTS
 from weconvene_core.training.checkpoint import weights_hash
 
 FILES = RESULTS / "scratch" / "rd_files"
 PACKAGE = Path(api.__file__).parent.parent
-DECIDING = ("wavelets", "layers", "entropy", "codec", "evaluation/quality.py",
-            "bands.py", "config.py", "inputs.py", "transforms.py", "model.py")  # fmt: skip
+DECIDING = ("wavelets", "layers", "entropy", "codec", "evaluation/quality.py", "training/checkpoint.py",
+            "bands.py", "config.py", "inputs.py", "lambdas.py", "transforms.py", "model.py")  # fmt: skip
 """Parts of the package that decide over the bytes of a file, the decoded picture, or its measured quality."""
 LIBRARIES = ("torch", "compressai", "constriction", "pytorch-msssim")
 
@@ -75,10 +75,9 @@ def estimated_bytes(image: Image.Image, quality: float, model: str = api.DEFAULT
     Raises:
         WeconveneError: an unknown model or a quality outside 0 to 7.
     """
-    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255  # (H, W, 3) -> (1, 3, H, W)
     network = api.load_model(model)
     with torch.no_grad():
-        likelihoods = network(pad(x, network.config.stride), quality)["likelihoods"]
+        likelihoods = network(pad(from_8_bit(np.asarray(image)), network.config.stride), quality)["likelihoods"]
     return sum(-part.double().log2().sum().item() for part in likelihoods.values()) / 8
 
 

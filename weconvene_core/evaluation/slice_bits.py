@@ -22,8 +22,9 @@ from weconvene_core.entropy.phases import joined, positions
 from weconvene_core.entropy.slices import Positions, SlicePrediction
 from weconvene_core.entropy.steps import CodingStep
 from weconvene_core.evaluation.by_hand import slice_names
+from weconvene_core.inputs import from_8_bit, pad
 from weconvene_core.layers.shortcut import BANDS, COLOURS, HF_CHANNELS, LEVELS, LF_CHANNELS, LL_CHANNELS
-from weconvene_core.model import WeConvene, pad
+from weconvene_core.model import WeConvene
 
 DIRECTIONS = ("HL", "LH", "HH")
 
@@ -119,14 +120,13 @@ def walk(model: WeConvene, picture: np.ndarray, quality: float, step: CodingStep
     """Send a picture through the entropy model with the given step; return (lf_hat, hf_hat, quality)."""
     at = torch.tensor([float(quality)])
     lf, hf = model.analyse(as_input(model, picture), at)
-    z_hat, _ = model._bottleneck(model.h_a(torch.cat([lf, hf], 1)))
+    z_hat, _ = model.bottleneck(model.h_a(torch.cat([lf, hf], 1)))
     return *model.charm(model.h_s(z_hat, at), step, lf, hf), at
 
 
 def as_input(model: WeConvene, picture: np.ndarray) -> Tensor:
     """(H, W, 3) uint8 -> (1, 3, H', W') in 0..1, padded to the model's stride."""
-    x = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
-    return pad(x, model.config.stride)
+    return pad(from_8_bit(picture), model.config.stride)
 
 
 @torch.no_grad()

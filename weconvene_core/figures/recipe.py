@@ -199,9 +199,9 @@ def sweep_figure(table: pd.DataFrame, images: str) -> Figure:
         axes = figure.add_subplot()
         axes.plot(table.bpp, table.psnr_db, ".-", color=PALETTE[0], markersize=8, linewidth=1)
         axes.plot(table.bpp[falls], table.psnr_db[falls], "o", color=PALETTE[1], markersize=12, fillstyle="none")
-        rate_axis(axes, "Rate of the streams")
+        rate_axis(axes, "Rate of the files")
         axes.set_ylabel("PSNR (dB)")
         steps, back = len(table) - 1, int(falls.sum())
         seen = f"rate or PSNR falls at {back} of {steps} steps" if back else f"rate and PSNR rise at all {steps} steps"
-        axes.set_title(f"One file of weights, {len(table)} qualities: {seen} ({images})")
+        axes.set_title(f"{images}: {seen}")
     return figure

@@ -14,6 +14,7 @@ from itertools import product
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers.weconv import WeConv3d
@@ -54,7 +55,8 @@ def convert(
     ----------
     model : any module; its stride-1, undilated, ungrouped convolutions with odd kernels of 3 or more and zero padding
         that keeps the size can be replaced.
-    select : gets each such layer's name and module and answers whether to replace it; None replaces all.
+    select : gets each such layer's name and module and answers whether to replace it; None replaces all. A layer that
+        is registered at several places is asked for once, by its first name, and replaced at all of them.
     wavelet, levels, channel_dwt : as in :class:`WeConv3d`.
 
     Raises
@@ -65,22 +67,51 @@ def convert(
     if isinstance(model, nn.Conv2d):
         raise WeconveneError("model is itself a convolution and cannot be replaced in place; use from_conv(model).")
     rows, kept = [], {}
-    for name, conv in [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv2d)]:
+
+    def layer_for(name: str, conv: nn.Conv2d) -> WeConv3d | None:
         reason = obstacle(conv) or (None if select is None or select(name, conv) else "not selected")
         if reason:
             kept[name] = reason
-            continue
+            return None
         layer = from_conv(conv, wavelet, levels, channel_dwt)
-        parent, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(parent), attribute, layer)
         rows.append(_row(name, conv, layer))
+        return layer
+
+    replace_convolutions(model, layer_for)
     if not rows:
         raise WeconveneError(f"no convolution of the model was replaced; {len(kept)} were kept: {_summary(kept)}.")
     return Conversion(pd.DataFrame(rows), kept)
 
 
+def replace_convolutions(model: nn.Module, layer_for: Callable[[str, nn.Conv2d], nn.Module | None]) -> None:
+    """Put other layers in the places of convolutions below ``model``, in place.
+
+    ``layer_for`` gets each convolution once, with its first name, and answers with its successor, None to keep it. The
+    successor takes every place where the convolution is registered, so that what was shared stays shared.
+    """
+    successors: dict[nn.Module, nn.Module | None] = {}
+    for name, conv in list(model.named_modules(remove_duplicate=False)):
+        if not isinstance(conv, nn.Conv2d):
+            continue
+        if conv not in successors:
+            successors[conv] = layer_for(name, conv)
+        layer = successors[conv]
+        if layer is not None:
+            parent, _, attribute = name.rpartition(".")
+            setattr(model.get_submodule(parent), attribute, layer)
+
+
 def obstacle(conv: nn.Conv2d) -> str | None:
-    """Say why a convolution cannot become a 3DM-WeConv layer, or None if it can."""
+    """Say why a convolution cannot become a 3DM-WeConv layer, or None if it can.
+
+    A subclass, a parametrisation and a hook all change what is computed in ways that the kernels do not tell.
+    """
+    if is_parametrized(conv):
+        return f"parametrised ({', '.join(conv.parametrizations)})"
+    if type(conv) is not nn.Conv2d:
+        return f"a {type(conv).__name__}, which may compute something else than nn.Conv2d"
+    if any((conv._forward_hooks, conv._forward_pre_hooks, conv._backward_hooks, conv._backward_pre_hooks)):
+        return "hooks, which would be lost"
     kernel = conv.kernel_size
     if conv.stride != (1, 1):
         return f"stride {conv.stride[0]}"
@@ -99,7 +130,8 @@ def from_conv(conv: nn.Conv2d, wavelet: Wavelet = "9/7", levels: int = 1, channe
     Raises
     ------
     WeconveneError
-        If the convolution is strided, grouped, dilated, even-sized or not padded to keep the size.
+        If the convolution is strided, grouped, dilated, even-sized or not padded to keep the size, or is a subclass,
+        parametrised or hooked.
     """
     if reason := obstacle(conv):
         raise WeconveneError(f"the convolution cannot become a 3DM-WeConv layer: {reason}; choose another one.")

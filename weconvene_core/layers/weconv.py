@@ -22,11 +22,13 @@ from torch import Tensor, nn
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers.reach import receptive_field
 from weconvene_core.wavelets import AxisSplit, LearnableLifting, Wavelet, dwt2d
+from weconvene_core.wavelets.filters import scheme
 from weconvene_core.wavelets.lifting import join_axes, split_axes
 from weconvene_core.wavelets.pyramid import CHANNEL, HEIGHT, WIDTH
 
 BANDS_PER_LEVEL = 3  # HL, LH, HH
 SPACE = (HEIGHT, WIDTH)
+CONSTANT = 1e-9  # how far a constant's coefficients may lie from those of one: rounding in float64, and no more
 BORDERS = ("orthonormal", "symmetric")  # scaling that keeps variances, whole-sample extension
 
 
@@ -79,12 +81,16 @@ class WeConv3d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.low_norm = norm(out_channels) if norm else None
         self.high_norm = norm(BANDS_PER_LEVEL * out_channels) if norm and levels else None
+        self._learns = scheme(_plain(wavelet)).learnt
         if channel_dwt:
-            how = (_plain(wavelet), channel_levels, channel_packets)
+            # of a learnt wavelet they hold the initial one: its present values belong to a graph, and cannot be copied
+            start = wavelet.initial if isinstance(wavelet, LearnableLifting) else wavelet
+            how = (start, channel_levels, channel_packets)
             self.in_split, self.out_split = AxisSplit(in_channels, *how), AxisSplit(out_channels, *how)
-            self.register_buffer("analysis", self.in_split.matrices()[0].float(), persistent=False)
-            self.register_buffer("synthesis", self.out_split.matrices()[1].float(), persistent=False)
-        self._constant_gain = _constant_gain(_plain(wavelet), levels)
+            if not self._learns:
+                self.register_buffer("analysis", self.in_split.matrices()[0].float(), persistent=False)
+                self.register_buffer("synthesis", self.out_split.matrices()[1].float(), persistent=False)
+        self._constant_gain = None if self._learns else _constant_gain(wavelet, levels)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -96,8 +102,8 @@ class WeConv3d(nn.Module):
         """Convolve (B, in, H, W) -> (B, out, H, W) with the channel DWT folded into the kernels."""
         wavelet = _plain(self.wavelet)
         low, *high = self._folded_kernels()
-        if self.low_norm is None and self.bias is not None and not isinstance(self.wavelet, LearnableLifting):
-            # a constant has no HF, so the bias can enter LF: nothing has to be added at full size
+        if self.low_norm is None and self.bias is not None and self._constant_gain is not None:
+            # here a constant has no HF, so the bias can enter LF: nothing has to be added at full size
             return self._convolved(x, wavelet, low, high, self.bias * self._constant_gain)
         y = self._convolved(x, wavelet, low, high)
         if self.channel_dwt and self.low_norm is not None:  # normalised bands still wait for the inverse channel DWT
@@ -137,9 +143,9 @@ class WeConv3d(nn.Module):
             return [_conjugated(kernel, analysis, synthesis) for kernel in kernels]
 
     def _channel_matrices(self) -> tuple[Tensor, Tensor]:
-        if not isinstance(self.wavelet, LearnableLifting):
+        if not self._learns:
             return self.analysis, self.synthesis
-        lifting, device = self.wavelet.scheme(), self.low_weight.device
+        lifting, device = _plain(self.wavelet), self.low_weight.device
         splits = (replace(split, wavelet=lifting) for split in (self.in_split, self.out_split))
         (analysis, _), (_, synthesis) = (split.matrices(self.low_weight.dtype, device) for split in splits)
         return analysis, synthesis
@@ -206,9 +212,18 @@ def _plain(wavelet: Wavelet | LearnableLifting) -> Wavelet:
     return wavelet.scheme() if isinstance(wavelet, LearnableLifting) else wavelet
 
 
-def _constant_gain(wavelet: Wavelet, levels: int) -> float:
-    """What a constant 1 becomes in LL_J."""
-    return dwt2d(torch.ones(1, 1, 2**levels, 2**levels, dtype=torch.float64), wavelet, levels).low[0, 0, 0, 0].item()
+def _constant_gain(wavelet: Wavelet, levels: int) -> float | None:
+    """What a constant 1 becomes in LL_J; None unless it is the same everywhere, without details, for every size.
+
+    A scheme of one's own need not annihilate constants, not even at the ends, or may amplify them otherwise than single
+    samples, which no step changes. Lengths that are even on all levels, odd on all, and 1 show each of these.
+    """
+    sizes = (2**levels, 2**levels + 1, 1)
+    pyramids = [dwt2d(torch.ones(1, 1, size, size, dtype=torch.float64), wavelet, levels) for size in sizes]
+    gain = pyramids[0].low[0, 0, 0, 0].item()
+    named = [band for pyramid in pyramids for band in pyramid.bands().items()]
+    stays = all(((band - gain * name.startswith("LL")).abs() < CONSTANT).all() for name, band in named)
+    return gain if stays else None
 
 
 def _conjugated(kernel: Tensor, analysis: Tensor, synthesis: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from weconvene_core.model import WeConvene, pad
+from weconvene_core.inputs import from_8_bit, pad
+from weconvene_core.model import WeConvene
 from weconvene_core.training.losses import rate_distortion
 
 QUALITIES = (1.0, 3.0, 5.0)
@@ -37,7 +38,7 @@ def validate(
 
 def _measure(model: WeConvene, image: np.ndarray, quality: float) -> dict[str, float]:
     device = next(model.parameters()).device
-    x = torch.tensor(image).permute(2, 0, 1)[None].to(device).float() / 255
+    x = from_8_bit(image, device)
     at = torch.full((1,), quality, device=device)
     output = model(pad(x, model.config.stride), at)
     x_hat = output["x_hat"][..., : x.shape[2], : x.shape[3]].float()
