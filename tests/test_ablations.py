@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.evaluation import ablations
 from weconvene_core.evaluation.ablation_rows import BASE, LADDER, ROWS
 from weconvene_core.evaluation.ablations import PlainStart, compared, identity, trainings
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.recipe import measure, train
 from weconvene_core.presets import preset
 from weconvene_core.training.data import ImagePool

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.files import sha256_of, write_text
 from weconvene_core.reproduce.certificate import certify
 from weconvene_core.reproduce.claims import read_claims
-from weconvene_core.reproduce.tree import REPOSITORY, Stamp, Tree, sha256, write_stamp, write_text
+from weconvene_core.reproduce.tree import REPOSITORY, Stamp, Tree, write_stamp
 
 HEADER = "id,claim,tier,paper,expected,tolerance,notebook,table,select,column,cost\n"
 OWN = HEADER.replace("\n", ",command\n")
@@ -33,7 +34,7 @@ def claim(tier: str = "R", expected: str = "-8.35", tolerance: str = "0.01", sel
 
 
 def stamp(tree: Tree, mode: str = "quick") -> None:
-    artifacts = {TABLE: sha256(tree.root / TABLE)}
+    artifacts = {TABLE: sha256_of(tree.root / TABLE)}
     write_stamp(tree, Stamp("06_bd_rate", "digest", mode, {}, 12.0, 300.0, "2026-01-01T00:00:00+00:00", artifacts))
 
 
@@ -56,7 +57,7 @@ def verdict(tree: Tree, line: str, header: str = HEADER) -> tuple[int, dict[str,
 def test_a_value_within_tolerance_is_reproduced(tree: Tree) -> None:
     code, row = verdict(tree, claim())
     assert (code, row["verdict"], row["obtained"]) == (0, "reproduced", "-8.3540")
-    assert row["artifact_sha256"] == sha256(tree.root / TABLE)
+    assert row["artifact_sha256"] == sha256_of(tree.root / TABLE)
     assert (row["cell"], row["command"], row["cost"]) == ("writes", "make reproduce MODE=quick", "12 s")
 
 
@@ -100,7 +101,7 @@ def test_a_table_with_a_command_of_its_own_is_evidence_of_a_weaker_kind(tree: Tr
     code, row = verdict(tree, line, OWN)
     assert (code, row["verdict"], row["obtained"]) == (0, "stored table agrees", "-8.3540")
     assert (row["command"], row["cost"]) == ("python -m there", "60 h on a GPU")
-    assert row["artifact_sha256"] == sha256(tree.root / TABLE)
+    assert row["artifact_sha256"] == sha256_of(tree.root / TABLE)
     code, row = verdict(tree, line.replace("-8.35", "-9.35"), OWN)
     assert (code, row["verdict"]) == (1, "missed")
     (tree.root / TABLE).unlink()

@@ -14,9 +14,10 @@ from weconvene_core.evaluation.bd_rate import METHODS
 from weconvene_core.evaluation.ffmpeg_rivals import FFMPEG_RIVALS
 from weconvene_core.evaluation.rivals import JPEG_2000_BY_DEFAULT, RIVALS
 from weconvene_core.evaluation.tables import BD_COLUMNS, published_bd_table, write_bd_table
+from weconvene_core.files import write_text
 from weconvene_core.reproduce.blocks import ANCHORS
 from weconvene_core.reproduce.claims import Claim, accept, obtained_value, read_claims
-from weconvene_core.reproduce.tree import REPOSITORY, Tree, write_text
+from weconvene_core.reproduce.tree import REPOSITORY, Tree
 
 CLAIMS = [claim for claim in read_claims(REPOSITORY.data / "claims.csv") if claim.tier == "R"]
 BD = [claim for claim in CLAIMS if claim.notebook == "06_bd_rate"]

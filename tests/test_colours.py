@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from weconvene_core.checkpoint import load_start, release
 from weconvene_core.codec.latents import ReadUpTo, TileStreams
 from weconvene_core.codec.sealing import exact_model, seal
 from weconvene_core.entropy import Write, tables_of
@@ -22,7 +23,6 @@ from weconvene_core.evaluation.context_gains import context_gains
 from weconvene_core.evaluation.slice_bits import coded_slices
 from weconvene_core.model import WeConvene
 from weconvene_core.presets import preset
-from weconvene_core.training.checkpoint import load_start, release
 
 CONFIG = replace(preset("tiny"), luma_first=True, ll_phases=True)
 

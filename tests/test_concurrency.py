@@ -19,12 +19,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from weconvene_core.checkpoint import read_tensors, weights_hash
 from weconvene_core.codec import api
 from weconvene_core.codec.checkpoints import load_checked
 from weconvene_core.codec.container import unpack
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import CHECKPOINTS, ROOT
-from weconvene_core.training.checkpoint import read_tensors, weights_hash
 
 SHIPPED = CHECKPOINTS / "lite.safetensors"
 

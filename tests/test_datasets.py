@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb, test_set, training_folder
+from weconvene_core.datasets.registry import REGISTRY, UNKNOWN_HASH, cache_folder, fetch, load_registry
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb, test_set, training_folder
-from weconvene_core.evaluation.registry import REGISTRY, UNKNOWN_HASH, cache_folder, fetch, load_registry, sha256_of
+from weconvene_core.files import sha256_of
 
 KODAK = Path(os.environ.get("WECONVENE_DATA", "")) / "kodak"
 needs_kodak = pytest.mark.skipif(not KODAK.is_dir(), reason="the Kodak images are not at hand")

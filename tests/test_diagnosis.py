@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 
 from weconvene_core.codec.api import load_model
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.entropy import LIKELIHOODS
 from weconvene_core.entropy.laplace import laplace_likelihood, scale_table
 from weconvene_core.evaluation import calibration, diagnosis, slice_bits
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.quality import PEAK
 from weconvene_core.evaluation.rivals import JPEG_2000
 from weconvene_core.figures.diagnosis import excess_figure

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from weconvene_core.codec import api, sealing
 from weconvene_core.codec.container import unpack
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.entropy import Read, tables_of
 from weconvene_core.entropy.exact_seal import Seal, scale_thresholds
 from weconvene_core.entropy.laplace import Staircase, count_below
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.quality import psnr_rgb
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import ROOT

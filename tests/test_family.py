@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from weconvene_core.checkpoint import release
 from weconvene_core.codec import api
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.model import WeConvene, pad
 from weconvene_core.presets import PRESETS, ModelConfig, preset
-from weconvene_core.training.checkpoint import release
 
 SMALL = replace(preset("tiny"), narrow=8, wide=12, hyper=12, z_channels=8, slice_hidden=28)
 OWN_SLICES = {"lf_slices": (3, 9, 18, 18), "hf_slices": (36,) * 4}

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from rival_checks import check_quality_rises
 
+from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation import modern_codecs
-from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb
 from weconvene_core.evaluation.ffmpeg_rivals import AV1, FFMPEG_RIVALS, HEVC, JPEG_XL, VVC, ffmpeg
 from weconvene_core.evaluation.rivals import JPEG, available, measure_rivals
 from weconvene_core.evaluation.tables import write_points

@@ -9,7 +9,7 @@ import torch
 from compressai.layers import GDN
 from torch import nn
 
-from weconvene_core.evaluation.datasets import image_set
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.evaluation.layer_anatomy import (
     FIELD,
     band_convolutions,

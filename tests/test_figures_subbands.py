@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from weconvene_core.codec.container import Container, pack
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation import channels, compaction, subband_bits
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.figures.energies import channel_figure, wavelet_lines
 from weconvene_core.figures.explorer import Setting, explorer, kept_figure
 from weconvene_core.figures.pictures import anatomy_figure, crops_figure, detail_box, file_anatomy

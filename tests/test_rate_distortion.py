@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.anchors import anchor_curve
 from weconvene_core.evaluation.bd_rate import bd_rate
-from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb
 from weconvene_core.evaluation.quality import ms_ssim, ms_ssim_db, psnr_rgb
 from weconvene_core.evaluation.rate_distortion import (
     BD_COLUMNS,

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 import torch
 
+from weconvene_core.checkpoint import release
 from weconvene_core.codec.api import load_model
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation import compute_curve, compute_trend, recipe, step_two
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.in_memory import code
 from weconvene_core.evaluation.recipe_trials import BASE, CONFIG, TRIALS, Trial
 from weconvene_core.figures import recipe as figures
@@ -21,7 +22,6 @@ from weconvene_core.lambdas import LAMBDAS
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import RESULTS
 from weconvene_core.presets import preset
-from weconvene_core.training.checkpoint import release
 from weconvene_core.training.data import ImagePool
 from weconvene_core.training.loop import Trainer
 from weconvene_core.training.run import total_flops

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from weconvene_core.codec import api
-from weconvene_core.evaluation.datasets import image_set, load_rgb
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.evaluation.quality import psnr_rgb
 from weconvene_core.model import WeConvene
 from weconvene_core.presets import ModelConfig, preset

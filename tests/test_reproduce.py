@@ -14,11 +14,12 @@ import nbformat
 import pytest
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.files import sha256_of, write_text
 from weconvene_core.paths import ROOT
 from weconvene_core.reproduce import provenance
 from weconvene_core.reproduce.inputs import input_digest
 from weconvene_core.reproduce.run import reproduce, run_all, select
-from weconvene_core.reproduce.tree import Tree, read_stamp, sha256, write_text
+from weconvene_core.reproduce.tree import Tree, read_stamp
 
 WRITE_A_TABLE = "from pathlib import Path\nPath('../results/tables').mkdir(parents=True, exist_ok=True)\n"
 
@@ -140,7 +141,7 @@ def test_a_finished_run_is_recorded_and_not_repeated(tree: Tree, capsys: pytest.
     assert reproduce("quick", tree=tree) == 0
     stamp = read_stamp(tree, "01_rates")
     assert stamp is not None
-    assert stamp.artifacts == {"results/tables/rates.csv": sha256(tree.results / "tables/rates.csv")}
+    assert stamp.artifacts == {"results/tables/rates.csv": sha256_of(tree.results / "tables/rates.csv")}
     assert stamp.parameters == {"mode": "quick", "seed": "3"}
     assert stamp.seconds > 0
     assert str(tree.root) not in (tree.executed / "01_rates.ipynb").read_text()

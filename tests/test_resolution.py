@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb
 from weconvene_core.evaluation.points import MEAN
 from weconvene_core.evaluation.rate_distortion import measure
 from weconvene_core.evaluation.resolution import at_scale, header_bytes, resolution_table

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 from rival_checks import check_quality_rises
 
+from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb
 from weconvene_core.evaluation.quality import bpp, psnr_rgb
 from weconvene_core.evaluation.rate_distortion import MEAN, POINT_COLUMNS, averaged_curve
 from weconvene_core.evaluation.rivals import JPEG, JPEG_2000, RIVALS, WEBP, available, avif, measure_rivals

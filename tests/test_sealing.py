@@ -15,19 +15,19 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from weconvene_core.checkpoint import read_tensors, release, weights_hash, write_tensors
 from weconvene_core.codec import api, sealing
 from weconvene_core.codec.container import unpack
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.entropy.exact import ExactConv, Span, on_grid
 from weconvene_core.entropy.exact_lifting import growth, integer_lifting, join, lifting_of, split
 from weconvene_core.entropy.packed_tables import packed, unpacked
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.quality import psnr_rgb
 from weconvene_core.layers.weconv import SPACE
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.presets import ModelConfig, preset
-from weconvene_core.training.checkpoint import read_tensors, release, weights_hash, write_tensors
 from weconvene_core.wavelets import scheme
 from weconvene_core.wavelets.lifting import split_axes
 

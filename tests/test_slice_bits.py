@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from weconvene_core.codec.api import load_model, to_8_bit
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.evaluation import context_gains, slice_bits
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.figures import entropy as figures
 from weconvene_core.model import WeConvene
 from weconvene_core.presets import PRESETS, preset

@@ -30,9 +30,9 @@ from weconvene_core.codec.grid import (
     working_memory,
 )
 from weconvene_core.codec.latents import footprint
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation import large_image
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.tiling import borders, tile_costs
 from weconvene_core.paths import ROOT
 

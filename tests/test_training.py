@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from weconvene_core.checkpoint import load_model_file, read_tensors, release, write_tensors
+from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import folder_set, image_set
 from weconvene_core.model import WeConvene, pad
 from weconvene_core.presets import preset
-from weconvene_core.training.checkpoint import load_model_file, read_tensors, release, write_tensors
 from weconvene_core.training.data import ImagePool, load_pool
 from weconvene_core.training.loop import Trainer
 from weconvene_core.training.losses import RateDistortion

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from weconvene_core.checkpoint import STATE, read_tensors
 from weconvene_core.errors import WeconveneError
 from weconvene_core.training import travel
-from weconvene_core.training.checkpoint import STATE, read_tensors
 from weconvene_core.training.data import VALIDATION_EVERY, ImagePool, load_pool
 from weconvene_core.training.loop import Trainer
 from weconvene_core.training.packs import PackedImages, write_packs

@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
+from weconvene_core.checkpoint import STATE, read_tensors
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.checkpoint import STATE, read_tensors
 from weconvene_core.training.parallel import Team
 from weconvene_core.training.run import train_from_config
 from weconvene_core.training.runlog import LOG

@@ -18,8 +18,8 @@ import pytest
 import torch
 from PIL import Image
 
+from weconvene_core.checkpoint import STATE, read_tensors, write_tensors
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.checkpoint import STATE, read_tensors, write_tensors
 from weconvene_core.training.data import ImagePool
 from weconvene_core.training.guard import BACK_AFTER, CALM_STEPS, GIVE_UP_AFTER, Guard
 from weconvene_core.training.loop import Trainer

@@ -10,13 +10,13 @@ import pytest
 import torch
 from pytorch_msssim import ms_ssim
 
+from weconvene_core.checkpoint import BASE, load_model_file, read_tensors, release, weights_hash, write_tensors
 from weconvene_core.codec.checkpoints import load_checked
 from weconvene_core.codec.sealing import read_seal, seal_checkpoint
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.model import WeConvene
 from weconvene_core.presets import preset
-from weconvene_core.training.checkpoint import BASE, load_model_file, read_tensors, release, weights_hash, write_tensors
 from weconvene_core.training.data import load_pool
 from weconvene_core.training.loop import Trainer
 from weconvene_core.training.losses import MS_SSIM_WEIGHT, rate_distortion

@@ -30,7 +30,7 @@ def seal(arguments: argparse.Namespace) -> int:
     """Seal a released model in its file: from then on its files decode to the same bits on every machine."""
     check_model(arguments.name)
     from weconvene_core.codec.sealing import seal_checkpoint
-    from weconvene_core.evaluation.datasets import folder_set, training_folder
+    from weconvene_core.datasets.image_sets import folder_set, training_folder
     from weconvene_core.training.data import VALIDATION_EVERY, decode
 
     paths = folder_set(arguments.images or training_folder()).paths
@@ -45,8 +45,8 @@ def seal(arguments: argparse.Namespace) -> int:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Print the means over the set, and the BD-rates against VTM where the set has a published anchor (Kodak)."""
     check_model(arguments.model)
+    from weconvene_core.datasets.image_sets import image_set
     from weconvene_core.evaluation import rate_distortion as rd
-    from weconvene_core.evaluation.datasets import image_set
     from weconvene_core.evaluation.learned import FileCodec
 
     images = image_set(arguments.set)
@@ -70,7 +70,7 @@ def certify(arguments: argparse.Namespace) -> int:
 
 def fetch(arguments: argparse.Namespace) -> int:
     """Download an image set and print the folder that it lies in."""
-    from weconvene_core.evaluation import registry
+    from weconvene_core.datasets import registry
 
     print(registry.fetch(arguments.name))
     return 0

@@ -38,8 +38,8 @@ def encode(arguments: argparse.Namespace) -> int:
     from PIL import Image
 
     from weconvene_core.codec.container import MAX_PIXELS
-    from weconvene_core.codec.files import write_bytes_atomically
     from weconvene_core.codec.images import PictureWarning, load
+    from weconvene_core.files import write_bytes_atomically
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above it, and refuses above twice as many
     jobs = _jobs(arguments, _picture_extensions(), COMPRESSED[0])

@@ -22,8 +22,8 @@ from torchvision.transforms.functional import gaussian_blur
 
 from weconvene_core.applications.sources import data_path, stand_in
 from weconvene_core.applications.study import fit
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.training.schedule import Phase
 
 ARCHIVE = "classification_cifar10/cifar10_subset.tar.gz"

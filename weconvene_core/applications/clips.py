@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from weconvene_core.applications.sources import data_path, stand_in
+from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import folder_set, image_set, load_rgb
 from weconvene_core.training.sampling import cut, draw_crops
 
 Frames = NDArray[np.uint8]

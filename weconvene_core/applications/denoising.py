@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from weconvene_core.applications.sources import spread, stand_in
 from weconvene_core.applications.study import fit
-from weconvene_core.evaluation.datasets import MissingSetError, folder_set, image_set, load_rgb, training_folder
+from weconvene_core.datasets.image_sets import MissingSetError, folder_set, image_set, load_rgb, training_folder
 from weconvene_core.training.data import load_pool
 from weconvene_core.training.sampling import cut, draw_crops, on_device
 from weconvene_core.training.schedule import Phase

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from weconvene_core.applications.classification import Block
 from weconvene_core.applications.sources import data_path, spread, stand_in
 from weconvene_core.applications.study import fit
+from weconvene_core.datasets.image_sets import folder_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import folder_set, load_rgb
 from weconvene_core.training.schedule import Phase
 
 FOLDER = "segmentation_camvid"

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from weconvene_core.applications.pairs import PLAIN, Contender
 from weconvene_core.errors import WeconveneError
+from weconvene_core.files import write_text
 from weconvene_core.paths import RESULTS
-from weconvene_core.reproduce.tree import write_text
 from weconvene_core.training.guard import Guard
 from weconvene_core.training.memory import keep_freed_memory
 from weconvene_core.training.schedule import Phase

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from weconvene_core.checkpoint import DESCRIPTION, load_model_file, read_tensors, weights_hash
 from weconvene_core.entropy import tables_of
 from weconvene_core.entropy.packed_tables import unpacked
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
-from weconvene_core.training.checkpoint import DESCRIPTION, load_model_file, read_tensors, weights_hash
 
 STATED = "weights"  # where a checkpoint's description states the SHA-256 of its tensors, in hexadecimal
 

@@ -1,17 +1,14 @@
-"""Writing files so that what was there stays whole until the new content is complete."""
+"""Pictures as files: which formats can be written, and how."""
 
 from __future__ import annotations
 
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from PIL import Image
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.files import atomic_file
 
 FORMATS: dict[str, tuple[str, dict[str, object]]] = {
     ".png": ("PNG", {}),
@@ -61,35 +58,3 @@ def save(image: Image.Image, path: str | Path) -> None:
     """
     with atomic_file(path) as file:
         write_picture(image, file, path)
-
-
-def write_bytes_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file under a temporary name in the same folder, then give it its name.
-
-    Raises:
-        WeconveneError: as :func:`atomic_file`.
-    """
-    with atomic_file(path) as file:
-        file.write(data)
-
-
-@contextmanager
-def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a file that gets its name at the end of the block, and vanishes when the block fails.
-
-    Raises:
-        WeconveneError: the folder is missing or not writable, or the disk is full; an earlier file stays as it was.
-    """
-    target = Path(path)
-    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise WeconveneError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        with suppress(OSError):  # the first failure is the one to report
-            temporary.unlink()

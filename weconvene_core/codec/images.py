@@ -22,9 +22,10 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from weconvene_core.codec.container import Mode
-from weconvene_core.codec.files import save, write_bytes_atomically
+from weconvene_core.codec.files import save
 from weconvene_core.codec.lossless import MAX_PROFILE, is_srgb
 from weconvene_core.errors import WeconveneError
+from weconvene_core.files import write_bytes_atomically
 
 __all__ = ["Picture", "PictureWarning", "load", "save", "to_pil", "write_bytes_atomically"]
 

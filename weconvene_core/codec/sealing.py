@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weconvene_core.checkpoint import load_model_file, read_tensors, tensors_hash, write_change
 from weconvene_core.codec.checkpoints import STATED, description_of
 from weconvene_core.codec.container import HASH_BYTES
 from weconvene_core.config import ModelConfig
@@ -39,7 +40,6 @@ from weconvene_core.entropy.steps import quantise
 from weconvene_core.errors import WeconveneError
 from weconvene_core.inputs import from_8_bit, middle, pad
 from weconvene_core.model import WeConvene
-from weconvene_core.training.checkpoint import load_model_file, read_tensors, tensors_hash, write_change
 
 SEAL = "seal"  # where a checkpoint's description keeps it
 HASH, UNSEALED = "hash", "unsealed"

@@ -16,9 +16,9 @@ import compressai.zoo
 import pandas as pd
 
 from weconvene_core.codec.api import load_model
-from weconvene_core.codec.files import write_bytes_atomically
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.points import MEAN
+from weconvene_core.files import write_bytes_atomically
 from weconvene_core.layers.rate_table import check_quality
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import RESULTS

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from weconvene_core.checkpoint import load_model_file, load_weights, read_tensors, weights_hash
+from weconvene_core.datasets.image_sets import ImageSet, load_rgb, test_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.anchors import anchor_curve
 from weconvene_core.evaluation.bd_rate import bd_rate
 from weconvene_core.evaluation.curves import Curve
-from weconvene_core.evaluation.datasets import ImageSet, load_rgb, test_set
 from weconvene_core.evaluation.in_memory import code
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import CHECKPOINTS, RESULTS
-from weconvene_core.training.checkpoint import load_model_file, load_weights, read_tensors, weights_hash
 from weconvene_core.training.run import sidecar
 from weconvene_core.training.schedule import TrainConfig
 

@@ -15,7 +15,7 @@ from statistics import median
 
 import pandas as pd
 
-from weconvene_core.evaluation.datasets import ImageSet, test_set
+from weconvene_core.datasets.image_sets import ImageSet, test_set
 from weconvene_core.evaluation.learned import FileCodec
 from weconvene_core.evaluation.rate_distortion import measure
 from weconvene_core.evaluation.rivals import measure_rivals

@@ -20,12 +20,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from weconvene_core.codec import api
+from weconvene_core.datasets.image_sets import ImageSet, load_rgb, test_set
 from weconvene_core.entropy import tables_of
 from weconvene_core.entropy.coder import Decoder, Encoder
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.entropy.steps import quantise
 from weconvene_core.evaluation.bd_rate import bd_rate
-from weconvene_core.evaluation.datasets import ImageSet, load_rgb, test_set
 from weconvene_core.evaluation.points import MEAN, averaged_curve
 from weconvene_core.evaluation.rate_distortion import measure
 from weconvene_core.inputs import from_8_bit, pad

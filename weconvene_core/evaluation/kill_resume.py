@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from weconvene_core.checkpoint import STATE, read_tensors, weights_hash
+from weconvene_core.datasets.image_sets import folder_set, training_folder
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import folder_set, training_folder
 from weconvene_core.paths import RESULTS
-from weconvene_core.training.checkpoint import STATE, read_tensors, weights_hash
 from weconvene_core.training.runlog import LOG
 from weconvene_core.training.schedule import Phase, TrainConfig
 

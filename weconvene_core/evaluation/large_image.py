@@ -24,8 +24,8 @@ from weconvene_core.cli import main as command_line
 from weconvene_core.codec import api
 from weconvene_core.codec.container import MAX_PIXELS, unpack
 from weconvene_core.codec.grid import DEFAULT_MEMORY, MIB
+from weconvene_core.datasets.image_sets import load_rgb, test_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import load_rgb, test_set
 from weconvene_core.evaluation.peak_memory import peak_of_this_process
 from weconvene_core.paths import RESULTS, ROOT
 

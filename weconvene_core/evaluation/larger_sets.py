@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from weconvene_core.checkpoint import weights_hash
+from weconvene_core.datasets.image_sets import ImageSet, MissingSetError, image_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import ImageSet, MissingSetError, image_set
 from weconvene_core.evaluation.learned import FileCodec
 from weconvene_core.evaluation.measurement import CACHE
 from weconvene_core.evaluation.points import MEAN, POINT_COLUMNS
 from weconvene_core.evaluation.rate_distortion import measure
 from weconvene_core.evaluation.rivals import RIVALS, LiveCodec, measure_rivals
 from weconvene_core.paths import CHECKPOINTS, RESULTS
-from weconvene_core.training.checkpoint import weights_hash
 
 TABLE = RESULTS / "tables" / "rd_points_larger.csv"
 SETS = ("clic", "tecnick")

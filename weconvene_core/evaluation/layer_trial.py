@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from weconvene_core.evaluation.datasets import ImageSet, load_rgb
+from weconvene_core.datasets.image_sets import ImageSet, load_rgb
 from weconvene_core.layers.blocks import ResidualBlock
 
 SIGMA = 25 / 255

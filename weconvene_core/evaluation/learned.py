@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from PIL import Image
 
+from weconvene_core.checkpoint import weights_hash
 from weconvene_core.codec import api
-from weconvene_core.codec.files import write_bytes_atomically
 from weconvene_core.codec.sealing import stated_digests
+from weconvene_core.files import write_bytes_atomically
 from weconvene_core.inputs import from_8_bit, pad
 from weconvene_core.paths import CHECKPOINTS, RESULTS
-from weconvene_core.training.checkpoint import weights_hash
 
 FILES = RESULTS / "scratch" / "rd_files"
 PACKAGE = Path(api.__file__).parent.parent
-DECIDING = ("wavelets", "layers", "entropy", "codec", "evaluation/quality.py", "training/checkpoint.py",
+DECIDING = ("wavelets", "layers", "entropy", "codec", "evaluation/quality.py", "checkpoint.py",
             "bands.py", "config.py", "inputs.py", "lambdas.py", "transforms.py", "model.py")  # fmt: skip
 """Parts of the package that decide over the bytes of a file, the decoded picture, or its measured quality."""
 LIBRARIES = ("torch", "compressai", "constriction", "pytorch-msssim")

@@ -16,8 +16,8 @@ from typing import Protocol
 import torch
 from PIL import Image
 
+from weconvene_core.datasets.image_sets import load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import load_rgb
 from weconvene_core.evaluation.quality import bpp, ms_ssim, psnr_rgb
 from weconvene_core.paths import ROOT
 from weconvene_core.training.memory import keep_freed_memory

@@ -10,8 +10,8 @@ import warnings
 
 import pandas as pd
 
+from weconvene_core.datasets.image_sets import ImageSet, test_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import ImageSet, test_set
 from weconvene_core.evaluation.ffmpeg_rivals import FFMPEG_RIVALS
 from weconvene_core.evaluation.points import MEAN, POINT_COLUMNS
 from weconvene_core.evaluation.rivals import measure_rivals

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from weconvene_core.evaluation.datasets import ImageSet, test_set
+from weconvene_core.datasets.image_sets import ImageSet, test_set
 from weconvene_core.evaluation.learned import FileCodec
 from weconvene_core.evaluation.rate_distortion import bd_table, measure
 from weconvene_core.evaluation.tables import BD_COLUMNS, read_points

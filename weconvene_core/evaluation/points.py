@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from weconvene_core.datasets.image_sets import ImageSet
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.curves import Curve, ImageCurves, Metric
-from weconvene_core.evaluation.datasets import ImageSet
 from weconvene_core.evaluation.measurement import Measurement
 
 MEAN = "mean"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from weconvene_core.evaluation.datasets import ImageSet
+from weconvene_core.datasets.image_sets import ImageSet
 from weconvene_core.evaluation.measurement import CACHE, ImageCodec, MeasurementCache, measure_all
 from weconvene_core.evaluation.points import (
     MEAN,
@@ -19,8 +19,8 @@ from weconvene_core.evaluation.points import (
     point_row,
     with_means,
 )
-from weconvene_core.evaluation.registry import sha256_of
 from weconvene_core.evaluation.tables import BD_COLUMNS, bd_table, write_bd_table, write_points
+from weconvene_core.files import sha256_of
 
 __all__ = [
     "BD_COLUMNS",

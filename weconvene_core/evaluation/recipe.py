@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 import torch
 
+from weconvene_core.datasets.image_sets import folder_set, training_folder
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.bd_rate import bd_rate
 from weconvene_core.evaluation.bootstrap import bootstrap_bd_rate
 from weconvene_core.evaluation.curves import ImageCurves
-from weconvene_core.evaluation.datasets import folder_set, training_folder
 from weconvene_core.evaluation.recipe_trials import BASE, TRIALS, Trial
 from weconvene_core.inputs import middle
 from weconvene_core.model import WeConvene

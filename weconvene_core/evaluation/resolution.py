@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from weconvene_core.checkpoint import weights_hash
+from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import ImageSet, image_set, load_rgb
 from weconvene_core.evaluation.learned import FileCodec
 from weconvene_core.evaluation.measurement import CACHE, ImageCodec
 from weconvene_core.evaluation.rate_distortion import MEAN, bd_table, measure
 from weconvene_core.evaluation.rivals import JPEG_2000, LiveCodec, avif, measure_rivals
 from weconvene_core.paths import CHECKPOINTS, RESULTS
-from weconvene_core.training.checkpoint import weights_hash
 
 TABLE = RESULTS / "tables" / "resolution.csv"
 POINTS = RESULTS / "tables" / "resolution_points.csv"

@@ -22,11 +22,11 @@ import PIL
 from PIL import Image, features
 from tqdm import tqdm
 
+from weconvene_core.datasets.image_sets import ImageSet
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import ImageSet
 from weconvene_core.evaluation.measurement import CACHE, ImageCodec, MeasurementCache, measure_all
 from weconvene_core.evaluation.points import point_row, with_means
-from weconvene_core.evaluation.registry import sha256_of
+from weconvene_core.files import sha256_of
 
 Setting = bool | int | str | tuple[tuple[str, str], ...]
 

@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from weconvene_core.codec import api
 from weconvene_core.codec.container import CutFileError
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.mutations import FORGED_BY_NATURE, MUTATIONS, Corpus, reseal
 from weconvene_core.evaluation.peak_memory import peak_of_this_process
 from weconvene_core.paths import RESULTS

@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from weconvene_core.codec import api
 from weconvene_core.codec.grid import spans
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import image_set, load_rgb
 from weconvene_core.evaluation.quality import psnr_rgb
 from weconvene_core.paths import RESULTS
 

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from weconvene_core.evaluation.datasets import TITLES
+from weconvene_core.datasets.image_sets import TITLES
 from weconvene_core.figures.style import WIDTH, Look, codec_looks, style
 
 SHIFT = 1.03

@@ -14,9 +14,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from weconvene_core.files import sha256_of, write_text
 from weconvene_core.reproduce.claims import Claim, NotRun, check_table, obtained_value, read_claims
 from weconvene_core.reproduce.page import page
-from weconvene_core.reproduce.tree import REPOSITORY, Stamp, Tree, read_stamp, sha256, write_text
+from weconvene_core.reproduce.tree import REPOSITORY, Stamp, Tree, read_stamp
 
 REPRODUCED, MISSED, RECORDED = "reproduced", "missed", "recorded"
 INSPECTED, NEEDS_FULL, NOT_RUN = "inspected only", "needs the full run", "not run"
@@ -97,7 +98,7 @@ def entry(tree: Tree, claim: Claim) -> Entry:
         verdict=verdict,
         notebook=claim.notebook,
         cell="" if inspected else writing_cell(tree, claim),
-        artifact_sha256=sha256(table) if obtained else "",
+        artifact_sha256=sha256_of(table) if obtained else "",
         command="" if inspected else command,
         cost=f"{stamp.seconds:.0f} s" if obtained and stamp and not claim.command else claim.cost,
     )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.reproduce.tree import Stamp, Tree, sha256, write_text
+from weconvene_core.files import sha256_of, write_text
+from weconvene_core.reproduce.tree import Stamp, Tree
 
 
 class NotRun(Exception):
@@ -125,7 +126,7 @@ def check_table(tree: Tree, claim: Claim, stamp: Stamp | None) -> Path:
         return path
     if claim.table not in stamp.artifacts:
         raise NotRun(f"{claim.notebook} did not write {claim.table}")
-    if sha256(path) != stamp.artifacts[claim.table]:
+    if sha256_of(path) != stamp.artifacts[claim.table]:
         raise NotRun(f"{claim.table} changed after {claim.notebook} wrote it")
     return path
 

@@ -7,10 +7,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from weconvene_core.datasets.registry import cache_folder
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.registry import cache_folder
+from weconvene_core.files import sha256_of
 from weconvene_core.paths import data_folder
-from weconvene_core.reproduce.tree import Stamp, Tree, read_stamp, sha256, stamps, writers
+from weconvene_core.reproduce.tree import Stamp, Tree, read_stamp, stamps, writers
 
 MODES = ("quick", "full")
 KEPT_TABLES = (
@@ -92,7 +93,7 @@ def input_digest(tree: Tree, notebook: Path, mode: str) -> str:
     earlier downloads offer.
     """
     files = {*_input_files(tree), *_earlier_tables(tree, notebook.stem)}
-    entries = [(tree.relative(path), sha256(path)) for path in sorted(files) if path.is_file()]
+    entries = [(tree.relative(path), sha256_of(path)) for path in sorted(files) if path.is_file()]
     images = [image_folder_state(data_folder()), image_folder_state(cache_folder(""))]
     parts = [entries, notebook_source(notebook), mode, images]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -111,4 +112,4 @@ def altered(tree: Tree, stamp: Stamp) -> list[str]:
     owners = writers(stamps(tree))
     mine = [name for name in stamp.artifacts if owners[name].notebook == stamp.notebook]
     paths = {name: tree.root / name for name in mine}
-    return [name for name in mine if not paths[name].is_file() or sha256(paths[name]) != stamp.artifacts[name]]
+    return [name for name in mine if not paths[name].is_file() or sha256_of(paths[name]) != stamp.artifacts[name]]

@@ -6,13 +6,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from weconvene_core.checkpoint import weights_hash
 from weconvene_core.codec.checkpoints import description_of
 from weconvene_core.codec.sealing import HASH, SEAL
 from weconvene_core.evaluation.compute_curve import compute_of
-from weconvene_core.evaluation.registry import sha256_of
+from weconvene_core.files import sha256_of
 from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.reproduce.blocks import ANCHORS, WEIGHTS, expected, facts, measured
-from weconvene_core.training.checkpoint import weights_hash
 
 CARD = CHECKPOINTS / "MODEL_CARD.md"
 

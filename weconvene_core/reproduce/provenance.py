@@ -11,8 +11,9 @@ from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
+from weconvene_core.files import sha256_of, write_text
 from weconvene_core.paths import data_folder
-from weconvene_core.reproduce.tree import REPOSITORY, Tree, recorded_runs, sha256, write_text, writers
+from weconvene_core.reproduce.tree import REPOSITORY, Tree, recorded_runs, writers
 from weconvene_core.version import git_version
 
 
@@ -75,7 +76,7 @@ def manifest(tree: Tree = REPOSITORY) -> dict[str, object]:
     owners = writers(runs)
     files: dict[str, dict[str, object]] = {}
     for path in tree.artifacts():
-        name, checksum = tree.relative(path), sha256(path)
+        name, checksum = tree.relative(path), sha256_of(path)
         known = name in owners and owners[name].artifacts[name] == checksum
         writer = owners[name].notebook if known else None
         files[name] = {"sha256": checksum, "bytes": path.stat().st_size, "notebook": writer}

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from weconvene_core.applications.findings import findings
+from weconvene_core.datasets.image_sets import TITLES
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import TITLES
 from weconvene_core.evaluation.fidelity import ledger_markdown, ledger_summary, read_ledger
 from weconvene_core.paths import ROOT
 from weconvene_core.reproduce.blocks import ANCHORS, EXPECTED, MODEL, WEIGHTS, expected, facts, measured, replaced

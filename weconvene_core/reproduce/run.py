@@ -15,11 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.files import sha256_of
 from weconvene_core.reproduce import certificate, provenance
 from weconvene_core.reproduce.fresh import own_tables, set_aside
 from weconvene_core.reproduce.inputs import check_mode, input_digest, needs, up_to_date
 from weconvene_core.reproduce.kernels import KernelsAhead
-from weconvene_core.reproduce.tree import REPOSITORY, Stamp, Tree, read_stamp, sha256, write_stamp
+from weconvene_core.reproduce.tree import REPOSITORY, Stamp, Tree, read_stamp, write_stamp
 
 State = dict[str, tuple[int, int]]
 
@@ -85,7 +86,7 @@ def run_one(
         seconds=cost.seconds,
         peak_memory_mb=cost.peak_memory_mb,
         finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        artifacts={name: sha256(tree.root / name) for name in written},
+        artifacts={name: sha256_of(tree.root / name) for name in written},
         environment=provenance.environment(tree),
     )
     write_stamp(tree, stamp)

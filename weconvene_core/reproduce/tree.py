@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from weconvene_core.files import write_text
 from weconvene_core.paths import ROOT
 
 
@@ -82,20 +81,6 @@ class Stamp:
     finished: str
     artifacts: dict[str, str]
     environment: dict[str, object] = field(default_factory=dict)
-
-
-def sha256(path: Path) -> str:
-    """Return the hexadecimal sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all: to a neighbour first, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def write_stamp(tree: Tree, stamp: Stamp) -> None:

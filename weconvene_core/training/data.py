@@ -10,8 +10,8 @@ from typing import Protocol
 
 import numpy as np
 
+from weconvene_core.datasets.image_sets import load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.datasets import load_rgb
 
 VALIDATION_EVERY = 40  # every 40th image (by name) is kept out of training, for validation on whole images
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from weconvene_core.checkpoint import load_weights
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
-from weconvene_core.training.checkpoint import load_weights
 from weconvene_core.training.losses import RateDistortion
 from weconvene_core.training.objective import Objective
 from weconvene_core.training.parallel import Team

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from weconvene_core.checkpoint import STATE, load_start, read_tensors, write_tensors
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import CHECKPOINTS, ROOT
-from weconvene_core.training.checkpoint import STATE, load_start, read_tensors, write_tensors
 from weconvene_core.training.data import ImageSource
 from weconvene_core.training.guard import Guard
 from weconvene_core.training.interrupts import Interrupts

@@ -9,10 +9,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from weconvene_core.evaluation.datasets import folder_set, training_folder
+from weconvene_core.checkpoint import release
+from weconvene_core.datasets.image_sets import folder_set, training_folder
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import CHECKPOINTS, ROOT
-from weconvene_core.training.checkpoint import release
 from weconvene_core.training.data import ImageSource, load_pool
 from weconvene_core.training.loop import Trainer
 from weconvene_core.training.packs import INDEX, PackedImages, write_packs

@@ -74,7 +74,7 @@ class TrainConfig:
     """One training run: preset, folder of images, phases, seed, and where the run's files go.
 
     ``model`` holds changes to the preset, fields of ``ModelConfig``: ``quality = 2`` trains a model of that rate alone.
-    ``images`` None means the default training images (see ``evaluation.datasets.training_folder``). ``start_from``
+    ``images`` None means the default training images (see ``datasets.image_sets.training_folder``). ``start_from``
     names a released checkpoint whose weights the run starts from, ``release`` the one that its average becomes.
     ``qualities`` are the lowest and the highest that are drawn, None for all that the model has. ``optimizer`` is
     ``adam`` or ``soap``, ``quantiser`` what stands for rounding (see ``entropy.steps``);

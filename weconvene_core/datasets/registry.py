@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -13,6 +12,7 @@ from zipfile import BadZipFile, ZipFile
 import pooch
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.files import sha256_of
 from weconvene_core.paths import DATA
 
 REGISTRY = DATA / "registry.csv"
@@ -62,12 +62,6 @@ def cache_folder(name: str) -> Path:
     """Return the folder that downloads of the set ``name`` go to: under ``WECONVENE_CACHE``, else the user's cache."""
     root = os.environ.get("WECONVENE_CACHE", "").strip() or pooch.os_cache("weconvene")
     return Path(root).expanduser() / name
-
-
-def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def faults(folder: Path, entries: list[Entry]) -> list[str]:
