@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from weconvene_core.codec.api import DEFAULT_MODEL
-from weconvene_core.evaluation.anchors import ANCHOR_NAMES, published_labels
+from weconvene_core.evaluation.anchors import ANCHOR_NAMES, DATASETS, published_labels
 from weconvene_core.evaluation.bd_rate import METHODS
 from weconvene_core.evaluation.ffmpeg_rivals import FFMPEG_RIVALS
 from weconvene_core.evaluation.rivals import JPEG_2000_BY_DEFAULT, RIVALS
@@ -19,10 +19,15 @@ from weconvene_core.reproduce.blocks import ANCHORS
 from weconvene_core.reproduce.claims import Claim, accept, obtained_value, read_claims
 from weconvene_core.reproduce.tree import REPOSITORY, Tree
 
-CLAIMS = [claim for claim in read_claims(REPOSITORY.data / "claims.csv") if claim.tier == "R"]
-BD = [claim for claim in CLAIMS if claim.notebook == "06_bd_rate"]
-PUBLISHED = [claim for claim in BD if claim.select["codec"] in dict(published_labels(claim.select["dataset"]))
-             or claim.table.endswith("bd_rate_published.csv")]  # fmt: skip
+ALL = read_claims(REPOSITORY.data / "claims.csv")
+CLAIMS = [claim for claim in ALL if claim.tier == "R"]
+BD = [claim for claim in ALL if Path(claim.table).name in ("bd_rate.csv", "bd_rate_published.csv")]
+PUBLISHED = [
+    claim
+    for claim in BD
+    if claim.table.endswith("bd_rate_published.csv")
+    or (claim.select["dataset"] in DATASETS and claim.select["codec"] in dict(published_labels(claim.select["dataset"])))
+]
 MEASURED = {DEFAULT_MODEL, *(rival.name for rival in (*RIVALS, *FFMPEG_RIVALS, JPEG_2000_BY_DEFAULT))}
 
 
