@@ -7,6 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from weconvene_core.reproduce.inputs import needs
 from weconvene_core.reproduce.tree import REPOSITORY
 
 NOTEBOOKS = REPOSITORY.notebooks
@@ -45,6 +46,11 @@ def test_one_cell_is_tagged_parameters_and_defaults_to_quick(notebook: Path) -> 
     exec(tagged[0].source, values)
     assert values["mode"] == "quick"
     assert values["__annotations__"]["mode"] in (str, "str")
+
+
+def test_what_a_notebook_needs_comes_before_it(notebook: Path) -> None:
+    earlier = [path.stem for path in NOTEBOOKS if path.stem < notebook.stem]
+    assert set(needs(notebook)) <= set(earlier)
 
 
 def test_there_is_at_least_as_much_prose_as_code(notebook: Path) -> None:

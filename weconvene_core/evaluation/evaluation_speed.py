@@ -16,13 +16,12 @@ from statistics import median
 import pandas as pd
 
 from weconvene_core.datasets.image_sets import ImageSet, test_set
-from weconvene_core.evaluation.learned import FileCodec
+from weconvene_core.evaluation.learned import QUALITIES, FileCodec
 from weconvene_core.evaluation.rate_distortion import measure
 from weconvene_core.evaluation.rivals import measure_rivals
 from weconvene_core.paths import RESULTS
 
 TABLE = RESULTS / "tables" / "evaluation_speed.csv"
-QUALITIES = tuple(map(float, range(8)))
 FROM_NOTHING_S, FROM_CACHE_S = 240.0, 10.0
 """What the two may take at most, in seconds."""
 

@@ -13,19 +13,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from weconvene_core.checkpoint import weights_hash
+from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.datasets.image_sets import ImageSet, MissingSetError, image_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.learned import FileCodec
+from weconvene_core.evaluation.learned import QUALITIES, FileCodec
 from weconvene_core.evaluation.measurement import CACHE
 from weconvene_core.evaluation.points import MEAN, POINT_COLUMNS
 from weconvene_core.evaluation.rate_distortion import measure
 from weconvene_core.evaluation.rivals import RIVALS, LiveCodec, measure_rivals
-from weconvene_core.paths import CHECKPOINTS, RESULTS
+from weconvene_core.paths import RESULTS
 
 TABLE = RESULTS / "tables" / "rd_points_larger.csv"
 SETS = ("clic", "tecnick")
-QUALITIES = tuple(map(float, range(8)))
 
 
 def sets_at_hand(names: Sequence[str] = SETS) -> list[ImageSet]:
@@ -60,10 +59,10 @@ def measure_larger(
     for images in sets:
         tables.append(measure(codec, codec.model, images, QUALITIES, codec.state(), folder, processes))
         tables.append(measure_rivals(images, rivals, processes, folder))
-    return pd.concat(tables, ignore_index=True).assign(weights=_weights(codec.model))
+    return pd.concat(tables, ignore_index=True).assign(weights=codec.weights())
 
 
-def larger_points(path: Path = TABLE, model: str = "lite") -> pd.DataFrame:
+def larger_points(path: Path = TABLE, model: str = DEFAULT_MODEL) -> pd.DataFrame:
     """Return the kept points, without those of other weights than the shipped ones, which a warning names.
 
     Returns:
@@ -72,7 +71,7 @@ def larger_points(path: Path = TABLE, model: str = "lite") -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=POINT_COLUMNS)
     points = pd.read_csv(path)
-    stale = (points.codec == model) & (points.weights != _weights(model))
+    stale = (points.codec == model) & (points.weights != FileCodec(model).weights())
     if stale.any():
         warnings.warn(
             f"'{model}' is left out on {', '.join(points[stale].dataset.unique())}: its points are of other weights; "
@@ -80,10 +79,6 @@ def larger_points(path: Path = TABLE, model: str = "lite") -> pd.DataFrame:
             stacklevel=2,
         )
     return points.loc[~stale, POINT_COLUMNS]
-
-
-def _weights(model: str) -> str:
-    return weights_hash(CHECKPOINTS / f"{model}.safetensors").hex()[:12]
 
 
 def main() -> None:

@@ -19,6 +19,8 @@ from weconvene_core.files import write_bytes_atomically
 from weconvene_core.inputs import from_8_bit, pad
 from weconvene_core.paths import CHECKPOINTS, RESULTS
 
+QUALITIES = tuple(map(float, range(8)))
+"""The qualities at which evaluations code: those that have rate vectors of their own."""
 FILES = RESULTS / "scratch" / "rd_files"
 PACKAGE = Path(api.__file__).parent.parent
 DECIDING = ("wavelets", "layers", "entropy", "codec", "evaluation/quality.py", "checkpoint.py",
@@ -63,6 +65,10 @@ class FileCodec:
     def state(self) -> str:
         """Return a hash of everything that files and measurements depend on: weights, code, and library versions."""
         return _state(self.model)
+
+    def weights(self) -> str:
+        """Return the first digits of the hash of the model's weights, as tables keep it beside what was measured."""
+        return weights_hash(CHECKPOINTS / f"{self.model}.safetensors").hex()[:12]
 
     def _path(self, image: Image.Image, quality: float) -> Path:
         pixels = hashlib.sha256(f"{image.size} {image.mode}".encode() + image.tobytes()).hexdigest()

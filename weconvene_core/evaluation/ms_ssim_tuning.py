@@ -9,14 +9,13 @@ from __future__ import annotations
 import pandas as pd
 
 from weconvene_core.datasets.image_sets import ImageSet, test_set
-from weconvene_core.evaluation.learned import FileCodec
+from weconvene_core.evaluation.learned import QUALITIES, FileCodec
 from weconvene_core.evaluation.rate_distortion import bd_table, measure
 from weconvene_core.evaluation.tables import BD_COLUMNS, read_points
 from weconvene_core.paths import RESULTS
 
 TABLE = RESULTS / "tables" / "ms_ssim_tuning.csv"
 SHIPPED, TUNED = "lite", "lite_msssim"
-QUALITIES = tuple(float(quality) for quality in range(8))
 
 
 def compare(images: ImageSet, live: pd.DataFrame) -> pd.DataFrame:

@@ -15,14 +15,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from weconvene_core.checkpoint import weights_hash
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.learned import FileCodec
+from weconvene_core.evaluation.learned import QUALITIES, FileCodec
 from weconvene_core.evaluation.measurement import CACHE, ImageCodec
 from weconvene_core.evaluation.rate_distortion import MEAN, bd_table, measure
 from weconvene_core.evaluation.rivals import JPEG_2000, LiveCodec, avif, measure_rivals
-from weconvene_core.paths import CHECKPOINTS, RESULTS
+from weconvene_core.paths import RESULTS
 
 TABLE = RESULTS / "tables" / "resolution.csv"
 POINTS = RESULTS / "tables" / "resolution_points.csv"
@@ -30,7 +29,6 @@ SCALED = CACHE.parent / "scaled"
 SCALES = (1, 2, 4, 8)
 BLOCK = 256
 """Photographs are cut to multiples of this, so that no scale pays for padding to our blocks of 32 pixels."""
-QUALITIES = tuple(map(float, range(8)))
 RIVALS: tuple[LiveCodec, ...] = (JPEG_2000, avif())
 
 
@@ -133,8 +131,7 @@ def main() -> None:
     headers = header_bytes(
         [(codec.model, codec, QUALITIES[0]), *((rival.name, rival, rival.knobs[0]) for rival in RIVALS)]
     )
-    weights = weights_hash(CHECKPOINTS / f"{codec.model}.safetensors").hex()[:12]
-    table = resolution_table(points, codec.model, headers).assign(weights=weights)
+    table = resolution_table(points, codec.model, headers).assign(weights=codec.weights())
     table.to_csv(TABLE, index=False, float_format="%.4f", lineterminator="\n")
     print(table.to_string(index=False))
 

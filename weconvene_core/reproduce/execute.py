@@ -114,8 +114,8 @@ def _prepare_environment(tree: Tree) -> None:
     others = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and p != str(tree.root)]
     os.environ["PYTHONPATH"] = os.pathsep.join([str(tree.root), *others])
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"
-    # Threads that wait for each other give up their processor soon: while the next kernel warms up, a network on two of
-    # two processors took 0.76 s with this and 1.26 s without; alone it takes the same.
+    # GNU's OpenMP lets a thread that waits for others spin for long, and the next kernel warms up meanwhile on the same
+    # processors (data/checkpoints/RUNS.md, "Freed memory").
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
