@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -29,9 +30,10 @@ def pool() -> ImagePool:
 
 def synthetic(name: str, factor: float, seed: int = 0) -> pd.DataFrame:
     """Points of a training whose rates are ``factor`` times those of any other with factor 1."""
-    bpp, psnr = np.geomspace(0.1, 1.0, 6), np.linspace(28, 38, 6)
+    bpp, psnr, ms_ssim = np.geomspace(0.1, 1.0, 6), np.linspace(28, 38, 6), np.linspace(0.90, 0.99, 6)
     rows = [{"settings": identity(NAMES[name].config(seed)), "image": image, "quality": quality + 1.0,
-             "bpp": factor * bpp[quality] * (1 + image / 10), "psnr_db": psnr[quality] + image}
+             "bpp": factor * bpp[quality] * (1 + image / 10), "psnr_db": psnr[quality] + image,
+             "ms_ssim": ms_ssim[quality] - image / 1000}
             for image in range(3) for quality in range(6)]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -73,6 +75,17 @@ def test_a_row_really_trains_as_many_steps_as_it_says(name: str, pool: ImagePool
     points = measure(model, pool)
     assert len(points) == 12
     assert (points.bpp > 0).all()
+    assert points.ms_ssim.isna().all()  # 160 pixels a side are one too few
+
+
+def test_points_without_ms_ssim_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablations, "POINTS", tmp_path / "points.csv")
+    assert ablations.known_points().empty
+    points = synthetic(LADDER, 1.0)
+    points.drop(columns="ms_ssim").to_csv(ablations.POINTS, index=False)
+    assert ablations.known_points().empty
+    points.to_csv(ablations.POINTS, index=False)
+    assert len(ablations.known_points()) == len(points)
 
 
 def test_the_table_compares_with_the_reference_of_the_same_seed() -> None:
@@ -83,6 +96,9 @@ def test_the_table_compares_with_the_reference_of_the_same_seed() -> None:
     assert table.bd_rate_pct[("both, 3-D", 1)] == pytest.approx(-10)
     assert table.bd_rate_pct[(LADDER, 1)] == pytest.approx(10)  # chance alone, against seed 0
     assert np.isnan(table.bd_rate_pct[(LADDER, 0)])
+    assert table.ms_ssim_bd_rate_pct[("both, 3-D", 0)] == pytest.approx(-10)
+    assert table.ms_ssim_low_pct[("both, 3-D", 0)] <= -9.99 <= table.ms_ssim_high_pct[("both, 3-D", 0)] + 0.1
+    assert table.ms_ssim_q3[(LADDER, 0)] == pytest.approx(0.935)
     assert table.reference[(LADDER, 1)] == "baseline, seed 0"
     assert (table.images == 3).all()
     assert table.low_pct[("both, 3-D", 0)] <= -9.99 <= table.high_pct[("both, 3-D", 0)] + 0.1

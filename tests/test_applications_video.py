@@ -225,3 +225,17 @@ def test_bd_rates_against_an_anchor(model: WeConvene, clip: Clip) -> None:
     assert np.isnan(video_rd.bd_rates(pd.concat([points, beyond]), "intra").bd_rate_pct[0])
     with pytest.raises(WeconveneError, match="not measured"):
         video_rd.bd_rates(half, "intra")
+
+
+def test_bd_rates_by_ms_ssim_need_frames_that_are_large_enough(model: WeConvene, clip: Clip) -> None:
+    codec, knobs = inter.InterCodec("intra", model), (1.0, 2.0, 3.0, 4.0)
+    small = video_rd.measure(codec, clip, knobs)
+    assert small.ms_ssim.isna().all()
+    large = video_rd.measure(codec, moved_photograph(2, (176, 176)), knobs)
+    assert large.ms_ssim.between(0, 1).all()
+    assert large.frames.eq(2).all()
+    for points, expected in ((small, float("nan")), (large, -50)):
+        half = points.assign(codec="half", bpp=points.bpp / 2)
+        rates = video_rd.bd_rates(pd.concat([points, half]), "intra")
+        assert rates.ms_ssim_bd_rate_pct[0] == pytest.approx(expected, nan_ok=True)
+        assert rates.frames[0] == points.frames[0]

@@ -159,7 +159,10 @@ def test_ablations_have_a_panel_for_every_reference_and_lose_no_row() -> None:
     dots = [line for axes in panels for line in axes.lines if line.get_marker() == "o"]
     assert len(dots) == compared.bd_rate_pct.notna().sum()
     (lost,) = [text.get_text() for axes in panels for text in axes.texts if "no common" in text.get_text()]
-    assert lost == "no common quality, -3.8 / -3.8 dB at equal rate"
+    apart = " / ".join(map("{:+.1f}".format, table[table.question == "shortcut"].bd_psnr_db))
+    assert lost == f"no common quality, {apart} dB at equal rate"
+    structure = compared[compared.variant == "plain 3x3 layers"].ms_ssim_bd_rate_pct
+    assert " / ".join(map("{:+z.1f}".format, structure)) in [text.get_text() for text in panels[1].texts]
 
 
 def test_pairs_of_weights_stand_beside_both_seeds_of_the_control() -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from weconvene_core.checkpoint import load_model_file, read_tensors, release, write_tensors
 from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.quality import psnr_rgb
 from weconvene_core.model import WeConvene, pad
 from weconvene_core.presets import preset
 from weconvene_core.training.data import ImagePool, load_pool
@@ -23,7 +24,7 @@ from weconvene_core.training.runlog import LOG, RunLog
 from weconvene_core.training.sampling import on_device
 from weconvene_core.training.schedule import Phase, TrainConfig, load_config
 from weconvene_core.training.throughput import PROBE_SIDE, step_flops
-from weconvene_core.training.validation import validate
+from weconvene_core.training.validation import estimate, validate
 
 ENTROPY = Phase("entropy", 6, 2e-3, 1e-3, batch=2, crop=64, warmup=2, transforms=False)
 JOINT = Phase("joint", 6, 1e-3, 1e-4, batch=2, crop=64, w_lf=1.0, w_hf=0.9, warmup=2)
@@ -73,6 +74,9 @@ def test_whole_images_are_measured_without_their_padding(tmp_path: Path, pool: I
     x_hat = (output["x_hat"][..., :40, :50].clamp(0, 1) * 255).round() / 255
     assert row["bpp"] == pytest.approx(bits.item() / (40 * 50), rel=1e-5)
     assert row["psnr_db"] == pytest.approx(-10 * (x_hat - x).square().mean().log10().item(), abs=1e-3)
+    numbers, picture = estimate(model, image, 3.0)
+    assert numbers == {name: value for name, value in row.items() if name != "quality"}
+    assert psnr_rgb(image, picture) == pytest.approx(row["psnr_db"], abs=1e-3)
 
 
 def test_the_average_never_bypasses_the_transforms(tmp_path: Path, pool: ImagePool) -> None:

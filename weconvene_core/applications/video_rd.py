@@ -14,11 +14,12 @@ import pandas as pd
 from weconvene_core.applications.clips import Clip, Frames
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.bd_rate import bd_rate
-from weconvene_core.evaluation.curves import Curve
+from weconvene_core.evaluation.curves import Curve, Metric
 from weconvene_core.evaluation.ffmpeg_rivals import FfmpegRival, ffmpeg
-from weconvene_core.evaluation.quality import bpp, psnr_rgb
+from weconvene_core.evaluation.points import VALUE_COLUMN
+from weconvene_core.evaluation.quality import bpp, ms_ssim, psnr_rgb
 
-POINT_COLUMNS = ["clip", "codec", "knob", "bytes", "bpp", "psnr_db"]
+POINT_COLUMNS = ["clip", "frames", "codec", "knob", "bytes", "bpp", "psnr_db", "ms_ssim"]
 
 
 class ClipCodec(Protocol):
@@ -103,7 +104,8 @@ def installed_rivals() -> list[FfmpegClips]:
 def measure(codec: ClipCodec, clip: Clip, knobs: Sequence[float]) -> pd.DataFrame:
     """Write, read and decode a file per knob; return a table with ``POINT_COLUMNS``.
 
-    ``bpp`` is bits of the whole file per pixel of all frames; ``psnr_db`` the mean over the frames, 8-bit RGB.
+    ``bpp`` is bits of the whole file per pixel of all frames; ``psnr_db`` and ``ms_ssim`` are means over the frames,
+    8-bit RGB.
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -112,23 +114,26 @@ def measure(codec: ClipCodec, clip: Clip, knobs: Sequence[float]) -> pd.DataFram
             path.write_bytes(codec.encode(clip.frames, knob))
             decoded = codec.decode(path.read_bytes())
             count, height, width, _ = clip.frames.shape
-            psnr = np.mean([psnr_rgb(a, b) for a, b in zip(clip.frames, decoded, strict=True)])
+            pairs = list(zip(clip.frames, decoded, strict=True))
+            psnr, structure = (np.mean([metric(*pair) for pair in pairs]) for metric in (psnr_rgb, ms_ssim))
             size = path.stat().st_size
-            rows.append([clip.name, codec.name, knob, size, bpp(size, width, height * count), psnr])
+            rate = bpp(size, width, height * count)
+            rows.append([clip.name, count, codec.name, knob, size, rate, psnr, structure])
     return pd.DataFrame(rows, columns=POINT_COLUMNS)
 
 
-def curves(points: pd.DataFrame, clip: str) -> dict[str, Curve]:
-    """Return the curve of every codec on one clip."""
-    own = points[points["clip"] == clip]  # "clip" is also a method
-    return {name: Curve(name, rows.bpp.to_numpy(), rows.psnr_db.to_numpy())
+def curves(points: pd.DataFrame, clip: str, metric: Metric = "psnr_rgb") -> dict[str, Curve]:
+    """Return the curve of every codec on one clip; MS-SSIM in dB of the mean over its frames."""
+    own, column = points[points["clip"] == clip], VALUE_COLUMN[metric]  # "clip" is also a method
+    return {name: Curve(name, rows.bpp.to_numpy(), rows[column].to_numpy(), metric).in_db()
             for name, rows in own.groupby("codec", sort=False)}  # fmt: skip
 
 
 def bd_rates(points: pd.DataFrame, anchor: str) -> pd.DataFrame:
-    """Return the BD-rate of every codec against ``anchor`` on every clip: columns clip, codec, bd_rate_pct.
+    """Return the BD-rates of every codec against ``anchor`` on every clip.
 
-    nan where the curves share no quality, or one of them does not rise.
+    Columns clip, frames, codec, bd_rate_pct (PSNR) and ms_ssim_bd_rate_pct; nan where the curves share no quality, one
+    of them does not rise, or frames are too small for MS-SSIM.
 
     Raises:
         WeconveneError: the anchor was not measured.
@@ -136,16 +141,17 @@ def bd_rates(points: pd.DataFrame, anchor: str) -> pd.DataFrame:
     if anchor not in set(points.codec):
         raise WeconveneError(f"'{anchor}' was not measured; there are {', '.join(dict.fromkeys(points.codec))}.")
     rows = []
-    for clip in dict.fromkeys(points["clip"]):
-        found = curves(points, clip)
-        for name, curve in found.items():
+    for (clip, frames), own in points.groupby(["clip", "frames"], sort=False):
+        for name in dict.fromkeys(own.codec):
             if name != anchor:
-                rows.append([clip, name, _rate(found[anchor], curve)])
-    return pd.DataFrame(rows, columns=["clip", "codec", "bd_rate_pct"])
+                rates = [_rate(own, clip, anchor, name, metric) for metric in ("psnr_rgb", "ms_ssim")]
+                rows.append([clip, frames, name, *rates])
+    return pd.DataFrame(rows, columns=["clip", "frames", "codec", "bd_rate_pct", "ms_ssim_bd_rate_pct"])
 
 
-def _rate(anchor: Curve, test: Curve) -> float:
+def _rate(points: pd.DataFrame, clip: str, anchor: str, test: str, metric: Metric) -> float:
     try:
-        return bd_rate(anchor, test).bd_rate_pct
+        found = curves(points, clip, metric)
+        return bd_rate(found[anchor], found[test]).bd_rate_pct
     except WeconveneError:
         return float("nan")

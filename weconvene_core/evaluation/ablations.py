@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Literal
 
 import pandas as pd
 
@@ -32,8 +33,12 @@ TABLE = RESULTS / "tables" / "ablations.csv"
 POINTS = RESULTS / "tables" / "ablation_points.csv"
 COLUMNS = [
     "question", "variant", "reference", "seed", "steps", "images", "params_m", "kmac_px_encode", "kmac_px_decode",
-    "bpp_q3", "psnr_q3_db", "bd_rate_pct", "low_pct", "high_pct", "bd_psnr_db", "paper_pct",
+    "bpp_q3", "psnr_q3_db", "ms_ssim_q3", "bd_rate_pct", "low_pct", "high_pct", "bd_psnr_db",
+    "ms_ssim_bd_rate_pct", "ms_ssim_low_pct", "ms_ssim_high_pct", "paper_pct",
 ]  # fmt: skip
+POINT_COLUMNS = ["settings", "image", "quality", "bpp", "psnr_db", "ms_ssim"]
+PREFIXES: dict[Literal["psnr_rgb", "ms_ssim"], str] = {"psnr_rgb": "", "ms_ssim": "ms_ssim_"}
+"""How the columns of a metric's BD-rate begin."""
 PAPER_PCT = {"baseline": -0.4, "+ wavelet layers, 2-D": -4.7, "both, 2-D": -8.2}
 """WeConvene's own ablation (Haar, Kodak): BD-rates against VVC as its abstract on arXiv states them."""
 
@@ -63,27 +68,27 @@ def train_missing(most: int | None = None) -> Iterator[pd.DataFrame]:
     for config in missing[:most]:
         # its own arithmetic as budget: it takes as many steps as it says
         _, found = run_trial(PlainStart("", "", config), total_flops(config))
-        found = found.assign(settings=identity(config))[["settings", "image", "quality", "bpp", "psnr_db"]]
+        found = found.assign(settings=identity(config))[POINT_COLUMNS]
         points = pd.concat([points, found])
-        points.to_csv(POINTS, index=False, float_format="%.5f", lineterminator="\n")
+        points.to_csv(POINTS, index=False, float_format="%.6f", lineterminator="\n")
         table = compared(points)
         table.to_csv(TABLE, index=False, float_format="%.4f", lineterminator="\n")
         yield table
 
 
 def known_points() -> pd.DataFrame:
-    """The points of earlier trainings that are still wanted."""
-    if not POINTS.is_file():
+    """The points of earlier trainings that are still wanted and have all that is measured today."""
+    points = pd.read_csv(POINTS) if POINTS.is_file() else pd.DataFrame()
+    if not {*POINT_COLUMNS} <= {*points.columns}:
         return pd.DataFrame()
-    points = pd.read_csv(POINTS)
     return points[points.settings.isin([identity(config) for config in trainings()])]
 
 
 def compared(points: pd.DataFrame) -> pd.DataFrame:
     """Hold every row that has been trained to its reference of the same seed; columns :data:`COLUMNS`.
 
-    ``bd_rate_pct`` has an interval over the images; it is empty where the curves share no quality. ``bd_psnr_db`` (dB
-    at equal rate) then still tells how far they are apart.
+    ``bd_rate_pct`` (PSNR) and ``ms_ssim_bd_rate_pct`` have intervals over the images; they are empty where the curves
+    share no quality. ``bd_psnr_db`` (dB at equal rate) then still tells how far they are apart.
     """
     known = dict(tuple(points.groupby("settings")))
     rows = {row.variant: row for row in ROWS}
@@ -130,18 +135,21 @@ def published_gain(variant: str) -> float | None:
 
 def _means(points: pd.DataFrame) -> dict[str, object]:
     at_three = points[points.quality == 3]
-    return {"images": points.image.nunique(), "bpp_q3": at_three.bpp.mean(), "psnr_q3_db": at_three.psnr_db.mean()}
+    means = {f"{name}_q3": at_three[name].mean() for name in ("bpp", "ms_ssim")}
+    return {"images": points.image.nunique(), "psnr_q3_db": at_three.psnr_db.mean(), **means}
 
 
 def _difference(points: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
-    mine, anchor = curves_of(points, "variant"), curves_of(reference, "reference")
     found: dict[str, float] = {}
-    with suppress(WeconveneError):  # no common rate
-        found["bd_psnr_db"] = bd_psnr(anchor.averaged(), mine.averaged())
-    with suppress(WeconveneError):  # no common quality, or none in too many draws
-        found["bd_rate_pct"] = bd_rate(anchor.averaged(), mine.averaged()).bd_rate_pct
-        interval = bootstrap_bd_rate(anchor, mine)
-        found |= {"low_pct": interval.low, "high_pct": interval.high}
+    for metric, prefix in PREFIXES.items():
+        mine, anchor = (curves_of(*curve, metric) for curve in ((points, "variant"), (reference, "reference")))
+        if metric == "psnr_rgb":
+            with suppress(WeconveneError):  # no common rate
+                found["bd_psnr_db"] = bd_psnr(anchor.averaged(), mine.averaged())
+        with suppress(WeconveneError):  # no common quality, or none in too many draws
+            found[f"{prefix}bd_rate_pct"] = bd_rate(anchor.averaged(), mine.averaged()).bd_rate_pct
+            interval = bootstrap_bd_rate(anchor, mine)
+            found |= {f"{prefix}low_pct": interval.low, f"{prefix}high_pct": interval.high}
     return found
 
 

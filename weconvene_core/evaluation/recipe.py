@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from functools import lru_cache
 from multiprocessing import get_context
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,8 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.bd_rate import bd_rate
 from weconvene_core.evaluation.bootstrap import bootstrap_bd_rate
 from weconvene_core.evaluation.curves import ImageCurves
+from weconvene_core.evaluation.points import VALUE_COLUMN
+from weconvene_core.evaluation.quality import ms_ssim
 from weconvene_core.evaluation.recipe_trials import BASE, TRIALS, Trial
 from weconvene_core.inputs import middle
 from weconvene_core.model import WeConvene
@@ -35,7 +38,7 @@ from weconvene_core.training.data import ImagePool, load_pool
 from weconvene_core.training.loop import Trainer
 from weconvene_core.training.run import total_flops
 from weconvene_core.training.schedule import Phase, TrainConfig
-from weconvene_core.training.validation import validate
+from weconvene_core.training.validation import estimate
 
 TABLE = RESULTS / "tables" / "recipe.csv"
 POINTS = RESULTS / "tables" / "recipe_points.csv"
@@ -82,10 +85,16 @@ def train(trial: Trial, pool: ImagePool, budget: float) -> tuple[WeConvene, Trai
 
 
 def measure(model: WeConvene, pool: ImagePool) -> pd.DataFrame:
-    """Return image, quality, rates and psnr_db of the middles of the validation photographs (estimated rates)."""
+    """Return image, quality, rates, psnr_db and ms_ssim of the middles of the validation photographs.
+
+    Rates are estimated. MS-SSIM is empty where a side is under 161 pixels.
+    """
+    model.eval()
     rows = []
     for number, image in enumerate(middle(image, SIDE) for image in pool.validation):
-        rows += [{"image": number, **row} for row in validate(model, [image], QUALITIES)]
+        for quality in QUALITIES:
+            numbers, picture = estimate(model, image, quality)
+            rows.append({"image": number, "quality": quality, **numbers, "ms_ssim": ms_ssim(image, picture)})
     return pd.DataFrame(rows).drop(columns="loss")
 
 
@@ -101,7 +110,7 @@ def run_trial(trial: Trial, budget: float) -> tuple[dict[str, object], pd.DataFr
     started = time.process_time()
     model, trainer = train(trial, pool, budget)
     seconds = time.process_time() - started
-    points = measure(model, pool)[["image", "quality", "bpp", "psnr_db"]]
+    points = measure(model, pool)[["image", "quality", "bpp", "psnr_db", "ms_ssim"]]
     points = points.assign(question=trial.question, variant=trial.variant, seed=trial.config.seed)
     at_three = points[points.quality == 3].mean(numeric_only=True)
     pixels = sum(phase.steps * phase.batch * phase.crop**2 for phase in trainer.config.phases)
@@ -121,12 +130,12 @@ def curves(points: pd.DataFrame, trial: Trial) -> ImageCurves:
     return curves_of(mine, f"{trial.question}: {trial.variant}")
 
 
-def curves_of(points: pd.DataFrame, name: str) -> ImageCurves:
+def curves_of(points: pd.DataFrame, name: str, metric: Literal["psnr_rgb", "ms_ssim"] = "psnr_rgb") -> ImageCurves:
     """The curves over the images of what :func:`measure` returned."""
     table = points.sort_values(["image", "quality"])
     images = table.image.nunique()
-    bpp, value = (table[name].to_numpy().reshape(images, -1) for name in ("bpp", "psnr_db"))
-    return ImageCurves(name, bpp, value)
+    bpp, value = (table[column].to_numpy().reshape(images, -1) for column in ("bpp", VALUE_COLUMN[metric]))
+    return ImageCurves(name, bpp, value, metric)
 
 
 def compared(rows: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:

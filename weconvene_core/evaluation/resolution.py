@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,11 @@ from PIL import Image
 
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.curves import Metric
 from weconvene_core.evaluation.learned import QUALITIES, FileCodec
 from weconvene_core.evaluation.measurement import CACHE, ImageCodec
-from weconvene_core.evaluation.rate_distortion import MEAN, bd_table, measure
+from weconvene_core.evaluation.points import MEAN, VALUE_COLUMN
+from weconvene_core.evaluation.rate_distortion import bd_table, measure
 from weconvene_core.evaluation.rivals import JPEG_2000, LiveCodec, avif, measure_rivals
 from weconvene_core.paths import RESULTS
 
@@ -29,6 +32,7 @@ SCALED = CACHE.parent / "scaled"
 SCALES = (1, 2, 4, 8)
 BLOCK = 256
 """Photographs are cut to multiples of this, so that no scale pays for padding to our blocks of 32 pixels."""
+METRICS: tuple[Metric, ...] = ("psnr_rgb", "ms_ssim_db")
 RIVALS: tuple[LiveCodec, ...] = (JPEG_2000, avif())
 
 
@@ -98,23 +102,26 @@ def header_bytes(codecs: Sequence[tuple[str, ImageCodec, float]]) -> dict[str, i
 def resolution_table(points: pd.DataFrame, ours: str, headers: Mapping[str, int], samples: int = 500) -> pd.DataFrame:
     """Return our BD-rate against every live codec on every set, with intervals over the images drawn in pairs.
 
+    By PSNR and by MS-SSIM, the latter only on sets whose pictures are all large enough for it (161 pixels a side).
     Columns are those of ``bd_table``; ``megapixels``, the mean over the set; and ``bare_pct``, the BD-rate when every
     file is shorter by its codec's ``headers``. The range of quality is each pair's own overlap (``low_db``,
     ``high_db``).
     """
     bare = points.assign(bpp=points.bpp - 8e-6 * points.codec.map(headers) / points.megapixels)
     tables = []
-    for dataset in dict.fromkeys(points.dataset):
-        table = _against_all(points[points.dataset == dataset], ours, samples)
-        table["bare_pct"] = _against_all(bare[bare.dataset == dataset], ours, samples=2).bd_rate_pct
-        means = points[(points.dataset == dataset) & (points.image == MEAN)]
-        tables.append(table.assign(megapixels=means.megapixels.iloc[0]))
+    for metric, dataset in product(METRICS, dict.fromkeys(points.dataset)):
+        own, without_headers = (table[table.dataset == dataset] for table in (points, bare))
+        if own[VALUE_COLUMN[metric]].isna().any():
+            continue
+        table = _against_all(own, ours, metric, samples)
+        table["bare_pct"] = _against_all(without_headers, ours, metric, samples=2).bd_rate_pct
+        tables.append(table.assign(megapixels=own[own.image == MEAN].megapixels.iloc[0]))
     return pd.concat(tables, ignore_index=True)
 
 
-def _against_all(points: pd.DataFrame, ours: str, samples: int) -> pd.DataFrame:
+def _against_all(points: pd.DataFrame, ours: str, metric: Metric, samples: int) -> pd.DataFrame:
     rivals = [name for name in dict.fromkeys(points.codec) if name != ours]
-    table = bd_table(points, rivals, samples=samples)
+    table = bd_table(points, rivals, metric, samples=samples)
     return table[(table.codec == ours) & (table.method == "pchip")].reset_index(drop=True)
 
 

@@ -158,18 +158,18 @@ def _reference(points: pd.DataFrame, anchor: str, metric: Metric, dataset: str) 
     return anchor_curve(anchor, "ms_ssim_db" if metric == "ms_ssim" else metric)
 
 
-def change_with_scale(table: pd.DataFrame, anchor: str) -> tuple[float, bool]:
+def change_with_scale(table: pd.DataFrame, anchor: str, metric: Metric = "psnr_rgb") -> tuple[float, bool]:
     """Return by how many points the BD-rate changes from the smallest to the largest scale, and whether it is certain.
 
     Negative: the gain grows with resolution. Certain means that the two intervals do not overlap.
 
     Raises:
-        WeconveneError: fewer than two scales against this anchor.
+        WeconveneError: fewer than two scales against this anchor by this metric.
     """
-    rows = table[(table.anchor == anchor) & table.dataset.str.contains("-1/")].sort_values("megapixels")
-    rows = rows.dropna(subset="bd_rate_pct")
+    rows = table[(table.anchor == anchor) & (table.metric == metric) & table.dataset.str.contains("-1/")]
+    rows = rows.dropna(subset="bd_rate_pct").sort_values("megapixels")
     if len(rows) < 2:
-        raise WeconveneError(f"{len(rows)} scales against '{anchor}' show no change: measure at least two.")
+        raise WeconveneError(f"{len(rows)} scales against '{anchor}' by {metric} show no change: measure at least two.")
     small, large = rows.iloc[0], rows.iloc[-1]
     certain = large.ci_high < small.ci_low or small.ci_high < large.ci_low
     return float(large.bd_rate_pct - small.bd_rate_pct), bool(certain)

@@ -16,6 +16,8 @@ AXIS_LIMIT = 12.0
 BAND = "#DDDDDD"
 ROW, HEAD, FOOT = 0.32, 0.75, 1.2
 """Inches: a row, what a panel has above and below its rows, and the title and the notes of the figure."""
+COLUMNS = (6, 112)
+"""Points from a panel's right edge to its columns of numbers."""
 APART = 0.22
 """Rows between two seeds of one variant."""
 
@@ -41,6 +43,8 @@ def recipe_figure(table: pd.DataFrame, title: str) -> Figure:
 def ablation_figure(table: pd.DataFrame, title: str) -> Figure:
     """Draw the BD-rate of every switch against its reference, one panel per reference, both seeds in one row.
 
+    Dots, bars and the first numbers are by PSNR; the second numbers are by MS-SSIM.
+
     Args:
         table: rows of ``results/tables/ablations.csv``.
         title: heading; say what was trained.
@@ -51,7 +55,7 @@ def ablation_figure(table: pd.DataFrame, title: str) -> Figure:
     names = rows.variant.where(rows.question == asked, rows.question + ": " + rows.variant)
     rows = rows.assign(
         against="'" + reference + "' (" + asked + ")", again=again, name=names.where(~again, "another seed"),
-        apart=rows.bd_psnr_db.map("{:+.1f} dB at equal rate".format),
+        apart=rows.bd_psnr_db.map("{:+.1f} dB at equal rate".format), also=rows.ms_ssim_bd_rate_pct,
     )  # fmt: skip
     return _forest(rows, title)
 
@@ -75,7 +79,8 @@ def _forest(rows: pd.DataFrame, title: str, limit: float = np.inf) -> Figure:
 
     Args:
         rows: columns against, name (one row of the panel for each), again (the reference itself with another seed),
-            bd_rate_pct, low_pct, high_pct, and apart, which is written where there is no BD-rate.
+            bd_rate_pct, low_pct, high_pct, apart, which is written where there is no BD-rate, and maybe also, the
+            BD-rate by MS-SSIM.
         title: heading.
         limit: BD-rates beyond it are cut off.
     """
@@ -103,6 +108,9 @@ def _panel(axes: Axes, panel: pd.DataFrame, limit: float) -> None:
         for i, row in enumerate(seeds[seeds.bd_rate_pct.notna()].itertuples()):
             _training(axes, row, place + APART * (2 * i - len(seeds) + 1), "white" if i else None, band, limit)
         _say(axes, seeds, place)
+    if "also" in panel:
+        for column, metric in zip(COLUMNS, ("PSNR", "MS-SSIM"), strict=True):
+            _at_edge(axes, metric, -0.6, column, color="#555555", fontsize=11)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
@@ -118,14 +126,21 @@ def _training(axes: Axes, row: object, place: float, face: str | None, band: flo
 
 def _say(axes: Axes, seeds: pd.DataFrame, place: int) -> None:
     """Write the numbers of a line to its right, or across it how far apart curves without a common quality are."""
+    for column, name in zip(COLUMNS, ("bd_rate_pct", "also"), strict=True):
+        if name in seeds and seeds[name].notna().all():
+            _at_edge(axes, " / ".join(map("{:+z.1f}".format, seeds[name])), place, column)
     if seeds.bd_rate_pct.notna().all():
-        text = " / ".join(map("{:+z.1f}".format, seeds.bd_rate_pct))
-        axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center")
         return
     (first, *more), unit = seeds.apart.str.split(" ").str[0], seeds.apart.iloc[0].split(" ", 1)[1]
     text = f"no common quality, {' / '.join([first, *more])} {unit}"
     clear = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
     axes.annotate(text, (0.01, place), xycoords=("axes fraction", "data"), va="center", color=PALETTE[1], bbox=clear)
+
+
+def _at_edge(axes: Axes, text: str, place: float, column: float, **look: object) -> None:
+    """Write right of the axes, ``column`` points from their edge."""
+    how = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+    axes.annotate(text, (1.0, place), (column, 0), **how, **look)
 
 
 def _legend(rows: pd.DataFrame, limit: float) -> str:
@@ -137,6 +152,8 @@ def _legend(rows: pd.DataFrame, limit: float) -> str:
         said.append("Hollow: the second seed")
     if (rows.bd_rate_pct.abs() > limit).any():
         said.append("Arrow: beyond the axis")
+    if "also" in rows:
+        said.append("Dots and bars: PSNR")
     how = "BD-rate (%): below zero fewer bits at equal quality. Bars: 95 % over the images, not over seeds"
     return f"{how}\n{'. '.join(said)}"
 

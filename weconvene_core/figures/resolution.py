@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import fill
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from weconvene_core.datasets.image_sets import TITLES
 from weconvene_core.figures.style import WIDTH, Look, codec_looks, style
 
+METRIC_TITLES = {"psnr_rgb": "PSNR", "ms_ssim_db": "MS-SSIM"}
 SHIFT = 1.03
 """Factor of size between the marks of two anchors, so that their intervals do not cover each other."""
 OTHERS = {"D": "diamonds", "s": "squares", "^": "triangles"}
@@ -21,8 +22,8 @@ OTHERS = {"D": "diamonds", "s": "squares", "^": "triangles"}
 def resolution_figure(table: pd.DataFrame, ours: str, images: str) -> Figure:
     """Draw our BD-rate against each live codec over the size of the pictures, with 95 % intervals over the images.
 
-    The scales of one set are joined by a line (dotted: without the files' headers); other sets stand alone as open
-    marks, which the note below names.
+    One panel per metric. The scales of one set are joined by a line (dotted: without the files' headers); other sets
+    stand alone as open marks, which the note below names.
 
     Args:
         table: rows of ``results/tables/resolution.csv``.
@@ -33,25 +34,34 @@ def resolution_figure(table: pd.DataFrame, ours: str, images: str) -> Figure:
     rows["shrunk"] = rows.dataset.str.contains("-1/")
     alone = list(dict.fromkeys(rows.dataset[~rows.shrunk]))
     looks = codec_looks(list(dict.fromkeys(rows.anchor)))
+    metrics = [metric for metric in METRIC_TITLES if metric in set(rows.metric)]
     with style():
-        figure = Figure(figsize=(WIDTH, 5.0), layout="constrained")
-        axes = figure.add_subplot()
-        axes.axhline(0.0, color="#333333", linewidth=1.2)
-        for place, (anchor, look) in enumerate(looks.items()):
-            own = rows[rows.anchor == anchor]
-            own = own.assign(megapixels=own.megapixels * SHIFT ** (2 * place + 1 - len(looks)))
-            _draw_scales(axes, own[own.shrunk], look)
-            for dataset, mark in zip(alone, OTHERS, strict=False):
-                _draw_marks(axes, own[own.dataset == dataset], mark, look.colour, "white")
-        axes.set_xscale("log", base=2)
+        figure = Figure(figsize=(WIDTH * (1 + len(metrics)) / 2, 5.0), layout="constrained")
+        panels = figure.subplots(1, len(metrics), sharex=True, squeeze=False)[0]
+        for axes, metric in zip(panels, metrics, strict=True):
+            _panel(axes, rows[rows.metric == metric], looks, alone)
+            axes.set_title(f"by {METRIC_TITLES[metric]}")
+            axes.set_xlabel("Megapixels of a picture (mean)")
         sizes = sorted(rows[rows.shrunk].megapixels.unique())
-        axes.set_xticks(sizes, [f"{size:.2g}" for size in sizes])
-        axes.margins(x=0.08)
-        axes.set_xlabel("Megapixels of a picture (mean; the same photographs, shrunk)")
-        axes.set_ylabel(f"BD-rate of {ours} (%)")
-        axes.set_title(fill(f"Gain over resolution: {images}", 62))
+        panels[0].set_xscale("log", base=2)
+        panels[0].set_xticks(sizes, [f"{size:.2g}" for size in sizes])
+        panels[0].set_ylabel(f"BD-rate of {ours} (%)")
+        title = fill(f"Gain over resolution: {images}, shrunk", 62 * len(metrics))
+        figure.suptitle(title, x=0.005, ha="left", fontsize=14)
         figure.supxlabel(_notes(alone), fontsize=10, color="#555555")
     return figure
+
+
+def _panel(axes: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], alone: Sequence[str]) -> None:
+    """Draw one metric: a line per anchor over the scales, and the marks of the sets that stand alone."""
+    axes.axhline(0.0, color="#333333", linewidth=1.2)
+    for place, (anchor, look) in enumerate(looks.items()):
+        own = rows[rows.anchor == anchor]
+        own = own.assign(megapixels=own.megapixels * SHIFT ** (2 * place + 1 - len(looks)))
+        _draw_scales(axes, own[own.shrunk], look)
+        for dataset, mark in zip(alone, OTHERS, strict=False):
+            _draw_marks(axes, own[own.dataset == dataset], mark, look.colour, "white")
+    axes.margins(x=0.08)
 
 
 def _notes(alone: Sequence[str]) -> str:

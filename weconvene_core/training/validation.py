@@ -31,20 +31,27 @@ def validate(
         qualities = sorted({min(max(quality, lowest), highest) for quality in QUALITIES})
     rows = []
     for quality in qualities:
-        terms = [_measure(model, image, quality) for image in images]
+        terms = [estimate(model, image, quality)[0] for image in images]
         rows.append({"quality": quality, **{key: float(np.mean([t[key] for t in terms])) for key in terms[0]}})
     return rows
 
 
-def _measure(model: WeConvene, image: np.ndarray, quality: float) -> dict[str, float]:
+@torch.no_grad()
+def estimate(model: WeConvene, image: np.ndarray, quality: float) -> tuple[dict[str, float], np.ndarray]:
+    """Return the numbers of :func:`validate` for one image at one quality, and the picture that a viewer would get.
+
+    Image and picture are (H, W, 3) uint8; the model is in evaluation mode.
+    """
     device = next(model.parameters()).device
     x = from_8_bit(image, device)
     at = torch.full((1,), quality, device=device)
     output = model(pad(x, model.config.stride), at)
     x_hat = output["x_hat"][..., : x.shape[2], : x.shape[3]].float()
-    output["x_hat"] = (x_hat.clamp(0, 1) * 255).round() / 255
+    levels = (x_hat.clamp(0, 1) * 255).round()
+    output["x_hat"] = levels / 255
     terms = rate_distortion(output, x, at)
-    return {
+    numbers = {
         "bpp": terms.bpp.item(), "bpp_lf": terms.r_lf.item(), "bpp_hf": terms.r_hf.item(), "bpp_z": terms.r_z.item(),
         "psnr_db": -10 * float(np.log10(terms.mse.item())), "loss": terms.loss().item(),
     }  # fmt: skip
+    return numbers, levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
