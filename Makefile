@@ -1,7 +1,7 @@
 # The whole companion behind a few words: `make` lists them. GNU make 3.81 or newer.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test reproduce figures bench-complexity bench-wavelets ablations resolution modern-codecs larger-sets fuzz readme clean lock
+.PHONY: help setup lab test reproduce figures bench-complexity bench-wavelets ablations resolution modern-codecs larger-sets evidence fuzz readme clean lock
 
 MODE ?= quick
 PY := .venv/bin/python
@@ -66,7 +66,7 @@ bench-wavelets: $(STAMP) ## time every DWT library and the 3DM-WeConv layer side
 fuzz: $(STAMP) ## decode N=100000 damaged files under limits of memory and time (some twenty minutes; N=5000: one)
 	$(PY) -m weconvene_core.evaluation.robustness $(or $(N),100000)
 
-ablations: $(STAMP) ## train the ablations that are missing (some forty minutes on one core)
+ablations: $(STAMP) ## train the ablations that are missing (most of an hour on one core)
 	$(PY) -m weconvene_core.evaluation.ablations
 
 resolution: $(STAMP) ## measure the gain at four scales of the high-resolution photographs (some minutes)
@@ -77,6 +77,9 @@ modern-codecs: $(STAMP) ## measure HEVC, VVC, AV1 and JPEG XL (extra `codecs`; V
 
 larger-sets: $(STAMP) ## measure whatever of CLIC 2020 and Tecnick is at hand, whole images
 	$(PY) -m weconvene_core.evaluation.larger_sets
+
+evidence: $(STAMP) ## make all tables that notebooks only show (NAMES="recipe tiling" picks some; a working day on two cores)
+	$(PY) -m weconvene_core.reproduce.evidence $(NAMES)
 
 readme: $(STAMP) ## write the tables' numbers into README.md
 	$(PY) -m weconvene_core.reproduce.readme

@@ -1,6 +1,9 @@
 """BD-rate against the package bjontegaard, against its own algebra, and against the published points' check values."""
 
+import re
+
 import bjontegaard
+import nbformat
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from weconvene_core.evaluation.anchors import ANCHOR_NAMES, anchor_curve, publis
 from weconvene_core.evaluation.bd_rate import METHODS, bd_psnr, bd_rate, common_range, comparable
 from weconvene_core.evaluation.bootstrap import Draws, bootstrap_bd_rate, interval
 from weconvene_core.evaluation.curves import Curve, ImageCurves
+from weconvene_core.paths import NOTEBOOKS
 
 CHECK_VALUES = [
     ("K-A", "WeConvene", -8.35),
@@ -58,6 +62,32 @@ def test_published_points_give_the_known_bd_rates(anchor, codec, expected):
     found = bd_rate(anchor_curve(anchor), published_curve(ANCHOR_NAMES[anchor].dataset, codec))
     assert found.bd_rate_pct == pytest.approx(expected, abs=0.0051)
     assert found.method == "pchip"
+
+
+def test_the_example_that_the_notebook_does_by_hand():
+    """Every figure in the text is computed from the rates in its table, and the machine agrees with the hand."""
+    cells = nbformat.read(NOTEBOOKS / "06_bd_rate.ipynb", as_version=4).cells
+    (text,) = [cell.source for cell in cells if cell.source.startswith("**By hand.**")]
+    row = r"^\| (\d+) dB \| ([\d.]+) bpp \| ([\d.]+) bpp \| ([\d.]+) \| (-?[\d.]+) \|$"
+    table = np.array(re.findall(row, text, re.MULTILINE), dtype=float)
+    quality, anchor, test, ratios, shown = table.T
+    assert ratios.tolist() == [0.80, 0.85, 0.90, 1.00]
+    assert test / anchor == pytest.approx(ratios)
+    logs = np.log10(ratios)
+    assert shown == pytest.approx(logs, abs=5.1e-5)
+    ends, steps = np.array([0.5, 1.0, 1.0, 0.5]), len(table) - 1
+    assert np.diff(quality).tolist() == [3.0] * steps  # trapezoids of one width
+    mean = (ends * logs).sum() / steps
+    said = r"= \(([^()]+)\) / (\d) = (-[\d.]+), and 10 to that power is ([\d.]+): \*\*about (-[\d.]+) %\*\*"
+    terms, steps_shown, mean_shown, power, percent = re.search(said, " ".join(text.split())).groups()
+    assert [float(term) for term in re.sub(r"([-+]) ", r"\1", terms).split()] == pytest.approx(ends * logs, abs=5.1e-5)
+    assert int(steps_shown) == steps
+    assert float(mean_shown) == pytest.approx(mean, abs=5.1e-5)
+    assert float(power) == pytest.approx(10**mean, abs=5.1e-4)
+    assert float(percent) == pytest.approx(100 * (10**mean - 1), abs=0.051)
+    for method in METHODS:
+        found = bd_rate(curve(anchor, quality), curve(test, quality), method).bd_rate_pct
+        assert found == pytest.approx(float(percent), abs=1.5)
 
 
 @pytest.mark.parametrize(("one", "other", "low", "high"), [("K-A", "K-B", 1.0, 2.0), ("C-T", "C-M", 3.0, 4.5)])

@@ -12,11 +12,12 @@ from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.evaluation.anchors import ANCHOR_NAMES, DATASETS, published_labels
 from weconvene_core.evaluation.bd_rate import METHODS
 from weconvene_core.evaluation.ffmpeg_rivals import FFMPEG_RIVALS
-from weconvene_core.evaluation.rivals import JPEG_2000_BY_DEFAULT, RIVALS
+from weconvene_core.evaluation.rivals import JPEG_2000_BY_DEFAULT, RIVALS, avif
 from weconvene_core.evaluation.tables import BD_COLUMNS, published_bd_table, write_bd_table
 from weconvene_core.files import write_text
-from weconvene_core.reproduce.blocks import ANCHORS
+from weconvene_core.reproduce.blocks import ANCHORS, expected
 from weconvene_core.reproduce.claims import Claim, accept, obtained_value, read_claims
+from weconvene_core.reproduce.readme import METRICS
 from weconvene_core.reproduce.tree import REPOSITORY, Tree
 
 ALL = read_claims(REPOSITORY.data / "claims.csv")
@@ -25,7 +26,8 @@ BD = [claim for claim in ALL if Path(claim.table).name in ("bd_rate.csv", "bd_ra
 LABELS = {dataset: dict(published_labels(dataset)) for dataset in DATASETS}
 PUBLISHED = [claim for claim in BD if claim.select["codec"] in LABELS.get(claim.select["dataset"], ())
              or claim.table.endswith("bd_rate_published.csv")]  # fmt: skip
-MEASURED = {DEFAULT_MODEL, *(rival.name for rival in (*RIVALS, *FFMPEG_RIVALS, JPEG_2000_BY_DEFAULT))}
+LIVE = (*RIVALS, *FFMPEG_RIVALS, JPEG_2000_BY_DEFAULT, avif(tune=None))
+MEASURED = {DEFAULT_MODEL, *(rival.name for rival in LIVE)}
 
 
 def named(claims: list[Claim]) -> pytest.MarkDecorator:
@@ -63,8 +65,12 @@ def test_published_points_give_what_the_claim_expects(claim: Claim, tmp_path: Pa
 
 
 def test_every_bd_rate_of_the_readme_is_a_claim() -> None:
-    claimed = {(claim.select["codec"], claim.select["anchor"]) for claim in BD if claim.select["dataset"] == "kodak"}
-    assert {(DEFAULT_MODEL, anchor) for anchor in ANCHORS} <= claimed
+    keys = ("dataset", "codec", "anchor", "metric")
+    claimed = {tuple(claim.select[key] for key in keys) for claim in BD if claim.select["method"] == "pchip"}
+    told = expected("bd_rate")
+    shown = told[(told.method == "pchip") & ((told.dataset != "kodak") | told.anchor.isin(ANCHORS))]
+    assert {("kodak", DEFAULT_MODEL, anchor, metric) for anchor in ANCHORS for metric in METRICS} <= claimed
+    assert set(shown[list(keys)].itertuples(index=False, name=None)) <= claimed
 
 
 HEADER = "id,claim,tier,paper,expected,tolerance,notebook,table,select,column,cost,command,release\n"

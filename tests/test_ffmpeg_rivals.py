@@ -3,8 +3,10 @@
 import sys
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from rival_checks import check_quality_rises
@@ -13,7 +15,9 @@ from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation import modern_codecs
 from weconvene_core.evaluation.ffmpeg_rivals import AV1, FFMPEG_RIVALS, HEVC, JPEG_XL, VVC, ffmpeg
-from weconvene_core.evaluation.rivals import JPEG, available, measure_rivals
+from weconvene_core.evaluation.points import MEAN
+from weconvene_core.evaluation.quality import psnr_rgb
+from weconvene_core.evaluation.rivals import JPEG, available, measure_live, measure_rivals
 from weconvene_core.evaluation.tables import write_points
 
 with warnings.catch_warnings():
@@ -41,10 +45,25 @@ def test_streams_are_deterministic_and_carry_no_advertisement(rival, picture):
     assert len(rival.encode(Image.new("RGB", (64, 64)), rival.knobs[0])) < 250
 
 
-@pytest.mark.parametrize("rival", [rival for rival in HERE if rival is not VVC], ids=lambda rival: rival.name)
+@by_name
 def test_odd_sides_come_back(rival, picture):
     odd = picture.crop((0, 0, 201, 131))
-    assert rival.decode(rival.encode(odd, rival.knobs[3])).size == odd.size
+    decoded = rival.decode(rival.encode(odd, rival.knobs[3]))
+    assert decoded.size == odd.size
+    even = picture.crop((0, 0, 200, 130))
+    usual = psnr_rgb(even, rival.decode(rival.encode(even, rival.knobs[3])))
+    assert psnr_rgb(odd, decoded) == pytest.approx(usual, abs=0.3)
+
+
+@pytest.mark.skipif(VVC not in HERE, reason="no ffmpeg with VVC: the extra 'codecs' is not installed")
+@pytest.mark.parametrize(("sides", "mark"), [((201, 130), b"\1"), ((200, 131), b"\2"), ((201, 131), b"\3")])
+def test_an_odd_side_costs_vvc_one_byte_and_its_last_pixels_twice(sides, mark, picture):
+    odd = picture.crop((0, 0, *sides))
+    twice = np.pad(odd, ((0, sides[1] % 2), (0, sides[0] % 2), (0, 0)), "edge")
+    bare = VVC.encode(Image.fromarray(twice), 33.0)
+    assert bare.startswith(b"\0\0\0\1")  # an even picture has its stream alone, as it was measured before
+    assert VVC.encode(odd, 33.0) == mark + bare
+    assert VVC.decode(mark + bare) == VVC.decode(bare).crop((0, 0, *sides))
 
 
 @by_name
@@ -85,10 +104,12 @@ def test_a_missing_encoder_is_named_and_the_others_are_measured(picture, tmp_pat
 
 @needs
 def test_a_picture_that_an_encoder_refuses_is_named(picture):
-    with pytest.raises(WeconveneError, match="ffmpeg cannot do nonsense here"):
+    with pytest.raises(WeconveneError, match="cannot do nonsense with .*no_such_option.*leave this codec") as said:
         replace(HERE[0], name="nonsense", options=("-no_such_option", "1")).encode(picture, 30)
-    with pytest.raises(WeconveneError, match=f"ffmpeg cannot do {HERE[0].name.split()[0]}"):
+    assert "install" not in str(said.value)  # the encoder is there
+    with pytest.raises(WeconveneError, match=f"ffmpeg cannot do {HERE[0].name.split()[0]}") as said:
         HERE[0].decode(b"no stream at all")
+    assert "0x" not in str(said.value)  # no addresses in memory
 
 
 def test_without_any_ffmpeg_the_extra_is_named(monkeypatch, tmp_path):
@@ -112,8 +133,33 @@ def test_stored_points_are_shown_for_their_own_images_alone(tmp_path, monkeypatc
     assert modern_codecs.modern_points(folder_set(tmp_path)).empty
 
 
+@needs
+def test_a_codec_that_fails_costs_itself_alone_and_its_stored_points_stay(tmp_path, monkeypatch, picture):
+    picture.crop((0, 0, 176, 176)).save(tmp_path / "cat.png")
+    images, kept = folder_set(tmp_path), tmp_path / "kept"
+    jpeg, last = (replace(JPEG, name=name, knobs=(10, 50)) for name in ("first", "last"))
+    broken = replace(HERE[0], name="broken", options=("-no_such_option", "1"))
+    foreign = replace(HEVC, name="EVC", encoder="libevc_of_nobody")
+    monkeypatch.setattr(modern_codecs, "TABLE", tmp_path / "modern.csv")
+    monkeypatch.setattr(modern_codecs, "FFMPEG_RIVALS", (jpeg, broken, foreign, last))
+    monkeypatch.setattr(modern_codecs, "measure_live", partial(measure_live, processes=1, folder=kept))
+    before = measure_rivals(images, [replace(jpeg, name="broken")], processes=1, folder=kept)
+    other = before.replace("cat.png", "dog.png").assign(codec="EVC")  # of other images: not to be shown
+    write_points(pd.concat([before, other]), modern_codecs.TABLE)
+    with pytest.warns(UserWarning, match="was not measured anew") as said:
+        points = modern_codecs.modern_points(images, fresh=True)
+    texts = [str(warning.message) for warning in said]
+    assert [text.split(":")[0] for text in texts] == [f"{name} was not measured anew" for name in ("broken", "EVC")]
+    assert "no_such_option" in texts[0]
+    assert "install" not in texts[0]
+    assert "no encoder 'libevc_of_nobody': install the extra" in texts[1]
+    assert set(points.codec) == {"first", "broken", "last"}
+    assert points[points.codec == "broken"].bpp.tolist() == pytest.approx(before.bpp.tolist(), abs=1e-6)
+    assert set(points.image) == {"cat.png", MEAN}
+
+
 def test_without_any_encoder_the_stored_points_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(modern_codecs, "TABLE", tmp_path / "modern.csv")
     monkeypatch.setattr(modern_codecs, "FFMPEG_RIVALS", (replace(HEVC, encoder="no_such_encoder"),))
-    with pytest.warns(UserWarning, match="not measured anew"):
+    with pytest.warns(UserWarning, match="HEVC 4:4:4 .* was not measured anew"):
         assert modern_codecs.modern_points(image_set("default", 1), fresh=True).empty

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -16,8 +19,32 @@ from skimage import data
 
 from weconvene_core.figures.style import COLOURS, DPI, EXACT, GREY, PALETTE, PHOTO_DPI, SHADE, save, style
 from weconvene_core.figures.svg import tidied
+from weconvene_core.paths import ROOT
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
+FIGURES = """
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from weconvene_core.evaluation.anchors import anchor_curve, published_curve
+from weconvene_core.evaluation.tables import published_bd_table, write_bd_table
+from weconvene_core.figures.curves import rd_figure
+from weconvene_core.figures.recipe import recipe_figure
+from weconvene_core.figures.resolution import resolution_figure
+from weconvene_core.figures.style import save
+from weconvene_core.paths import RESULTS
+
+folder, codecs = Path(sys.argv[1]), ("BPG444", "WebP", "JPEG")
+trials, scales = (pd.read_csv(RESULTS / "tables" / f"{name}.csv") for name in ("recipe", "resolution"))
+curves = [published_curve("kodak", name) for name in codecs]
+save(rd_figure(curves, [anchor_curve("K-A")], "Kodak, 24 images"), "rd", folder)
+save(recipe_figure(trials, "trials"), "recipe", folder)
+save(resolution_figure(scales, "lite", "9 images"), "resolution", folder)
+write_bd_table(published_bd_table("kodak", codecs, ("K-A", "K-B")), folder / "bd_rate.csv")
+"""
+"""Three figures and a table, for a process of their own."""
 
 
 def drawing() -> Figure:
@@ -104,3 +131,17 @@ def place(element: ElementTree.Element) -> list[float]:
     x, y = float(element.get("x", 0)), float(element.get("y", 0))
     alone = element.get("transform", "").startswith("translate") and len(moved) == 2
     return [x + moved[0], y + moved[1]] if alone else [x, y, *moved]
+
+
+def test_other_processes_with_other_hash_seeds_write_the_same_bytes(tmp_path: Path) -> None:
+    """What a set or a hash decides differs from process to process: redrawing within one would never show it."""
+    running = []
+    for seed in ("1", "2"):  # at once: most of their time goes into imports
+        environment = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)}
+        running.append(subprocess.Popen([sys.executable, "-c", FIGURES, tmp_path / seed], env=environment))
+    assert [process.wait() for process in running] == [0, 0]
+    written = [{path.name: path.read_bytes() for path in sorted((tmp_path / seed).iterdir())} for seed in ("1", "2")]
+    figures = [f"{name}.{kind}" for name in ("rd", "recipe", "resolution") for kind in ("png", "svg")]
+    assert list(written[0]) == sorted([*figures, "bd_rate.csv"])
+    assert written[0].keys() == written[1].keys()
+    assert [name for name in written[0] if written[0][name] != written[1][name]] == []

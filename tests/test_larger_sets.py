@@ -35,7 +35,9 @@ def test_what_is_at_hand_is_measured_whole_and_goes_by_its_number(
     clic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(larger_sets, "QUALITIES", QUALITIES)
-    sets = larger_sets.sets_at_hand()
+    with pytest.warns(UserWarning, match="not measured: Image set 'tecnick' is not at hand: put it into") as said:
+        sets = larger_sets.sets_at_hand()
+    assert len(said) == 1  # nothing is said of what is there
     assert [images.name for images in sets] == ["clic-2images"]
     codec = FileCodec(folder=tmp_path / "files")
     points = larger_sets.measure_larger(sets, codec, (WEBP,), tmp_path / "kept")
@@ -46,7 +48,14 @@ def test_what_is_at_hand_is_measured_whole_and_goes_by_its_number(
     assert set(points.codec) == {codec.model, "WebP"}
 
 
-def test_nothing_at_hand_is_said() -> None:
+def test_nothing_at_hand_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WECONVENE_DATA", raising=False)
+    monkeypatch.setenv("WECONVENE_CACHE", str(tmp_path))
+    with pytest.warns(UserWarning, match="Left out, not measured") as said:
+        assert larger_sets.sets_at_hand() == []
+    texts = [str(warning.message) for warning in said]
+    assert len(texts) == len(larger_sets.SETS)
+    assert all(name in text and text.count(". ") == 0 for name, text in zip(larger_sets.SETS, texts, strict=True))
     with pytest.raises(WeconveneError, match="None of clic, tecnick is at hand"):
         larger_sets.measure_larger([], FileCodec())
 

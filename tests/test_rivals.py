@@ -1,6 +1,7 @@
 """The live codecs on one small photograph: settings as stated, honest figures, kept measurements."""
 
 import io
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,11 @@ from rival_checks import check_quality_rises
 
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.bd_rate import bd_rate
+from weconvene_core.evaluation.curves import Curve
 from weconvene_core.evaluation.quality import bpp, psnr_rgb
 from weconvene_core.evaluation.rate_distortion import MEAN, POINT_COLUMNS, averaged_curve
-from weconvene_core.evaluation.rivals import JPEG, JPEG_2000, RIVALS, WEBP, available, avif, measure_rivals
+from weconvene_core.evaluation.rivals import JPEG, JPEG_2000, RIVALS, WEBP, Rival, available, avif, measure_rivals
 
 by_name = pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)
 
@@ -41,9 +44,24 @@ def test_files_are_complete_and_deterministic(rival, picture):
     assert data == rival.encode(picture, rival.knobs[2])
 
 
-def test_jpeg_keeps_full_colour_resolution(picture):
-    decoded = Image.open(io.BytesIO(JPEG.encode(picture, 50)))
-    assert {(layer[1], layer[2]) for layer in decoded.layer} == {(1, 1)}
+@pytest.mark.parametrize(("quality", "luma"), [(89, (2, 2)), (90, (1, 1))])
+def test_jpeg_keeps_full_colour_resolution_at_high_qualities_only(picture, quality, luma):
+    decoded = Image.open(io.BytesIO(JPEG.encode(picture, quality)))
+    assert [(layer[1], layer[2]) for layer in decoded.layer] == [luma, (1, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("always", ["4:2:0", "4:4:4"])
+def test_jpeg_with_its_switch_is_better_than_either_setting_alone(always):
+    pictures = [load_rgb(path) for path in image_set("default").paths]
+
+    def curve(rival):
+        files = [[rival.encode(picture, knob) for picture in pictures] for knob in rival.knobs]
+        rates = [np.mean([bpp(len(f), *p.size) for f, p in zip(row, pictures, strict=True)]) for row in files]
+        values = [np.mean([psnr_rgb(p, rival.decode(f)) for f, p in zip(row, pictures, strict=True)]) for row in files]
+        return Curve(rival.name, np.array(rates), np.array(values))
+
+    alone = replace(JPEG, settings=(("subsampling", always), ("optimize", True)), switch=None)
+    assert bd_rate(curve(alone), curve(JPEG)).bd_rate_pct < 0
 
 
 def test_jpeg_2000_uses_its_colour_transform(picture):
@@ -76,6 +94,33 @@ def test_measurements_are_kept_and_reused(images, tmp_path):
     again = measure_rivals(images, rivals, processes=1, folder=tmp_path)
     assert first.equals(again)  # times too: nothing was measured again
     assert written == {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+def test_measurements_go_by_what_is_in_the_file_and_not_by_its_name(picture, tmp_path, monkeypatch):
+    """Neither name, size nor time of a file says that it is the same picture."""
+    encode, coded = Rival.encode, []
+    monkeypatch.setattr(Rival, "encode", lambda *given: coded.append(given[1].size) or encode(*given))
+
+    def measured(names):
+        coded.clear()
+        points = measure_rivals(folder_set(tmp_path), [replace(JPEG, knobs=(10, 50))], 1, tmp_path / "kept")
+        assert list(points.image) == [name for name in names for _ in range(2)] + [MEAN] * 2
+        return points.bpp[:2].tolist(), coded.count(picture.size)
+
+    file = tmp_path / "cat.bmp"  # without compression: as many bytes for any picture of this size
+    picture.save(file)
+    first, times = measured(["cat.bmp"])
+    assert times == 2
+    facts = file.stat()
+    picture.transpose(Image.Transpose.ROTATE_180).point(lambda level: level // 2).save(file)
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (facts.st_size, facts.st_mtime_ns)
+    altered, times = measured(["cat.bmp"])
+    assert times == 2
+    assert altered[1] < 0.9 * first[1]
+    assert measured([file.rename(tmp_path / "dog.bmp").name]) == (altered, 0)
+    picture.save(file)
+    assert measured(["cat.bmp", "dog.bmp"]) == (first, 0)
 
 
 def test_a_run_that_was_killed_resumes(images, tmp_path):

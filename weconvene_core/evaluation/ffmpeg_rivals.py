@@ -1,25 +1,32 @@
 """Single pictures through video encoders and JPEG XL, by the ffmpeg of the optional extra (``weconvene-core[codecs]``).
 
 Colour goes through BT.601 at full range in 10 bits, as BPG and JPEG do; on training photographs BT.709 or 8 bits cost
-more, and so do unequal quantisers for colour. Files are bare streams without a container, some dozens of bytes cheaper
-than HEIF or AVIF files. VVC has 4:2:0 colour only (libvvenc has no other), which its name says.
+more, and so do unequal quantisers for colour. Files are bare streams, which saves them the container of an AVIF or HEIF
+file (notebook 05 counts its bytes). VVC has 4:2:0 colour only (libvvenc has no other), which its name says; it cannot
+have odd sides either, so a picture that has one is coded with its last column or row twice, and one byte says so.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 
+import numpy as np
 from PIL import Image
 
 from weconvene_core.errors import WeconveneError
 
 EXTRA = "pip install 'weconvene-core[codecs]'"
 ACCURATE = "flags=bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+ODD_WIDTH, ODD_HEIGHT = 1, 2
+"""Bits of the byte before a 4:2:0 stream whose picture has an odd side. A bare stream begins with a zero byte."""
+ADDRESSES = re.compile(r"\[[^\]]* @ 0x[0-9a-f]+\] *")
+"""What ffmpeg puts before its messages: the part that speaks, and where it lies in memory."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +55,14 @@ class FfmpegRival:
         Raises:
             WeconveneError: no ffmpeg, one without this encoder, or one that refuses the picture.
         """
-        if self.encoder not in _encoders(ffmpeg()):
-            raise WeconveneError(f"This ffmpeg has no encoder '{self.encoder}': install the extra ({EXTRA}).")
+        self.program()
+        image, mark = _with_even_sides(image) if self.halves_colour else (image, b"")
         size = f"{image.width}x{image.height}"
         options = [option.format(f"{quality:g}") for option in self.options]
         source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-i", "-"]
         coded = [*self.pixel_filter("out"), "-c:v", self.encoder, "-threads", "1", *options, "-f", self.streams[0]]
-        return self.run([*source, "-frames:v", "1", "-map_metadata", "-1", "-bitexact", *coded], image.tobytes())
+        how = [*source, "-frames:v", "1", "-map_metadata", "-1", "-bitexact", *coded]
+        return mark + self.run(how, image.tobytes())
 
     def decode(self, data: bytes) -> Image.Image:
         """Return the RGB picture of a complete stream.
@@ -62,14 +70,36 @@ class FfmpegRival:
         Raises:
             WeconveneError: no ffmpeg, or a stream that it cannot read.
         """
+        odd = data[0] if data and self.halves_colour and data[0] <= ODD_WIDTH | ODD_HEIGHT else 0
         source = ["-threads", "1", "-f", self.streams[1], "-i", "-"]
         shown = [*self.pixel_filter("in"), "-pix_fmt", "rgb24", "-frames:v", "1", "-c:v", "ppm", "-f", "image2pipe"]
-        return Image.open(io.BytesIO(self.run([*source, *shown], data))).convert("RGB")
+        image = Image.open(io.BytesIO(self.run([*source, *shown], data[1:] if odd else data))).convert("RGB")
+        return image.crop((0, 0, image.width - bool(odd & ODD_WIDTH), image.height - bool(odd & ODD_HEIGHT)))
 
     def state(self) -> str:
-        """Return everything that the bytes and their measurement depend on: settings and versions."""
+        """Return everything that the bytes and their measurement depend on: settings and versions.
+
+        Raises:
+            WeconveneError: as :meth:`program`.
+        """
         settings = f"{self.encoder} {self.options} {self.pixel_filter('out')} {self.pixel_filter('in')}"
-        return f"{settings} {_version(ffmpeg())}, pytorch-msssim {version('pytorch-msssim')}"
+        return f"{settings} {_version(self.program())}, pytorch-msssim {version('pytorch-msssim')}"
+
+    def program(self) -> str:
+        """Return the path of the ffmpeg that has this encoder.
+
+        Raises:
+            WeconveneError: no ffmpeg, or one without this encoder.
+        """
+        program = ffmpeg()
+        if self.encoder not in _encoders(program):
+            raise WeconveneError(f"This ffmpeg has no encoder '{self.encoder}': install the extra ({EXTRA}).")
+        return program
+
+    @property
+    def halves_colour(self) -> bool:
+        """Whether colour is coded at half the width and height, which leaves no room for odd sides."""
+        return self.pixels.startswith("yuv420")
 
     def pixel_filter(self, side: str) -> list[str]:
         """The way between RGB and the coded colours, matrix and range stated, since a bare stream may not say."""
@@ -84,14 +114,27 @@ class FfmpegRival:
         Raises
         ------
         WeconveneError
-            If this ffmpeg cannot do it.
+            If ffmpeg refuses what it is given; the message quotes its reason.
         """
         command = [ffmpeg(), "-hide_banner", "-loglevel", "error", *arguments, "-"]
         done = subprocess.run(command, input=data, capture_output=True, check=False)
         if done.returncode or not done.stdout:
-            why = (done.stderr.decode(errors="replace").strip().splitlines() or ["no output"])[-1]
-            raise WeconveneError(f"ffmpeg cannot do {self.name} here ({why}): install the extra ({EXTRA}).")
+            # the first line is the cause, all others are what follows from it
+            why = ADDRESSES.sub("", (done.stderr.decode(errors="replace").splitlines() or ["it wrote nothing"])[0])
+            raise WeconveneError(
+                f"ffmpeg cannot do {self.name} with what it was given ({why.strip(' .')}): "
+                "leave this codec out, or give it another input."
+            )
         return done.stdout
+
+
+def _with_even_sides(image: Image.Image) -> tuple[Image.Image, bytes]:
+    """Return the picture with its last column and row twice where a side is odd, and the byte that says which."""
+    right, below = image.width % 2, image.height % 2
+    if not (right or below):
+        return image, b""
+    pixels = np.pad(np.asarray(image), ((0, below), (0, right), (0, 0)), "edge")
+    return Image.fromarray(pixels), bytes([right * ODD_WIDTH | below * ODD_HEIGHT])
 
 
 X265 = "qp={}:keyint=1:info=0:log-level=none:pools=none:frame-threads=1"

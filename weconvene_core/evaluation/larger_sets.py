@@ -28,7 +28,7 @@ SETS = ("clic", "tecnick")
 
 
 def sets_at_hand(names: Sequence[str] = SETS) -> list[ImageSet]:
-    """Return those of the sets that are on this machine, with as many images as there are.
+    """Return those of the sets that are on this machine, with as many images as there are; a warning names the others.
 
     Raises:
         WeconveneError: ``WECONVENE_DATA`` names a folder that does not exist, or a set's folder holds no images.
@@ -37,8 +37,8 @@ def sets_at_hand(names: Sequence[str] = SETS) -> list[ImageSet]:
     for name in names:
         try:
             found.append(image_set(name))
-        except MissingSetError:
-            continue
+        except MissingSetError as error:  # whose message says which set, and where to put it
+            warnings.warn(f"Left out, not measured: {error}", stacklevel=2)
     return found
 
 

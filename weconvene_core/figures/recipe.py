@@ -40,7 +40,7 @@ def recipe_figure(table: pd.DataFrame, title: str) -> Figure:
     return _forest(rows, title, AXIS_LIMIT)
 
 
-def ablation_figure(table: pd.DataFrame, title: str) -> Figure:
+def ablation_figure(table: pd.DataFrame, title: str, earlier: pd.DataFrame | None = None) -> Figure:
     """Draw the BD-rate of every switch against its reference, one panel per reference, both seeds in one row.
 
     Dots, bars and the first numbers are by PSNR; the second numbers are by MS-SSIM.
@@ -48,8 +48,11 @@ def ablation_figure(table: pd.DataFrame, title: str) -> Figure:
     Args:
         table: rows of ``results/tables/ablations.csv``.
         title: heading; say what was trained.
+        earlier: the same trainings on another machine; what differs by no more than they did is shaded.
     """
     rows = table.dropna(subset="reference")
+    if earlier is not None:
+        rows = rows.assign(rerun=rerun_change(rows, earlier))
     reference = rows.reference.str.replace(r", seed \d+$", "", regex=True)  # its own second seed names the first
     asked, again = reference.map(table.groupby("variant").question.first()), rows.variant == reference
     names = rows.variant.where(rows.question == asked, rows.question + ": " + rows.variant)
@@ -58,6 +61,13 @@ def ablation_figure(table: pd.DataFrame, title: str) -> Figure:
         apart=rows.bd_psnr_db.map("{:+.1f} dB at equal rate".format), also=rows.ms_ssim_bd_rate_pct,
     )  # fmt: skip
     return _forest(rows, title)
+
+
+def rerun_change(table: pd.DataFrame, earlier: pd.DataFrame) -> pd.Series:
+    """Return by how many points each BD-rate differs from the same training's in ``earlier``, nan where it has none."""
+    keys = ["question", "variant", "seed"]
+    before = earlier.set_index(keys).bd_rate_pct.reindex(pd.MultiIndex.from_frame(table[keys]))
+    return pd.Series(table.bd_rate_pct.to_numpy() - before.to_numpy(), index=table.index)
 
 
 def step_two_figure(table: pd.DataFrame, title: str) -> Figure:
@@ -80,7 +90,7 @@ def _forest(rows: pd.DataFrame, title: str, limit: float = np.inf) -> Figure:
     Args:
         rows: columns against, name (one row of the panel for each), again (the reference itself with another seed),
             bd_rate_pct, low_pct, high_pct, apart, which is written where there is no BD-rate, and maybe also, the
-            BD-rate by MS-SSIM.
+            BD-rate by MS-SSIM, and rerun, the change when the same training was done elsewhere.
         title: heading.
         limit: BD-rates beyond it are cut off.
     """
@@ -99,7 +109,8 @@ def _forest(rows: pd.DataFrame, title: str, limit: float = np.inf) -> Figure:
 
 def _panel(axes: Axes, panel: pd.DataFrame, limit: float) -> None:
     """One line per name: dots at ``bd_rate_pct``, bars from ``low_pct`` to ``high_pct``, the numbers at the edge."""
-    band = float(panel.bd_rate_pct[panel.again].abs().max()) if panel.again.any() else 0.0
+    chance = [panel.bd_rate_pct[panel.again], panel.get("rerun", pd.Series(dtype=float))]
+    band = float(pd.concat([pd.Series([0.0]), *chance]).abs().max())
     axes.axvspan(-band, band, color=BAND, linewidth=0, zorder=0.5)
     axes.axvline(0, color="#333333", linewidth=1)
     names = list(dict.fromkeys(panel.sort_values("again", ascending=False, kind="stable").name))
@@ -145,8 +156,11 @@ def _at_edge(axes: Axes, text: str, place: float, column: float, **look: object)
 
 def _legend(rows: pd.DataFrame, limit: float) -> str:
     """Say how to read the panels, as far as they show it."""
-    said = ["Shaded: what another seed of the reference changes", "Grey: the bar touches that"]
-    if not rows.again.any():
+    other = "what another seed of the reference changes"
+    if "rerun" in rows:
+        other = "what another seed of the reference, or the same seeds on another processor, changed"
+    said = [f"Shaded: {other}", "Grey: the bar touches that"]
+    if not rows.again.any() and "rerun" not in rows:
         said = ["Grey: the bar touches zero"]
     if rows[rows.bd_rate_pct.notna()].groupby(["against", "name"]).size().max() > 1:
         said.append("Hollow: the second seed")

@@ -48,7 +48,7 @@ class Look:
 
 CODEC_LOOK: dict[str, Look] = {
     "lite": Look(BLUE),
-    "JPEG 4:4:4": Look(VERMILION),
+    "JPEG": Look(VERMILION),
     "JPEG XL": Look(VERMILION, DASHED),
     "WebP": Look(GREEN),
     "JPEG 2000": Look(PINK),

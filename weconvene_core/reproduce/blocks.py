@@ -20,11 +20,12 @@ ANCHORS = {
     "JPEG 2000": "JPEG 2000 (live, OpenJPEG 9/7, `mct=1`)",
     "WebP": "WebP (live, method 6)",
     "AVIF speed 6": "AVIF (live, speed 6, 4:4:4, tuned for PSNR)",
+    "AVIF speed 6, tune default": "AVIF (live, speed 6, 4:4:4, tuned for the eye, its default)",
     "VVC 4:2:0 (vvenc)": "VVC (points kept, vvenc medium, 4:2:0)",
     "HEVC 4:4:4 (x265)": "HEVC (points kept, x265 veryslow, 4:4:4)",
     "AV1 4:4:4 (libaom)": "AV1 (points kept, libaom speed 4, 4:4:4)",
     "JPEG XL": "JPEG XL (points kept, effort 7, made for visible difference)",
-    "JPEG 4:4:4": "JPEG (live, 4:4:4, optimised)",
+    "JPEG": "JPEG (live, optimised, 4:2:0 below quality 90, 4:4:4 above)",
 }
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.files import sha256_of, write_text
+from weconvene_core.reproduce.evidence import command_of
 from weconvene_core.reproduce.tree import Stamp, Tree
 
 
@@ -114,19 +115,18 @@ def check_table(tree: Tree, claim: Claim, stamp: Stamp | None) -> Path:
     """Return the claim's table once it is known that a finished run on this machine wrote it as it stands.
 
     Raises:
-        NotRun: the notebook has not finished here, or the table is missing, not its work, or changed since. A table
-            with a command of its own only has to be there.
+        NotRun: the notebook has not finished here, or the table is missing, not its work, or changed since. A claim
+            with a command of its own is content with a table that is there, unless a notebook wrote it here.
     """
     path = tree.root / claim.table
     if stamp is None and not claim.command:
         raise NotRun(f"{claim.notebook} has not finished on this machine")
     if not path.is_file():
         raise NotRun(f"{claim.table} is missing")
-    if claim.command:
-        return path
-    if claim.table not in stamp.artifacts:
+    written = stamp.artifacts if stamp and command_of(path.name) is None else {}
+    if claim.table not in written and not claim.command:
         raise NotRun(f"{claim.notebook} did not write {claim.table}")
-    if sha256_of(path) != stamp.artifacts[claim.table]:
+    if claim.table in written and sha256_of(path) != written[claim.table]:
         raise NotRun(f"{claim.table} changed after {claim.notebook} wrote it")
     return path
 

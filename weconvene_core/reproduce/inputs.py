@@ -11,13 +11,10 @@ from weconvene_core.datasets.registry import cache_folder
 from weconvene_core.errors import WeconveneError
 from weconvene_core.files import sha256_of
 from weconvene_core.paths import data_folder
+from weconvene_core.reproduce.evidence import KEPT_TABLES
 from weconvene_core.reproduce.tree import Stamp, Tree, read_stamp, stamps, writers
 
 MODES = ("quick", "full")
-KEPT_TABLES = (
-    "*_speed.csv", "recipe*.csv", "step_two*.csv", "compute_curve.csv", "ablation*.csv", "resolution*.csv"
-)  # fmt: skip
-"""Tables of long measurements with commands of their own: notebooks show them and do not make them."""
 
 
 def check_mode(mode: str) -> None:
@@ -73,8 +70,7 @@ def _input_files(tree: Tree) -> Iterator[Path]:
     yield from tree.data.glob("registry*")
     yield from tree.data.glob("published*")
     yield tree.data / "fidelity.csv"
-    for pattern in KEPT_TABLES:
-        yield from (tree.root / "results" / "tables").glob(pattern)
+    yield from (tree.root / "results" / "tables" / name for name in KEPT_TABLES)
     yield tree.root / "requirements.lock"
 
 

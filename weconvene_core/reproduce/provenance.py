@@ -13,6 +13,7 @@ from pathlib import Path
 
 from weconvene_core.files import sha256_of, write_text
 from weconvene_core.paths import data_folder
+from weconvene_core.reproduce.evidence import command_of
 from weconvene_core.reproduce.tree import REPOSITORY, Tree, recorded_runs, writers
 from weconvene_core.version import git_version
 
@@ -70,16 +71,20 @@ def manifest(tree: Tree = REPOSITORY) -> dict[str, object]:
     """Return every finished notebook's provenance and every file of figures and tables with sha256 and writer.
 
     A notebook that has not run here keeps the record of the run elsewhere that the results came with. A file that no
-    recorded run wrote, or that changed since, has ``notebook: null``.
+    recorded run wrote, or that changed since, has ``notebook: null``; the table of a long measurement has the
+    ``command`` that makes it instead.
     """
     runs = recorded_runs(tree)
     owners = writers(runs)
     files: dict[str, dict[str, object]] = {}
     for path in tree.artifacts():
         name, checksum = tree.relative(path), sha256_of(path)
-        known = name in owners and owners[name].artifacts[name] == checksum
+        command = command_of(path.name)
+        known = command is None and name in owners and owners[name].artifacts[name] == checksum
         writer = owners[name].notebook if known else None
         files[name] = {"sha256": checksum, "bytes": path.stat().st_size, "notebook": writer}
+        if command is not None:
+            files[name]["command"] = command
     records = {stem: {k: v for k, v in asdict(runs[stem]).items() if k != "notebook"} for stem in sorted(runs)}
     return {"files": files, "notebooks": records}
 
