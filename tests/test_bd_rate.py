@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.anchors import ANCHOR_NAMES, anchor_curve, published_curve, published_labels
+from weconvene_core.evaluation.anchors import ANCHOR_NAMES, anchor_curve, anchors_of, published_curve, published_labels
 from weconvene_core.evaluation.bd_rate import METHODS, bd_psnr, bd_rate, common_range, comparable
 from weconvene_core.evaluation.bootstrap import Draws, bootstrap_bd_rate, interval
 from weconvene_core.evaluation.curves import Curve, ImageCurves
@@ -273,6 +273,15 @@ def test_every_anchor_name_has_points_with_a_source():
         assert found.is_monotone()
         assert found.source
         assert (anchor.shown, found.metric) == (found.codec, "psnr_rgb")
+
+
+def test_a_sets_anchors_are_those_with_points_of_the_metric():
+    assert [name for d in ("kodak", "clic2020_professional", "tecnick") for name in anchors_of(d)] == list(ANCHOR_NAMES)
+    for metric in ("ms_ssim", "ms_ssim_db"):
+        assert anchors_of("kodak", metric) == ["K-A", "K-B"]
+        assert anchors_of("clic2020_professional", metric) == anchors_of("tecnick", metric) == []
+    assert all(anchor_curve(name, "ms_ssim_db").metric == "ms_ssim_db" for name in anchors_of("kodak", "ms_ssim_db"))
+    assert anchors_of("clic-9images") == anchors_of("kodak-first4") == []
 
 
 def test_published_labels_can_all_be_read_by_label():

@@ -14,14 +14,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb, test_set, training_folder
+from weconvene_core.datasets.image_sets import (
+    IncompleteSetError,
+    folder_set,
+    image_set,
+    load_rgb,
+    test_set,
+    training_folder,
+)
 from weconvene_core.datasets.registry import REGISTRY, UNKNOWN_HASH, cache_folder, fetch, load_registry
 from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.anchors import DATASETS, anchors_of
 from weconvene_core.files import sha256_of
 
 KODAK = Path(os.environ.get("WECONVENE_DATA", "")) / "kodak"
 needs_kodak = pytest.mark.skipif(not KODAK.is_dir(), reason="the Kodak images are not at hand")
-FIELDS = ["name", "set", "url", "sha256", "licence", "width", "height", "members"]
+FIELDS = ["name", "set", "url", "sha256", "licence", "width", "height", "members", "images", "dataset"]
+CLIC = "professional_valid_2020.zip"  # its name in the registry, by which image_set finds the record
 
 
 @pytest.fixture(autouse=True)
@@ -164,7 +173,10 @@ def test_the_registry_invents_no_hash():
         assert entry.licence
         if entry.sha256 is not None:
             assert len(bytes.fromhex(entry.sha256)) == 32
-    assert [entry.set for entry in entries if entry.sha256 is None] == ["clic", "tecnick"]
+    archives = [entry for entry in entries if entry.sha256 is None]
+    assert [entry.set for entry in archives] == ["clic", "tecnick"]
+    assert {e.dataset: e.images for e in archives} == {name: DATASETS[name][1] for name in DATASETS if name != "kodak"}
+    assert all(entry.images == 1 for entry in entries if entry not in archives)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -230,6 +242,101 @@ def test_an_archive_without_a_known_hash_has_it_recorded_and_held_to(places, ser
         archive.writestr("valid/new.png", b"another archive now")
     with pytest.raises(WeconveneError, match="Could not get set.zip"):
         fetch("clic", registry)
+
+
+@pytest.fixture
+def fetch_clic(places, server):
+    """Download an archive of tiny photographs under the name of CLIC's, some of them ``altered``."""
+    root, url = server
+    row = {"name": CLIC, "set": "clic", "url": f"{url}/{CLIC}", "sha256": UNKNOWN_HASH, "members": "valid/*.png"}
+    registry = write_registry(places / "registry.csv", [row])
+
+    def run(count, **altered):
+        with zipfile.ZipFile(root / CLIC, "w") as archive:
+            for i in range(count):
+                file = io.BytesIO()
+                Image.new("RGB", (2, 2), (i, 0, 0)).save(file, "PNG")
+                archive.writestr(f"valid/photo{i:02}.png", altered.get(f"photo{i:02}", file.getvalue()))
+        return fetch("clic", registry)
+
+    return run
+
+
+def test_a_whole_archive_has_its_images_recorded_and_carries_the_published_name(fetch_clic):
+    folder = fetch_clic(41)
+    with (folder / f"{CLIC}.members.csv").open(newline="") as rows:
+        recorded = {row["name"]: row["sha256"] for row in csv.DictReader(rows)}
+    assert recorded == {path.name: sha256_of(path) for path in folder.glob("*.png")}
+    found, part = image_set("clic"), image_set("clic", 3)
+    assert (found.name, len(found)) == ("clic2020_professional", 41)
+    assert found.label == "CLIC 2020 professional, 41 images (hashes recorded at download)"
+    assert list(found.paths) == sorted(found.paths)
+    assert part.label == "CLIC 2020 professional, first 3 of 41 images (hashes recorded at download)"
+    assert part.name == "clic2020_professional-first3"
+    assert anchors_of(found.name) == ["C-L", "C-T", "C-M"]
+    assert anchors_of(part.name) == []
+    assert folder_set(folder).name == "clic-41images"  # a folder that nobody asked to verify
+
+
+def test_another_number_of_images_than_registered_goes_by_that_number(fetch_clic):
+    fetch_clic(40)
+    assert image_set("clic").name == "clic-40images"
+    assert image_set("clic").label == "40 images from CLIC 2020 (hashes recorded at download)"
+    assert image_set("clic", 3).name == "clic-first3"
+
+
+def test_images_of_an_archive_are_held_to_its_record(fetch_clic):
+    folder = fetch_clic(41)
+    (folder / "photo07.png").unlink()
+    Image.new("RGB", (2, 2)).save(folder / "photo40.png")
+    with pytest.raises(IncompleteSetError, match=r"not as recorded: photo07.png is missing, photo40.png is altered"):
+        image_set("clic")
+    fetch_clic(41)  # what is there is unpacked again where it is not as recorded
+    shutil.copyfile(folder / "photo00.png", folder / "more.png")
+    named = rf"not recorded: more.png \(sha256 {sha256_of(folder / 'more.png')[:12]}\.\.\.\)\."
+    with pytest.warns(UserWarning, match=named):
+        found = image_set("clic")
+    assert found.name == "clic2020_professional"
+    assert folder / "more.png" not in found.paths
+    (folder / f"{CLIC}.members.csv").write_text("name,sha256\nphoto00.png,12\n")
+    with pytest.raises(WeconveneError, match=r"record .* is damaged"):
+        image_set("clic")
+
+
+def test_a_folder_with_the_record_is_verified_wherever_it_lies(fetch_clic, places, monkeypatch):
+    shutil.copytree(fetch_clic(41), places / "data" / "clic")
+    monkeypatch.setenv("WECONVENE_DATA", str(places / "data"))
+    assert image_set("clic").name == "clic2020_professional"
+    (places / "data" / "clic" / f"{CLIC}.members.csv").unlink()
+    assert image_set("clic").name == "clic-41images"
+
+
+def test_an_archive_that_no_longer_agrees_with_the_record_is_refused(fetch_clic):
+    folder = fetch_clic(4)
+    before = {path.name: path.read_bytes() for path in folder.glob("photo*")}
+    for name in (CLIC, f"{CLIC}.sha256"):  # so that another archive is taken for the first
+        (folder / name).unlink()
+    said = r"photo01.png is altered \(sha256 .*, recorded .*\), photo03.png is missing; delete that record"
+    with pytest.raises(WeconveneError, match=said):
+        fetch_clic(3, photo01=b"another picture now")
+    assert {path.name: path.read_bytes() for path in folder.glob("photo*")} == before
+    for name in (CLIC, f"{CLIC}.sha256"):
+        (folder / name).unlink()
+    with pytest.raises(WeconveneError, match="photo04.png is new"):
+        fetch_clic(5)
+    (folder / f"{CLIC}.members.csv").unlink()
+    fetch_clic(5)
+    assert image_set("clic").name == "clic-5images"
+
+
+def test_images_of_one_name_in_an_archive_are_refused(places, server):
+    root, url = server
+    with zipfile.ZipFile(root / "set.zip", "a") as archive:
+        archive.writestr("valid/more/photo0.png", b"another picture")
+    row = {"name": "set.zip", "set": "clic", "url": f"{url}/set.zip", "sha256": UNKNOWN_HASH, "members": "valid/*.png"}
+    with pytest.raises(WeconveneError, match=r"several images of one name \(valid/photo0.png\)"):
+        fetch("clic", write_registry(places / "registry.csv", [row]))
+    assert not list(cache_folder("clic").glob("*.png"))
 
 
 def test_a_broken_or_foreign_archive_gets_one_clear_sentence(places, server):

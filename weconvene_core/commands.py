@@ -43,10 +43,11 @@ def seal(arguments: argparse.Namespace) -> int:
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
-    """Print the means over the set, and the BD-rates against VTM where the set has a published anchor (Kodak)."""
+    """Print the means over the set, and the BD-rates against VTM where the set has a published anchor."""
     check_model(arguments.model)
     from weconvene_core.datasets.image_sets import image_set
     from weconvene_core.evaluation import rate_distortion as rd
+    from weconvene_core.evaluation.anchors import anchors_of
     from weconvene_core.evaluation.learned import FileCodec
 
     images = image_set(arguments.set)
@@ -54,8 +55,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     points = rd.measure(FileCodec(arguments.model), arguments.model, images, qualities)
     print(f"{arguments.model} on {images.label}, means over the images:")
     print(points[points.image == rd.MEAN][["quality", *rd.MEASURED]].to_string(index=False, float_format="%.4f"))
-    if images.name == "kodak" and len(qualities) >= 4:
-        table = rd.bd_table(points, ["K-A"])
+    primary = anchors_of(images.name)[:1]
+    if primary and len(qualities) >= 4:
+        table = rd.bd_table(points, primary)
         shown = table[["anchor", "method", "bd_rate_pct", "ci_low", "ci_high"]]
         print(shown.to_string(index=False, float_format="%.2f"))
     return 0

@@ -5,19 +5,26 @@ from __future__ import annotations
 import shutil
 import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image
 
-from weconvene_core.datasets.registry import Entry, cache_folder, faults, fetch, load_registry
+from weconvene_core.datasets.registry import Entry, cache_folder, faults, fetch, full_name, known_images, load_registry
 from weconvene_core.errors import WeconveneError
 from weconvene_core.files import sha256_of
 from weconvene_core.paths import ROOT, data_folder
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
-TITLES = {"kodak": "Kodak", "default": "scikit-image photographs", "clic": "CLIC 2020", "tecnick": "Tecnick TESTIMAGES"}
+TITLES = {
+    "kodak": "Kodak",
+    "default": "scikit-image photographs",
+    "clic": "CLIC 2020",
+    "clic2020_professional": "CLIC 2020 professional",
+    "tecnick": "Tecnick TESTIMAGES",
+}
+"""What figures call a set by its name in tables; only files verified to be all of a set go by one of these names."""
 UNREGISTERED = "not registered: see where the images come from"
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"})
 
@@ -28,8 +35,10 @@ class ImageSet:
 
     Attributes:
         name: identifier in result tables; the first N images of a larger set are ``NAME-firstN``, a set of their own,
-            and N files that cannot be verified to be the whole set are ``NAME-Nimages``.
-        label: what figures say, e.g. ``Kodak, 24 images``.
+            and N files that cannot be verified to be the whole set are ``NAME-Nimages``. All of ``clic`` is called
+            ``clic2020_professional``, as published curves call it.
+        label: what figures say, e.g. ``Kodak, 24 images``; it says so where the hashes that the images were held to
+            are not registered but those of an earlier download.
         paths: the image files, sorted by name.
         licence: terms as stated at the source.
         source: folder the files were found in.
@@ -49,7 +58,8 @@ def image_set(name: str, limit: int | None = None, download: bool = False) -> Im
     """Return the image set ``name``: ``default``, ``kodak``, ``clic``, ``tecnick`` or a folder of ``WECONVENE_DATA``.
 
     Looks in ``WECONVENE_DATA/<name>`` first, then among earlier downloads; ``default`` is embedded in scikit-image and
-    needs neither. A set whose images are registered one by one must be complete and unaltered.
+    needs neither. A set whose images are registered one by one must be complete and unaltered, and so must one that
+    was unpacked from an archive, by the record that lies beside it. Other folders are taken as they are.
 
     Args:
         name: name of the set.
@@ -57,20 +67,23 @@ def image_set(name: str, limit: int | None = None, download: bool = False) -> Im
         download: fetch a registered set that is not at hand.
 
     Raises:
-        WeconveneError: no such folder, no images in it, missing or altered files (named), or a limit below 1.
+        WeconveneError: no such folder, no images in it, missing or altered files (named), a damaged record of an
+            archive's images, or a limit below 1.
     """
     entries = load_registry(name)
     folder = _locate(name, download)
-    registered = bool(entries) and not any(entry.members for entry in entries)
-    if registered:
-        _verify(name, folder, entries)
-        paths = [folder / entry.name for entry in entries]
-        if name != "default":  # whose folder is a library's own, with other pictures in it
-            _name_extra(name, set(_listing(folder)) - set(paths))
-    else:
-        paths = _listing(folder)
+    known = known_images(folder, entries)
     licence = "; ".join(sorted({entry.licence for entry in entries})) or UNREGISTERED
-    return _limited(name, paths, limit, registered, licence, folder)
+    if not known:
+        return _limited(name, _listing(folder), limit, _own_name(name), licence, folder)
+    recorded = any(entry.members and entry.sha256 is None for entry in entries)
+    how = "recorded" if recorded else "registered"
+    _verify(name, folder, known, how)
+    paths = [folder / entry.name for entry in known]
+    if name != "default":  # whose folder is a library's own, with other pictures in it
+        _name_extra(name, set(_listing(folder)) - set(paths), how)
+    found = _limited(name, paths, limit, full_name(entries, len(paths)), licence, folder)
+    return replace(found, label=f"{found.label} (hashes recorded at download)") if recorded else found
 
 
 def folder_set(folder: Path, limit: int | None = None) -> ImageSet:
@@ -81,7 +94,8 @@ def folder_set(folder: Path, limit: int | None = None) -> ImageSet:
     """
     if not folder.is_dir():
         raise WeconveneError(f"There is no folder {folder}: give one that holds images.")
-    return _limited(folder.resolve().name, _listing(folder), limit, False, UNREGISTERED, folder)
+    name = folder.resolve().name
+    return _limited(name, _listing(folder), limit, _own_name(name), UNREGISTERED, folder)
 
 
 def test_set(limit: int | None = None) -> ImageSet:  # noqa: PT028  # not a pytest function
@@ -181,18 +195,18 @@ def _scikit_image_folder() -> Path:
     return Path(spec.origin).parent / "data"
 
 
-def _verify(name: str, folder: Path, entries: list[Entry]) -> None:
+def _verify(name: str, folder: Path, entries: list[Entry], how: str) -> None:
     found = faults(folder, entries)
     if found:
         raise IncompleteSetError(
-            f"Image set '{name}' in {folder} is not as registered: {', '.join(found)}. Replace these files."
+            f"Image set '{name}' in {folder} is not as {how}: {', '.join(found)}. Replace these files."
         )
 
 
-def _name_extra(name: str, extra: set[Path]) -> None:
+def _name_extra(name: str, extra: set[Path], how: str) -> None:
     if extra:
         named = ", ".join(f"{path.name} (sha256 {sha256_of(path)[:12]}...)" for path in sorted(extra))
-        warnings.warn(f"Image set '{name}': left out, since they are not registered: {named}.", stacklevel=3)
+        warnings.warn(f"Image set '{name}': left out, since they are not {how}: {named}.", stacklevel=3)
 
 
 def _listing(folder: Path) -> list[Path]:
@@ -202,15 +216,21 @@ def _listing(folder: Path) -> list[Path]:
     return paths
 
 
-def _limited(name: str, paths: list[Path], limit: int | None, registered: bool, licence: str, folder: Path) -> ImageSet:
+def _own_name(name: str) -> str | None:
+    """Return what unverified files are called: any folder by its name, but none by that of a known set."""
+    return None if name in TITLES else name
+
+
+def _limited(
+    name: str, paths: list[Path], limit: int | None, whole: str | None, licence: str, folder: Path
+) -> ImageSet:
+    """Return the first images as a set; ``whole`` is what all of them are called, None for so many images *from* it."""
     if limit is not None and limit < 1:
         raise WeconveneError(f"A limit of {limit} images leaves none: give 1 or more.")
     total, kept = len(paths), paths[:limit]
     part = len(kept) < total
     count = f"first {len(kept)} of {total} images" if part else f"{total} image{'s' * (total > 1)}"
-    title = TITLES.get(name, name)
-    # only a set whose every file is verified may carry the set's name; others are so many images *from* it
-    verified = registered or name not in TITLES
-    label = f"{title}, {count}" if verified else f"{count} from {title}"
-    known_as = f"{name}-first{len(kept)}" if part else name if verified else f"{name}-{total}images"
+    title = TITLES.get(whole or name, name)
+    label = f"{title}, {count}" if whole else f"{count} from {title}"
+    known_as = f"{whole or name}-first{len(kept)}" if part else whole or f"{name}-{total}images"
     return ImageSet(known_as, label, tuple(kept), licence, str(folder))

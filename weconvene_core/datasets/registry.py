@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -12,7 +14,7 @@ from zipfile import BadZipFile, ZipFile
 import pooch
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.files import sha256_of
+from weconvene_core.files import sha256_of, write_bytes_atomically, write_text
 from weconvene_core.paths import DATA
 
 REGISTRY = DATA / "registry.csv"
@@ -31,6 +33,8 @@ class Entry:
         sha256: 64 hexadecimal digits, or None where the registry says ``recorded-at-first-download``.
         licence: terms as stated at the source.
         members: pattern of the images inside an archive; empty for a single image.
+        images: how many images the file is or, as an archive, should hold; 0 where that is not known.
+        dataset: what published curves call the whole set; empty where that is the set's own name.
     """
 
     name: str
@@ -39,6 +43,8 @@ class Entry:
     sha256: str | None
     licence: str
     members: str
+    images: int
+    dataset: str
 
 
 def load_registry(name: str, registry: Path = REGISTRY) -> list[Entry]:
@@ -54,8 +60,9 @@ def load_registry(name: str, registry: Path = REGISTRY) -> list[Entry]:
 
 
 def _entry(row: dict[str, str]) -> Entry:
-    sha256 = None if row["sha256"] == UNKNOWN_HASH else row["sha256"]
-    return Entry(row["name"], row["set"], row["url"], sha256, row["licence"], row["members"])
+    known = None if row["sha256"] == UNKNOWN_HASH else row["sha256"]
+    images = int(row["images"] or 0) if row["members"] else 1
+    return Entry(row["name"], row["set"], row["url"], known, row["licence"], row["members"], images, row["dataset"])
 
 
 def cache_folder(name: str) -> Path:
@@ -64,15 +71,46 @@ def cache_folder(name: str) -> Path:
     return Path(root).expanduser() / name
 
 
+def known_images(folder: Path, entries: list[Entry]) -> list[Entry]:
+    """Return every image of a set that has a hash to be held to, sorted by name.
+
+    That is those registered one by one, and those in the records that unpacking left in ``folder``. An archive without
+    a record leaves none: nobody can tell then which images belong to the set.
+
+    Raises:
+        WeconveneError: a damaged record.
+    """
+    found = []
+    for entry in entries:
+        if not entry.members:
+            found.append(entry)
+            continue
+        record = _record(folder, entry)
+        if not record.is_file():
+            return []
+        members = _read_record(record)
+        found += [replace(entry, name=n, sha256=own, members="", images=1) for n, own in members.items()]
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def full_name(entries: list[Entry], images: int) -> str | None:
+    """Return what a verified set of ``images`` images is called where it is whole; None when the registry has others.
+
+    Published curves may know the whole set by another name than the registry does (``clic2020_professional``).
+    """
+    whole = images == sum(entry.images for entry in entries)
+    return (entries[0].dataset or entries[0].set) if whole else None
+
+
 def faults(folder: Path, entries: list[Entry]) -> list[str]:
-    """Return what is wrong with the single images of a set in ``folder``: those missing, and those altered by hash."""
+    """Return what is wrong with the images of a set in ``folder``: those missing, and those altered by hash."""
     found = []
     for entry in entries:
         path = folder / entry.name
         if not path.is_file():
             found.append(f"{entry.name} is missing")
         elif entry.sha256 is not None and (own := sha256_of(path)) != entry.sha256:
-            found.append(f"{entry.name} is altered (sha256 {own[:12]}..., registered {entry.sha256[:12]}...)")
+            found.append(f"{entry.name} is altered (sha256 {own[:12]}..., expected {entry.sha256[:12]}...)")
     return found
 
 
@@ -80,10 +118,12 @@ def fetch(name: str, registry: Path = REGISTRY) -> Path:
     """Download the image set ``name`` into its cache folder, verify it, and return that folder.
 
     Files already there with the right hash are kept, so an interrupted download resumes file by file. An archive
-    whose hash is not registered has it written beside the images, and later downloads must match it.
+    whose hash is not registered has it written beside the images, and later downloads must match it. So are the names
+    and hashes of the images in an archive (``ARCHIVE.members.csv``), by which :func:`known_images` tells them later.
 
     Raises:
-        WeconveneError: an unknown set, no connection, a file that does not match its hash, or a broken archive.
+        WeconveneError: an unknown set, no connection, a file that does not match its hash, a broken archive, or one
+            that holds other images than were recorded.
     """
     entries = load_registry(name, registry)
     if not entries:
@@ -116,15 +156,79 @@ def _retrieve(entry: Entry, folder: Path) -> Path:
 
 
 def _unpack(archive: Path, entry: Entry) -> None:
-    """Write the images of an archive flat beside it; directories and hidden files in it are left out."""
+    """Write the images of an archive flat beside it, and first what they are, so that an interruption is noticed."""
     try:
         with ZipFile(archive) as zipped:
-            wanted = [m for m in zipped.namelist() if fnmatch(m, entry.members) and not Path(m).name.startswith(".")]
-            for member in wanted:
-                (archive.parent / Path(member).name).write_bytes(zipped.read(member))
+            wanted = _wanted(zipped, entry)
+            hashes = {name: hashlib.sha256(zipped.read(member)).hexdigest() for name, member in wanted.items()}
+            _keep_record(_record(archive.parent, entry), entry, hashes)
+            for name, member in wanted.items():
+                path = archive.parent / name
+                if not path.is_file() or sha256_of(path) != hashes[name]:
+                    write_bytes_atomically(path, zipped.read(member))
     except BadZipFile as error:
         archive.unlink()
         archive.with_name(f"{entry.name}.sha256").unlink(missing_ok=True)
         raise WeconveneError(f"{entry.url} is not a readable archive ({error}): try again later.") from error
-    if not wanted:
+
+
+def _wanted(zipped: ZipFile, entry: Entry) -> dict[str, str]:
+    """Return the images of an archive by file name; directories and hidden files in it are left out."""
+    members = [m for m in zipped.namelist() if fnmatch(m, entry.members) and not Path(m).name.startswith(".")]
+    if not members:
         raise WeconveneError(f"{entry.name} holds no image that matches '{entry.members}': its layout has changed.")
+    wanted = {Path(member).name: member for member in members}
+    if len(wanted) < len(members):
+        twice = sorted(member for member in members if member not in wanted.values())
+        raise WeconveneError(
+            f"{entry.name} holds several images of one name ({', '.join(twice)}), where one folder can keep one: put "
+            f"those that you mean into a folder '{entry.set}' under the one named by WECONVENE_DATA."
+        )
+    return wanted
+
+
+def _record(folder: Path, entry: Entry) -> Path:
+    return folder / f"{entry.name}.members.csv"
+
+
+def _read_record(record: Path) -> dict[str, str]:
+    """Return the hashes of an archive's images by file name."""
+    try:
+        with record.open(newline="", encoding="utf-8") as rows:
+            found = {row["name"]: row["sha256"] for row in csv.DictReader(rows)}
+        if not found or any(len(bytes.fromhex(known)) != 32 for known in found.values()):
+            raise ValueError("no names with hashes")
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise WeconveneError(
+            f"The record {record} of an archive's images is damaged ({error}): delete it and fetch the set again."
+        ) from error
+    return found
+
+
+def _keep_record(record: Path, entry: Entry, hashes: dict[str, str]) -> None:
+    """Write the names and hashes of an archive's images, or compare them with what was written before."""
+    if record.is_file():
+        if changed := _changes(_read_record(record), hashes):
+            raise WeconveneError(
+                f"{entry.name} no longer holds what {record} recorded at its first unpacking, so old and new "
+                f"measurements would be of different images: {', '.join(changed)}; delete that record to go on with "
+                "the archive as it is now."
+            )
+        return
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([("name", "sha256"), *sorted(hashes.items())])
+    write_text(record, text.getvalue())
+
+
+def _changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Return how an archive's images differ from those recorded, a few words for each."""
+    found = []
+    for name in sorted({*before, *now}):
+        if name not in now:
+            found.append(f"{name} is missing")
+        elif name not in before:
+            found.append(f"{name} is new (sha256 {now[name][:12]}...)")
+        elif now[name] != before[name]:
+            found.append(f"{name} is altered (sha256 {now[name][:12]}..., recorded {before[name][:12]}...)")
+    return found

@@ -88,6 +88,18 @@ def reference_curve(dataset: str, name: str, metric: Metric = "psnr_rgb") -> Cur
     return anchor_curve(name, metric)
 
 
+def anchors_of(dataset: str, metric: Metric = "psnr_rgb") -> list[str]:
+    """Return the names of the anchors of these images that have points of this metric, the primary one first.
+
+    None where ``dataset`` is another set of images than those of ``data/anchors``, or a part of one.
+    """
+    if dataset not in DATASETS:
+        return []
+    stored: tuple[Metric, ...] = ("ms_ssim", "ms_ssim_db") if metric == "ms_ssim_db" else (metric,)
+    labels = {label for kind in stored for _, label in published_labels(dataset, kind)}
+    return [name for name, anchor in ANCHOR_NAMES.items() if anchor.dataset == dataset and anchor.label in labels]
+
+
 def published_labels(dataset: str, metric: Metric = "psnr_rgb") -> list[tuple[str, str]]:
     """Return the ``(codec, label)`` pairs that have points of this metric, in file order.
 

@@ -30,8 +30,11 @@ SETS = ("clic", "tecnick")
 def sets_at_hand(names: Sequence[str] = SETS) -> list[ImageSet]:
     """Return those of the sets that are on this machine, with as many images as there are; a warning names the others.
 
+    A set that is whole carries the name by which published curves know it, others go by their number of images.
+
     Raises:
-        WeconveneError: ``WECONVENE_DATA`` names a folder that does not exist, or a set's folder holds no images.
+        WeconveneError: ``WECONVENE_DATA`` names a folder that does not exist, a set's folder holds no images, or images
+            of a downloaded set are missing or altered.
     """
     found = []
     for name in names:

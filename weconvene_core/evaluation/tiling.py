@@ -102,7 +102,7 @@ def large_photographs(limit: int | None) -> list[Path]:
     Raises
     ------
     WeconveneError
-        If there is none.
+        If there is none, or as :func:`image_set`.
     """
     paths = [path for path in image_set("clic").paths if max(Image.open(path).size) >= SIDE][:limit]
     if not paths:

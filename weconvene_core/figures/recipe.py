@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -169,7 +171,7 @@ def _legend(rows: pd.DataFrame, limit: float) -> str:
     if "also" in rows:
         said.append("Dots and bars: PSNR")
     how = "BD-rate (%): below zero fewer bits at equal quality. Bars: 95 % over the images, not over seeds"
-    return f"{how}\n{'. '.join(said)}"
+    return f"{how}\n{fill('. '.join(said), 110)}"
 
 
 def compute_figure(table: pd.DataFrame) -> Figure:

@@ -36,17 +36,17 @@ def resolution_figure(table: pd.DataFrame, ours: str, images: str) -> Figure:
     looks = codec_looks(list(dict.fromkeys(rows.anchor)))
     metrics = [metric for metric in METRIC_TITLES if metric in set(rows.metric)]
     with style():
-        figure = Figure(figsize=(WIDTH * (1 + len(metrics)) / 2, 5.0), layout="constrained")
-        panels = figure.subplots(1, len(metrics), sharex=True, squeeze=False)[0]
+        figure = Figure(figsize=(WIDTH, 1.2 + 3.6 * len(metrics)), layout="constrained")
+        panels = figure.subplots(len(metrics), 1, sharex=True, squeeze=False)[:, 0]
         for axes, metric in zip(panels, metrics, strict=True):
             _panel(axes, rows[rows.metric == metric], looks, alone)
             axes.set_title(f"by {METRIC_TITLES[metric]}")
-            axes.set_xlabel("Megapixels of a picture (mean)")
+            axes.set_ylabel(f"BD-rate of {ours} (%)")
         sizes = sorted(rows[rows.shrunk].megapixels.unique())
         panels[0].set_xscale("log", base=2)
         panels[0].set_xticks(sizes, [f"{size:.2g}" for size in sizes])
-        panels[0].set_ylabel(f"BD-rate of {ours} (%)")
-        title = fill(f"Gain over resolution: {images}, shrunk", 62 * len(metrics))
+        panels[-1].set_xlabel("Megapixels of a picture (mean; the same photographs, shrunk)")
+        title = fill(f"Gain over resolution: {images}", 62)
         figure.suptitle(title, x=0.005, ha="left", fontsize=14)
         figure.supxlabel(_notes(alone), fontsize=10, color="#555555")
     return figure

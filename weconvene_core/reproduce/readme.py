@@ -16,6 +16,7 @@ import pandas as pd
 from weconvene_core.applications.findings import findings
 from weconvene_core.datasets.image_sets import TITLES
 from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation.anchors import ANCHOR_NAMES
 from weconvene_core.evaluation.fidelity import ledger_markdown, ledger_summary, read_ledger
 from weconvene_core.evaluation.larger_sets import SETS
 from weconvene_core.paths import ROOT
@@ -84,7 +85,7 @@ def _larger() -> str:
     for dataset, own in table[table.dataset != "kodak"].groupby("dataset", sort=False):
         title, said = TITLES.get(str(dataset).split("-")[0], dataset), []
         for metric, name in METRICS.items():
-            rates = [f"{r.bd_rate_pct:+.1f} % ({r.ci_low:+.1f} to {r.ci_high:+.1f}) against {r.anchor}"
+            rates = [f"{r.bd_rate_pct:+.1f} % ({r.ci_low:+.1f} to {r.ci_high:+.1f}) against {_shown(r.anchor)}"
                      for r in own[own.metric == metric].itertuples()]  # fmt: skip
             said.append(f"by {name} {', '.join(rates)}")
         sentences.append(f"On {own.images.max():.0f} whole photographs from {title} (points kept): {'; '.join(said)}.")
@@ -92,6 +93,11 @@ def _larger() -> str:
     if missing:
         sentences.append(f"Not at hand where this was measured, so not measured: {', '.join(missing)}.")
     return "\n\n".join(sentences)
+
+
+def _shown(anchor: str) -> str:
+    """A live codec's name, or what a published anchor's stands for."""
+    return ANCHOR_NAMES[anchor].shown if anchor in ANCHOR_NAMES else anchor
 
 
 def _points() -> str:
