@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from weconvene_core.reproduce import evidence
+from weconvene_core.reproduce import evidence, fresh
 from weconvene_core.reproduce.claims import read_claims
 from weconvene_core.reproduce.evidence import KEPT_TABLES, MEASUREMENTS, PACKAGE, Measurement, command_of
 from weconvene_core.reproduce.tree import REPOSITORY
@@ -53,3 +54,9 @@ def test_a_measurement_that_fails_is_named_and_the_others_run(
     said = capfd.readouterr()
     assert "Ablations of 3DM-WeConvene" in said.out
     assert f"error: python -m {PACKAGE}.no_such_module did not finish" in said.err
+
+
+def test_a_kept_table_is_no_notebooks_own_whatever_a_record_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = SimpleNamespace(artifacts={"results/tables/tiles.csv": "", "results/tables/rates.csv": ""})
+    monkeypatch.setattr(fresh, "recorded_runs", lambda _: {"12_video": record})
+    assert fresh.own_tables(REPOSITORY, "12_video") == ["results/tables/rates.csv"]

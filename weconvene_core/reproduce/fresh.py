@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from weconvene_core.reproduce.evidence import command_of
 from weconvene_core.reproduce.tree import Tree, recorded_runs
 
 
@@ -21,7 +22,9 @@ def own_tables(tree: Tree, stem: str) -> list[str]:
 
 def _is_table_of_any_mode(name: str) -> bool:
     # A full run's own table stands beside the quick one's: only another full run replaces it, and as a whole.
-    return name.startswith("results/tables/") and not name.endswith("_full.csv")
+    # The table of a long measurement is nobody's here, whatever an earlier record says.
+    kept = name.endswith("_full.csv") or command_of(Path(name).name) is not None
+    return name.startswith("results/tables/") and not kept
 
 
 def _aside(tree: Tree) -> Path:

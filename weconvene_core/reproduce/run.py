@@ -17,6 +17,7 @@ from pathlib import Path
 from weconvene_core.errors import WeconveneError
 from weconvene_core.files import sha256_of
 from weconvene_core.reproduce import certificate, provenance
+from weconvene_core.reproduce.evidence import command_of
 from weconvene_core.reproduce.fresh import own_tables, set_aside
 from weconvene_core.reproduce.inputs import check_mode, input_digest, needs, up_to_date
 from weconvene_core.reproduce.kernels import KernelsAhead
@@ -77,7 +78,9 @@ def run_one(
         before = _state(tree)
         cost = execute(tree, notebook, mode, kernels, following, progress=sys.stderr.isatty())
         after = _state(tree)
-    written = [name for name, state in after.items() if before.get(name) != state]
+    # a long measurement may be writing its own table at the same time
+    changed = [name for name, state in after.items() if before.get(name) != state]
+    written = [name for name in changed if command_of(Path(name).name) is None]
     stamp = Stamp(
         notebook=notebook.stem,
         digest=digest,
