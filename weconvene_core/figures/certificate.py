@@ -15,7 +15,7 @@ from weconvene_core.reproduce.certificate import Entry
 
 EDGE = 1.5
 """Misses beyond this many tolerances are drawn here; their numbers are written out."""
-UNIT = re.compile(r", (%|dB|points|bits per pixel|kMAC/px|millions|ratio)")
+UNIT = re.compile(r", (%|dB|points|bits per pixel|kMAC/px|millions|ratio|s\b)")
 """Of a claim's text, which names the unit of its value after a comma."""
 SHORT = {"bits per pixel": "bpp", "millions": "M", "ratio": "x"}
 COLUMNS = 2
