@@ -155,7 +155,8 @@ def test_the_projects_claims_are_well_formed() -> None:
     claims = read_claims(REPOSITORY.data / "claims.csv")
     inspected = {c.id: c.paper for c in claims if c.tier == "I"}
     rates = {"paper-kodak": "-12.24", "paper-tecnick": "-15.51", "paper-clic": "-12.97"}
-    assert inspected == rates | {"paper-resolution": "", "paper-tasks": "", "paper-complexity": "", "paper-two-steps": ""}
+    words = ("paper-resolution", "paper-tasks", "paper-complexity", "paper-two-steps")
+    assert inspected == rates | dict.fromkeys(words, "")
     assert len({c.id for c in claims}) == len(claims)
     measured = [c for c in claims if c.tier != "I"]
     assert all(c.table.startswith("results/tables/") and c.select and c.column for c in measured)
