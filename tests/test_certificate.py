@@ -137,6 +137,16 @@ def test_an_edited_table_is_no_evidence(tree: Tree) -> None:
     assert row["verdict"] == f"not run: {TABLE} changed after 06_bd_rate wrote it"
 
 
+def test_a_command_of_its_own_does_not_excuse_an_edited_table_that_a_notebook_wrote_here(tree: Tree) -> None:
+    line = claim().replace("\n", ",python -m there\n")
+    write_text(tree.root / TABLE, ROWS + "WebP,pchip,70.0\n")
+    assert verdict(tree, line, OWN)[1]["verdict"] == f"not run: {TABLE} changed after 06_bd_rate wrote it"
+    write_text(tree.root / "notebooks/09_more.ipynb", json.dumps({"cells": []}))
+    artifacts = {TABLE: sha256_of(tree.root / TABLE)}  # a later notebook shares the table
+    write_stamp(tree, Stamp("09_more", "digest", "quick", {}, 1.0, 1.0, "2026-01-02T00:00:00+00:00", artifacts))
+    assert verdict(tree, line, OWN)[1]["obtained"] == "-8.3540"
+
+
 def test_missing_pieces_are_named(tree: Tree) -> None:
     assert verdict(tree, claim(select="codec=AVIF"))[1]["verdict"] == f"not run: {TABLE} has no row with codec AVIF"
     (tree.root / TABLE).unlink()
