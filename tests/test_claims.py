@@ -11,13 +11,13 @@ import pytest
 from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.evaluation.anchors import ANCHOR_NAMES, DATASETS, published_labels
 from weconvene_core.evaluation.bd_rate import METHODS
+from weconvene_core.evaluation.curves import METRIC_TITLES
 from weconvene_core.evaluation.ffmpeg_rivals import FFMPEG_RIVALS
 from weconvene_core.evaluation.rivals import JPEG_2000_BY_DEFAULT, RIVALS, avif
 from weconvene_core.evaluation.tables import BD_COLUMNS, published_bd_table, write_bd_table
 from weconvene_core.files import write_text
 from weconvene_core.reproduce.blocks import ANCHORS, expected
 from weconvene_core.reproduce.claims import Claim, accept, obtained_value, read_claims
-from weconvene_core.reproduce.readme import METRICS
 from weconvene_core.reproduce.tree import REPOSITORY, Tree
 
 ALL = read_claims(REPOSITORY.data / "claims.csv")
@@ -69,7 +69,7 @@ def test_every_bd_rate_of_the_readme_is_a_claim() -> None:
     claimed = {tuple(claim.select[key] for key in keys) for claim in BD if claim.select["method"] == "pchip"}
     told = expected("bd_rate")
     shown = told[(told.method == "pchip") & ((told.dataset != "kodak") | told.anchor.isin(ANCHORS))]
-    assert {("kodak", DEFAULT_MODEL, anchor, metric) for anchor in ANCHORS for metric in METRICS} <= claimed
+    assert {("kodak", DEFAULT_MODEL, anchor, metric) for anchor in ANCHORS for metric in METRIC_TITLES} <= claimed
     assert set(shown[list(keys)].itertuples(index=False, name=None)) <= claimed
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,8 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.quality import ms_ssim_db
 
 Metric = Literal["psnr_rgb", "ms_ssim", "ms_ssim_db"]
-METRICS: tuple[str, ...] = get_args(Metric)
+METRIC_TITLES: dict[Metric, str] = {"psnr_rgb": "PSNR", "ms_ssim_db": "MS-SSIM"}
+"""The metrics of BD-rates, and what figures and documents call them."""
 Floats = NDArray[np.float64]
 
 

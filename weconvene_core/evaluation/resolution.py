@@ -18,7 +18,7 @@ from PIL import Image
 
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.curves import Metric
+from weconvene_core.evaluation.curves import METRIC_TITLES, Metric
 from weconvene_core.evaluation.learned import QUALITIES, FileCodec
 from weconvene_core.evaluation.measurement import CACHE, ImageCodec
 from weconvene_core.evaluation.points import MEAN, VALUE_COLUMN
@@ -32,7 +32,6 @@ SCALED = CACHE.parent / "scaled"
 SCALES = (1, 2, 4, 8)
 BLOCK = 256
 """Photographs are cut to multiples of this, so that no scale pays for padding to our blocks of 32 pixels."""
-METRICS: tuple[Metric, ...] = ("psnr_rgb", "ms_ssim_db")
 RIVALS: tuple[LiveCodec, ...] = (JPEG_2000, avif())
 
 
@@ -109,7 +108,7 @@ def resolution_table(points: pd.DataFrame, ours: str, headers: Mapping[str, int]
     """
     bare = points.assign(bpp=points.bpp - 8e-6 * points.codec.map(headers) / points.megapixels)
     tables = []
-    for metric, dataset in product(METRICS, dict.fromkeys(points.dataset)):
+    for metric, dataset in product(METRIC_TITLES, dict.fromkeys(points.dataset)):
         own, without_headers = (table[table.dataset == dataset] for table in (points, bare))
         if own[VALUE_COLUMN[metric]].isna().any():
             continue

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from weconvene_core.datasets.image_sets import TITLES
+from weconvene_core.evaluation.curves import METRIC_TITLES
 from weconvene_core.figures.style import WIDTH, Look, codec_looks, style
 
-METRIC_TITLES = {"psnr_rgb": "PSNR", "ms_ssim_db": "MS-SSIM"}
 SHIFT = 1.03
 """Factor of size between the marks of two anchors, so that their intervals do not cover each other."""
 OTHERS = {"D": "diamonds", "s": "squares", "^": "triangles"}

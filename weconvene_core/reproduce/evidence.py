@@ -41,10 +41,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("compute_curve", ("compute_curve.csv",), "minutes", ("data/checkpoints/lite.safetensors",)),
     Measurement(
         "diagnosis",
-        (
-            *("diagnosis_calibration.csv", "diagnosis_images.csv"),
-            *("diagnosis_slices.csv", "diagnosis_subbands.csv"),
-        ),
+        tuple(f"diagnosis_{part}.csv" for part in ("calibration", "images", "slices", "subbands")),
         "a minute or two",
     ),
     Measurement("modern_codecs", ("rd_points_modern.csv",), "most of an hour, with the extra `codecs`"),

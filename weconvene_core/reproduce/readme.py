@@ -17,6 +17,7 @@ from weconvene_core.applications.findings import findings
 from weconvene_core.datasets.image_sets import TITLES
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.anchors import ANCHOR_NAMES
+from weconvene_core.evaluation.curves import METRIC_TITLES
 from weconvene_core.evaluation.fidelity import ledger_markdown, ledger_summary, read_ledger
 from weconvene_core.evaluation.larger_sets import SETS
 from weconvene_core.paths import ROOT
@@ -28,7 +29,6 @@ from weconvene_core.reproduce.tree import REPOSITORY
 ACCEPTED = ("bd_rate", "rd_points", "complexity")
 RESULTS_BLOCK, LEDGER_BLOCK, STUDIES_BLOCK = "results", "ledger", "studies"
 README = ROOT / "README.md"
-METRICS = {"psnr_rgb": "PSNR", "ms_ssim_db": "MS-SSIM"}
 
 
 def accept() -> None:
@@ -66,7 +66,7 @@ def _bd_rates() -> str:
     table = _headline()
     rows = table[table.dataset == "kodak"].set_index(["anchor", "metric"])
     for anchor, label in ANCHORS.items():
-        both = [rows.loc[(anchor, metric)] for metric in METRICS]
+        both = [rows.loc[(anchor, metric)] for metric in METRIC_TITLES]
         cells = [f"{r.bd_rate_pct:+.1f} % | {r.ci_low:+.1f} to {r.ci_high:+.1f} %" for r in both]
         lines.append(f"| {label} | {' | '.join(cells)} | {' and '.join(f'{r.overlap_pct:.0f}' for r in both)} % |")
     return "\n".join(lines)
@@ -84,7 +84,7 @@ def _larger() -> str:
     sentences = []
     for dataset, own in table[table.dataset != "kodak"].groupby("dataset", sort=False):
         title, said = TITLES.get(str(dataset).split("-")[0], dataset), []
-        for metric, name in METRICS.items():
+        for metric, name in METRIC_TITLES.items():
             rates = [f"{r.bd_rate_pct:+.1f} % ({r.ci_low:+.1f} to {r.ci_high:+.1f}) against {_shown(r.anchor)}"
                      for r in own[own.metric == metric].itertuples()]  # fmt: skip
             said.append(f"by {name} {', '.join(rates)}")
