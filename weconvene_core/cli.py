@@ -64,6 +64,10 @@ def _add_codec_commands(subparsers: argparse._SubParsersAction[argparse.Argument
         "--quality", type=_quality, required=True, metavar="Q", help="a number from 0 (small) to 7 (fine)"
     )
     encode.add_argument("--model", default="lite", help="name of a trained model (default: %(default)s)")
+    encode.add_argument(
+        "--refine", type=int, default=0, metavar="N",
+        help="search for smaller files in N passes over the picture, each as slow as coding it (default: 0; try 10)",
+    )  # fmt: skip
     encode.set_defaults(run=file_commands.encode)
 
     decode = subparsers.add_parser("decode", help="turn compressed files into pictures")

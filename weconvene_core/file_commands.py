@@ -54,7 +54,9 @@ def encode(arguments: argparse.Namespace) -> int:
                 tqdm.write(f"weconvene: {job.source}: {note.message}", file=sys.stderr)
         from weconvene_core.codec import api
 
-        data = api.encode(picture, arguments.quality, arguments.model, max_memory=arguments.max_memory)
+        data = api.encode(
+            picture, arguments.quality, arguments.model, max_memory=arguments.max_memory, refine=arguments.refine
+        )
         if job.target == PIPE:
             _to_pipe(data)
         else:

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from weconvene_core.codec.checkpoints import installed, load_checked
+from weconvene_core.codec.checkpoints import description_of, installed, load_checked
 from weconvene_core.codec.container import HASH_BYTES, Container, CutFileError, Prefix, pack, unpack, unpack_prefix
 from weconvene_core.codec.grid import DEFAULT_MEMORY, Block, blocks, check_memory, choose_tile, worker_count
 from weconvene_core.codec.images import Picture, load, to_pil
-from weconvene_core.codec.latents import ALL, BlockStreams, TileStreams, footprint
+from weconvene_core.codec.latents import ALL, BlockStreams, TileStreams, footprint, refining_cell
 from weconvene_core.codec.lossless import pack_alpha, pack_profile, unpack_alpha, unpack_profile
+from weconvene_core.codec.refining import Refinement
 from weconvene_core.codec.sealing import read_seal, stated_digests
 from weconvene_core.codec.tiles import Decoded, decode_tiles, encode_tiles, hash_latents, to_8_bit
 from weconvene_core.errors import CorruptFileError, WeconveneError
@@ -38,13 +39,15 @@ DEFAULT_MODEL = "lite"
 class Released:
     """A checkpoint as it is used: its network in floating point and, where it is sealed, in its exact form.
 
-    ``digests`` are the hashes that files name it by: those of the weights, and that of the seal.
+    ``digests`` are the hashes that files name it by: those of the weights, and that of the seal. ``metric`` is what its
+    last training minimised.
     """
 
     network: WeConvene
     digests: tuple[bytes, ...]
     exact: WeConvene | None = None
     exact_digest: bytes | None = None
+    metric: str = "mse"
 
     def matching(self, container: Container) -> WeConvene | None:
         """Return the network that a file was made with, None if it is of another checkpoint."""
@@ -81,6 +84,7 @@ def encode(
     max_memory: int = DEFAULT_MEMORY,
     tile: int | None = None,
     exact: bool | None = None,
+    refine: int = 0,
 ) -> bytes:
     """Compress a picture into the bytes of one file.
 
@@ -95,12 +99,15 @@ def encode(
     tile : side of the tiles in pixels (one of ``grid.TILE_EDGES``; 0: no tiles) instead of what ``max_memory`` asks.
     exact : the entropy model computes in integers, so that the file decodes to the same bits on every machine. None:
         wherever the model is sealed.
+    refine : passes over the picture that look for latents with less squared error for their bits than g_a's (see
+        :mod:`weconvene_core.codec.refining`). Ten are most of the gain, and take ten times as long as coding; nothing
+        changes for decoders.
 
     Raises
     ------
     WeconveneError
-        If the picture cannot be read, the quality is out of range, the model is unknown, or the memory too small; or
-        if the exact path is asked of a model that is not sealed.
+        If the picture cannot be read, the quality or ``refine`` is out of range, the model is unknown, or the memory
+        too small; or if the exact path is asked of a model that is not sealed.
     """
     released = _loaded(model)
     exact = released.exact is not None if exact is None else exact
@@ -112,10 +119,19 @@ def encode(
         digest or b"", width, height, picture.mode, quality, exact=exact, icc=picture.icc is not None, tile=tile
     )
     workers = worker_count(footprint(network), width, height, tile, max_memory, torch.get_num_threads())
-    found = encode_tiles(network, picture.rgb, tile, header.quality, workers)
+    refinement = _refinement(released, model, refine, max_memory) if refine else None
+    found = encode_tiles(network, picture.rgb, tile, header.quality, workers, refinement)
     beside = [] if picture.icc is None else [pack_profile(picture.icc)]
     beside += [] if picture.alpha is None else [pack_alpha(picture.alpha)]
     return pack(replace(header, streams=_sorted(header, found, beside)))
+
+
+def _refinement(released: Released, name: str, passes: int, max_memory: int) -> Refinement:
+    if released.metric != "mse":
+        raise WeconveneError(
+            f"The model '{name}' was tuned for {released.metric}, and refining minimises squared error: leave it out."
+        )
+    return Refinement(released.network, passes, refining_cell(released.network, max_memory))
 
 
 def decode(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
@@ -265,4 +281,5 @@ def _loaded(name: str) -> Released:
     network, digest = load_checked(path)
     exact, exact_digest = read_seal(network, digest, path) or (None, b"")
     earlier = [digest for digest in stated_digests(path) if digest != exact_digest[:HASH_BYTES]]
-    return Released(network, (digest[:HASH_BYTES], *earlier), exact, exact_digest[:HASH_BYTES])
+    metric = description_of(path).get("config", {}).get("metric", "mse")
+    return Released(network, (digest[:HASH_BYTES], *earlier), exact, exact_digest[:HASH_BYTES], metric)

@@ -67,6 +67,15 @@ def spans(length: int, tile: int) -> list[Span]:
     ]
 
 
+def cells(span: Span, length: int, side: int) -> list[Span]:
+    """Divide a tile along an axis of ``length`` pixels into nearly equal parts of at most ``side`` pixels (0: one).
+
+    Each has the margins of a tile of its own.
+    """
+    parts = [(span.start + part.start, span.start + part.stop) for part in spans(span.stop - span.start, side)]
+    return [Span(start, stop, max(0, start - MARGIN), min(length, stop + MARGIN)) for start, stop in parts]
+
+
 @dataclass(frozen=True)
 class Block:
     """Tiles that are coded together: their spans along both axes, and the places of the first of them."""

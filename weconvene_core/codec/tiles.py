@@ -26,6 +26,7 @@ from weconvene_core.codec.latents import (
     analyse,
     padded,
 )
+from weconvene_core.codec.refining import Refinement
 from weconvene_core.entropy import InCore, Write, tables_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
@@ -50,8 +51,13 @@ class Decoded:
     slices_in_all: int
 
 
-def encode_tiles(model: WeConvene, rgb: np.ndarray, tile: int, quality: float, workers: int) -> list[BlockStreams]:
+def encode_tiles(
+    model: WeConvene, rgb: np.ndarray, tile: int, quality: float, workers: int, refinement: Refinement | None = None
+) -> list[BlockStreams]:
     """Code a picture (H, W, 3) uint8 in tiles; ``tile`` is 0 or a side in pixels. Blocks come row by row.
+
+    Args:
+        refinement: what to do to the latents before they are coded, one tile after the other.
 
     Raises:
         WeconveneError: the model's blocks do not fit into tiles.
@@ -61,18 +67,21 @@ def encode_tiles(model: WeConvene, rgb: np.ndarray, tile: int, quality: float, w
         raise WeconveneError(f"Model '{model.config.name}' needs blocks of {model.config.stride} pixels: use no tiles.")
     with _workers(workers) as run:
         parts = blocks(rgb.shape[1], rgb.shape[0], tile)
-        return [_write_block(BlockPlan(model, block, at), rgb, tile == 0, run) for block in parts]
+        return [_write_block(BlockPlan(model, block, at), rgb, tile == 0, run, refinement) for block in parts]
 
 
 @torch.no_grad()
-def _write_block(plan: BlockPlan, rgb: np.ndarray, one_piece: bool, run: Map) -> BlockStreams:
+def _write_block(
+    plan: BlockPlan, rgb: np.ndarray, one_piece: bool, run: Map, refinement: Refinement | None
+) -> BlockStreams:
     model, block = plan.model, plan.block
 
     @torch.no_grad()  # which belongs to a thread
     def analysed(place: tuple[int, int]) -> Latent:
-        return analyse(model, rgb, block.rows[place[0]], block.columns[place[1]], plan.quality)
+        return analyse(model, rgb, block.rows[place[0]], block.columns[place[1]], plan.quality, refinement)
 
-    lf, hf = (plan.joined(list(part), plan.ratio) for part in zip(*run(analysed, block.places), strict=True))
+    analysing = run if refinement is None else map  # the memory of one
+    lf, hf = (plan.joined(list(part), plan.ratio) for part in zip(*analysing(analysed, block.places), strict=True))
     symbols = plan.joined(list(run(torch.no_grad()(lambda place: plan.z_of((lf, hf), place)), block.places)), 1)
     z, z_hat, step = model.write_z(symbols), symbols + model.medians, Write(tables_of(model.conditional))
     if one_piece:

@@ -1,4 +1,4 @@
-"""What coding in tiles costs: rate, PSNR, and PSNR along the tiles' borders, beside the same picture in one piece.
+"""What coding in tiles costs in rate, PSNR and MS-SSIM, and along the tiles' borders, beside the picture in one piece.
 
 ``python -m weconvene_core.evaluation.tiling`` writes ``results/tables/tiles.csv``, from the CLIC photographs with a
 side of 2048 pixels.
@@ -19,7 +19,7 @@ from weconvene_core.codec import api
 from weconvene_core.codec.grid import spans
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.quality import psnr_rgb
+from weconvene_core.evaluation.quality import ms_ssim, psnr_rgb
 from weconvene_core.paths import RESULTS
 
 TABLE = RESULTS / "tables" / "tiles.csv"
@@ -37,8 +37,8 @@ def tile_costs(
 
     Returns
     -------
-    Per tile size: the number of tiles, bytes and PSNR (dB) of both, ``rate_pct`` (more bytes), ``loss_db`` (less PSNR),
-    and ``border_loss_db``, the same over the pixels along the tiles' borders alone.
+    Per tile size: the number of tiles, bytes, PSNR (dB) and MS-SSIM of both, ``rate_pct`` (more bytes), ``loss_db``
+    (less PSNR), and ``border_loss_db``, the same over the pixels along the tiles' borders alone.
 
     Raises
     ------
@@ -49,6 +49,7 @@ def tile_costs(
     rows = []
     whole = api.encode(picture, quality, model, tile=0)
     decoded = np.asarray(api.decode(whole))
+    similar = ms_ssim(original, decoded)
     for tile in tiles:
         along = borders(picture.height, picture.width, tile)
         if not along.any():
@@ -62,7 +63,7 @@ def tile_costs(
             "tiles": len(spans(picture.height, tile)) * len(spans(picture.width, tile)),
             "bytes_whole": len(whole), "bytes_tiled": len(data), "rate_pct": 100 * (len(data) / len(whole) - 1),
             "psnr_whole": psnr[0], "psnr_tiled": psnr[1], "loss_db": psnr[0] - psnr[1],
-            "border_loss_db": beside[0] - beside[1],
+            "border_loss_db": beside[0] - beside[1], "ms_ssim_whole": similar, "ms_ssim_tiled": ms_ssim(original, back),
         })  # fmt: skip
     return rows
 

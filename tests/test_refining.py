@@ -1,0 +1,136 @@
+"""Refined latents: smaller losses in real files, nothing new for decoders, and never a loss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from weconvene_core import cli
+from weconvene_core.codec import api, refining
+from weconvene_core.codec.container import unpack
+from weconvene_core.codec.grid import MARGIN, TILE_EDGES, UNIT, cells, spans
+from weconvene_core.codec.latents import CELLS, refining_cell
+from weconvene_core.codec.refining import Refinement
+from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.errors import WeconveneError
+from weconvene_core.evaluation import refining as evaluation
+from weconvene_core.evaluation.learned import FileCodec
+from weconvene_core.evaluation.quality import psnr_rgb
+from weconvene_core.inputs import from_8_bit
+from weconvene_core.layers.rate_table import lambda_of
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    return load_rgb(image_set("default", 1).paths[0]).crop((0, 0, 263, 197))
+
+
+def loss_of(data: bytes, photo: Image.Image, quality: float) -> float:
+    """Bits of the file plus lambda 255^2 times its squared error, a mean over the colours: what is minimised."""
+    squares = 255**2 * 10 ** (-psnr_rgb(photo, api.decode(data)) / 10) * photo.width * photo.height
+    return 8 * len(data) + float(lambda_of(torch.tensor([quality]))) * squares
+
+
+@pytest.mark.parametrize("quality", [2.0, 5.0])
+def test_refined_files_are_better_and_decode_like_others(photo: Image.Image, quality: float) -> None:
+    plain, refined = (api.encode(photo, quality, refine=passes) for passes in (0, 4))
+    assert loss_of(refined, photo, quality) < 0.99 * loss_of(plain, photo, quality)
+    assert len(refined) < len(plain)
+    assert unpack(refined).exact
+    assert refined == api.encode(photo, quality, refine=4)
+    assert plain == api.encode(photo, quality)
+
+
+def test_no_passes_are_what_g_a_gives() -> None:
+    model, x, at = api.load_model(), torch.rand(1, 3, 64, 96), torch.tensor([3.0])
+    with torch.no_grad():
+        expected = model.analyse(x, at)
+    for found, wanted in zip(Refinement(model, 0)(x, at), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+def test_the_estimate_that_decides_is_what_the_file_costs(photo: Image.Image) -> None:
+    model, at = api.load_model(), torch.tensor([4.0])
+    x = from_8_bit(np.asarray(photo))
+    refined = torch.cat(Refinement(model, 3)(x, at), 1)
+    estimated = Refinement(model, 0).loss(refined, x, at)
+    assert estimated == pytest.approx(loss_of(api.encode(photo, 4, refine=3), photo, 4.0), rel=0.02)  # the header
+
+
+@pytest.mark.parametrize("step", [1e4, float("nan")])
+def test_what_went_astray_is_not_used(photo: Image.Image, monkeypatch: pytest.MonkeyPatch, step: float) -> None:
+    plain = api.encode(photo, 2)
+    monkeypatch.setattr(refining, "STEP", step)
+    monkeypatch.setattr(refining, "LIMIT", 1e4)
+    assert api.encode(photo, 2, refine=2) == plain
+
+
+@settings(deadline=None)
+@given(st.integers(1, 9000), st.sampled_from(TILE_EDGES), st.sampled_from((0, *CELLS)))
+def test_cells_cover_every_tile_with_the_margins_of_tiles(length: int, tile: int, side: int) -> None:
+    for span in spans(length, tile):
+        parts = cells(span, length, side)
+        assert [part.start for part in parts] == [span.start, *(part.stop for part in parts[:-1])]
+        assert parts[-1].stop == span.stop
+        for part in parts:
+            assert part.start % UNIT == 0
+            assert part.stop - part.start <= (side or length)
+            assert (part.low, part.high) == (max(0, part.start - MARGIN), min(length, part.stop + MARGIN))
+
+
+def test_less_memory_means_smaller_cells_and_hardly_larger_files(photo: Image.Image) -> None:
+    model = api.load_model()
+    assert [refining_cell(model, limit) for limit in (2048, 500, 130)] == list(CELLS)
+    large = photo.resize((416, 160))
+    losses = [loss_of(api.encode(large, 4, refine=3, max_memory=limit), large, 4.0) for limit in (2048, 130)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.01)
+    assert losses[1] < loss_of(api.encode(large, 4, max_memory=130), large, 4.0)
+
+
+def test_tiles_are_refined_too(photo: Image.Image) -> None:
+    plain, refined = (api.encode(photo, 3, tile=128, refine=passes) for passes in (0, 3))
+    assert loss_of(refined, photo, 3.0) < loss_of(plain, photo, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"refine": -1}, "refine=-1: choose a number of passes from 0 to 1000"),
+        ({"refine": 1001}, "refine=1001"),
+        ({"refine": 1, "max_memory": 60}, "Refining takes [0-9]+ MiB of working memory at least, and 60 are allowed"),
+        ({"refine": 1, "model": "lite_msssim"}, "was tuned for ms_ssim, and refining minimises squared error"),
+    ],
+)
+def test_what_cannot_be_refined_is_refused(photo: Image.Image, arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(WeconveneError, match=message):
+        api.encode(photo, 3, **arguments)
+
+
+def test_the_command_line_and_pillow_refine(photo: Image.Image, tmp_path: Path) -> None:
+    photo.save(tmp_path / "photo.png")
+    line = ["encode", str(tmp_path / "photo.png"), str(tmp_path / "a.wcv"), "--quality", "3", "--refine", "2"]
+    assert cli.main(line) == 0
+    photo.save(tmp_path / "b.wcv", quality=3, refine=2)
+    expected = api.encode(photo, 3, refine=2)
+    assert (tmp_path / "a.wcv").read_bytes() == (tmp_path / "b.wcv").read_bytes() == expected
+
+
+def test_refined_files_are_kept_apart_from_plain_ones() -> None:
+    states = {FileCodec(refine=passes).state() for passes in (0, 3, 10)}
+    assert len(states) == 3
+    assert FileCodec().state() == FileCodec(refine=0).state()
+
+
+def test_the_table_of_passes_compares_files(photo: Image.Image) -> None:
+    pictures = [np.asarray(photo), np.asarray(photo)[:, ::-1]]
+    table = evaluation.by_passes(pictures, (0, 2), (0.0, 2.0, 4.0, 6.0))
+    assert list(table.passes) == [2, 2]
+    assert set(table.metric) == {"psnr_rgb", "ms_ssim_db"}
+    assert table.set_index("metric").bd_rate_pct["psnr_rgb"] < -1
+    assert (table.encode_s_per_megapixel > 0).all()

@@ -1,0 +1,131 @@
+"""What refining the latents brings, and how many passes it takes (see :mod:`weconvene_core.codec.refining`).
+
+``python -m weconvene_core.evaluation.refining passes`` codes the middles of photographs that were kept out of training
+with 0 to 30 passes: ``results/tables/refining_passes.csv``, from which the number of passes was chosen.
+``python -m weconvene_core.evaluation.refining kodak`` codes Kodak with that many, and compares the files with those of
+the same checkpoint without, and both with the published anchors and the live codecs that notebook 05 measured:
+``results/tables/refining.csv``, and the points in ``results/tables/rd_points_refined.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from weconvene_core.codec import api
+from weconvene_core.datasets.image_sets import ImageSet, test_set
+from weconvene_core.evaluation.anchors import anchors_of
+from weconvene_core.evaluation.curves import Metric
+from weconvene_core.evaluation.diagnosis import photographs
+from weconvene_core.evaluation.learned import QUALITIES, FileCodec
+from weconvene_core.evaluation.points import MEASURED, with_means
+from weconvene_core.evaluation.quality import bpp, ms_ssim, psnr_rgb
+from weconvene_core.evaluation.rate_distortion import BD_COLUMNS, bd_table, measure
+from weconvene_core.evaluation.tables import read_points
+from weconvene_core.inputs import middle
+from weconvene_core.paths import RESULTS
+
+TABLES = RESULTS / "tables"
+TABLE, POINTS, BY_PASSES = TABLES / "refining.csv", TABLES / "rd_points_refined.csv", TABLES / "refining_passes.csv"
+PLAIN, REFINED = api.DEFAULT_MODEL, f"{api.DEFAULT_MODEL} refined"
+PASSES = 10
+TRIED, TRIED_QUALITIES, SIDE = (0, 3, 10, 30), (0.0, 2.0, 4.0, 6.0), 256
+METRICS: tuple[Metric, ...] = ("psnr_rgb", "ms_ssim_db")
+KEPT_OUT = "kept out of training"
+
+
+def by_passes(
+    pictures: Sequence[np.ndarray],
+    tried: Sequence[int] = TRIED,
+    qualities: Sequence[float] = TRIED_QUALITIES,
+    model: str = api.DEFAULT_MODEL,
+) -> pd.DataFrame:
+    """Return the BD-rates of files refined in so many passes against those of the first number tried, by real bytes.
+
+    Args:
+        pictures: (H, W, 3) uint8, of more than 160 pixels a side.
+
+    Returns:
+        A row for each number of ``passes`` and metric: ``images``, ``bd_rate_pct`` with its 95 % interval over
+        images, and ``encode_s_per_megapixel``, a mean that depends on the machine.
+    """
+    rows = []
+    for number, picture in enumerate(tqdm(pictures, desc="refining")):
+        for passes in tried:
+            for quality in qualities:
+                numbers = _measured(picture, quality, passes, model)
+                rows.append({"dataset": KEPT_OUT, "image": number, "codec": str(passes), "quality": quality, **numbers})
+    points = with_means(rows)
+    tables = [bd_table(points, [str(tried[0])], metric) for metric in METRICS]
+    table = pd.concat(tables, ignore_index=True).query("method == 'pchip'")
+    megapixels = np.mean([picture.shape[0] * picture.shape[1] for picture in pictures]) / 1e6
+    seconds = points[points.image != "mean"].groupby("codec").encode_s.mean() / megapixels
+    table = table.assign(passes=table.codec.astype(int), encode_s_per_megapixel=table.codec.map(seconds))
+    return table[["images", "passes", "metric", "bd_rate_pct", "ci_low", "ci_high", "encode_s_per_megapixel"]]
+
+
+def _measured(picture: np.ndarray, quality: float, passes: int, model: str) -> dict[str, float]:
+    start = time.perf_counter()
+    data = api.encode(picture, quality, model, refine=passes)
+    encoded = time.perf_counter()
+    decoded = np.asarray(api.decode(data))
+    done = time.perf_counter()
+    height, width = picture.shape[:2]
+    found = bpp(len(data), width, height), psnr_rgb(picture, decoded), ms_ssim(picture, decoded)
+    return dict(zip(MEASURED, (*found, encoded - start, done - encoded), strict=True))
+
+
+def refined_points(images: ImageSet, passes: int = PASSES) -> pd.DataFrame:
+    """Measure the shipped checkpoint's refined files of all images, every processor its own pictures.
+
+    Returns:
+        A table with ``POINT_COLUMNS`` and ``weights``, the first digits of the hash of the checkpoint's weights.
+    """
+    codec = FileCodec(refine=passes)
+    points = measure(codec, REFINED, images, QUALITIES, codec.state(), processes=os.cpu_count() or 1)
+    return points.assign(weights=codec.weights(), passes=passes)
+
+
+def compare(images: ImageSet, refined: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """Return the BD-rates of refined files against the checkpoint's own, and of both against everything else.
+
+    Args:
+        images: the pictures of both tables.
+        refined: what :func:`refined_points` returned.
+        measured: points of the checkpoint without refining, and of live codecs, with ``POINT_COLUMNS``.
+
+    Returns:
+        A table with ``BD_COLUMNS``, PCHIP alone, by both metrics; against published anchors where they are of these
+        images.
+    """
+    points = pd.concat([refined[measured.columns], measured], ignore_index=True)
+    live = dict.fromkeys([PLAIN, *measured.codec])
+    tables = [bd_table(points, [*anchors_of(images.name, metric), *live], metric, images.name) for metric in METRICS]
+    table = pd.concat(tables, ignore_index=True)
+    return table[(table.method == "pchip") & table.codec.isin([PLAIN, REFINED])][BD_COLUMNS]
+
+
+def main() -> None:
+    """Measure what is asked for, and write its tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("passes", "kodak"))
+    if parser.parse_args().what == "passes":
+        table = by_passes([middle(picture, SIDE) for picture in photographs()])
+        table.to_csv(BY_PASSES, index=False, float_format="%.4f")
+    else:
+        images, stored = test_set(), read_points()
+        points = refined_points(images)
+        points.to_csv(POINTS, index=False, float_format="%.6f", lineterminator="\n")
+        table = compare(images, points, stored[(stored.dataset == images.name) & ~stored.codec.isin([REFINED])])
+        table.to_csv(TABLE, index=False, float_format="%.4f")
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
