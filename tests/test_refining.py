@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,7 +23,9 @@ from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation import refining as evaluation
 from weconvene_core.evaluation.learned import FileCodec
+from weconvene_core.evaluation.points import POINT_COLUMNS, with_means
 from weconvene_core.evaluation.quality import psnr_rgb
+from weconvene_core.figures.rates import passes_figure
 from weconvene_core.inputs import from_8_bit
 from weconvene_core.layers.rate_table import lambda_of
 
@@ -133,4 +137,34 @@ def test_the_table_of_passes_compares_files(photo: Image.Image) -> None:
     assert list(table.passes) == [2, 2]
     assert set(table.metric) == {"psnr_rgb", "ms_ssim_db"}
     assert table.set_index("metric").bd_rate_pct["psnr_rgb"] < -1
-    assert (table.encode_s_per_megapixel > 0).all()
+    assert (table.times_as_long > 1).all()
+    figure = passes_figure(table, "one photograph")
+    assert {text.get_text() for text in figure.axes[0].texts} == {"by PSNR", "by MS-SSIM"}
+
+
+def test_points_of_other_weights_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = dict.fromkeys(POINT_COLUMNS, 1.0) | {"codec": evaluation.REFINED, "dataset": "kodak"}
+    path = tmp_path / "points.csv"
+    monkeypatch.setattr(evaluation, "POINTS", path)
+    assert evaluation.kept_refined().empty
+    pd.DataFrame([columns | {"weights": FileCodec().weights()}]).to_csv(path, index=False)
+    assert len(evaluation.kept_refined()) == 1
+    pd.DataFrame([columns | {"weights": "0" * 12}]).to_csv(path, index=False)
+    with pytest.warns(UserWarning, match="'lite refined' is left out on kodak: .*evaluation.refining kodak"):
+        assert evaluation.kept_refined().empty
+
+
+def test_refined_files_are_compared_with_plain_ones_and_everything_else() -> None:
+    """A codec whose files are a tenth smaller at equal quality is 10 % better against itself."""
+    images, rows = image_set("default", 2), []
+    for name, share in (("lite", 1.0), ("lite refined", 0.9), ("WebP", 1.5)):
+        for image, quality in product(("a", "b"), range(4)):
+            numbers = {"bpp": share * 0.2 * 2**quality, "psnr_db": 30 + 2 * quality, "ms_ssim": 0.9 + 0.02 * quality}
+            rows.append({"dataset": images.name, "image": image, "codec": name, "quality": quality, **numbers})
+    points = with_means(rows)
+    refined = points[points.codec == "lite refined"]
+    table = evaluation.compare(images, refined, points[points.codec != "lite refined"])
+    found = table[table.metric == "psnr_rgb"].set_index(["codec", "anchor"]).bd_rate_pct
+    assert set(found.index) == {("lite refined", "lite"), ("lite refined", "WebP"), ("lite", "WebP")}
+    np.testing.assert_allclose(found["lite refined", "lite"], -10, atol=1e-6)
+    np.testing.assert_allclose(found["lite refined", "WebP"], -40, atol=1e-6)

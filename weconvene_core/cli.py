@@ -66,7 +66,7 @@ def _add_codec_commands(subparsers: argparse._SubParsersAction[argparse.Argument
     encode.add_argument("--model", default="lite", help="name of a trained model (default: %(default)s)")
     encode.add_argument(
         "--refine", type=int, default=0, metavar="N",
-        help="search for smaller files in N passes over the picture, each as slow as coding it (default: 0; try 10)",
+        help="search for a better file in N passes over the picture, each slower than coding it (default: 0; try 10)",
     )  # fmt: skip
     encode.set_defaults(run=file_commands.encode)
 

@@ -100,8 +100,8 @@ def encode(
     exact : the entropy model computes in integers, so that the file decodes to the same bits on every machine. None:
         wherever the model is sealed.
     refine : passes over the picture that look for latents with less squared error for their bits than g_a's (see
-        :mod:`weconvene_core.codec.refining`). Ten are most of the gain, and take ten times as long as coding; nothing
-        changes for decoders.
+        :mod:`weconvene_core.codec.refining`). Ten are most of the gain; each takes about twice as long as coding at
+        once, and nothing changes for decoders.
 
     Raises
     ------

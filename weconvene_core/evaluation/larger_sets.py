@@ -16,9 +16,9 @@ import pandas as pd
 from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.datasets.image_sets import ImageSet, MissingSetError, image_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.learned import QUALITIES, FileCodec
+from weconvene_core.evaluation.learned import QUALITIES, FileCodec, kept_points
 from weconvene_core.evaluation.measurement import CACHE
-from weconvene_core.evaluation.points import MEAN, POINT_COLUMNS
+from weconvene_core.evaluation.points import MEAN
 from weconvene_core.evaluation.rate_distortion import measure
 from weconvene_core.evaluation.rivals import RIVALS, LiveCodec, measure_rivals
 from weconvene_core.paths import RESULTS
@@ -71,17 +71,7 @@ def larger_points(path: Path = TABLE, model: str = DEFAULT_MODEL) -> pd.DataFram
     Returns:
         A table with ``POINT_COLUMNS``, empty where nothing was measured.
     """
-    if not path.is_file():
-        return pd.DataFrame(columns=POINT_COLUMNS)
-    points = pd.read_csv(path)
-    stale = (points.codec == model) & (points.weights != FileCodec(model).weights())
-    if stale.any():
-        warnings.warn(
-            f"'{model}' is left out on {', '.join(points[stale].dataset.unique())}: its points are of other weights; "
-            "run python -m weconvene_core.evaluation.larger_sets.",
-            stacklevel=2,
-        )
-    return points.loc[~stale, POINT_COLUMNS]
+    return kept_points(path, model, "weconvene_core.evaluation.larger_sets", model)
 
 
 def main() -> None:

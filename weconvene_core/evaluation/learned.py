@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
 
 from weconvene_core.checkpoint import weights_hash
 from weconvene_core.codec import api
 from weconvene_core.codec.sealing import stated_digests
+from weconvene_core.evaluation.points import POINT_COLUMNS
 from weconvene_core.files import write_bytes_atomically
 from weconvene_core.inputs import from_8_bit, pad
 from weconvene_core.paths import CHECKPOINTS, RESULTS
@@ -76,6 +79,30 @@ class FileCodec:
     def _path(self, image: Image.Image, quality: float) -> Path:
         pixels = hashlib.sha256(f"{image.size} {image.mode}".encode() + image.tobytes()).hexdigest()
         return self.folder / self.state()[:12] / f"{pixels[:16]}_q{quality:g}.wcv"
+
+
+def kept_points(path: Path, codec: str, command: str, model: str = api.DEFAULT_MODEL) -> pd.DataFrame:
+    """Return the points of a table that a long measurement left, without those of ``codec`` by other weights.
+
+    Args:
+        path: a table with ``POINT_COLUMNS`` and ``weights``.
+        codec: the rows that hold for the released ``model`` alone; a warning names those that are left out.
+        command: the module that measures them again.
+
+    Returns:
+        A table with ``POINT_COLUMNS``, empty where nothing was measured.
+    """
+    if not path.is_file():
+        return pd.DataFrame(columns=POINT_COLUMNS)
+    points = pd.read_csv(path)
+    stale = (points.codec == codec) & (points.weights != FileCodec(model).weights())
+    if stale.any():
+        warnings.warn(
+            f"'{codec}' is left out on {', '.join(points[stale].dataset.unique())}: its points are of other weights; "
+            f"run python -m {command}.",
+            stacklevel=2,
+        )
+    return points.loc[~stale, POINT_COLUMNS]
 
 
 def estimated_bytes(image: Image.Image, quality: float, model: str = api.DEFAULT_MODEL) -> float:

@@ -23,8 +23,8 @@ from weconvene_core.datasets.image_sets import ImageSet, test_set
 from weconvene_core.evaluation.anchors import anchors_of
 from weconvene_core.evaluation.curves import Metric
 from weconvene_core.evaluation.diagnosis import photographs
-from weconvene_core.evaluation.learned import QUALITIES, FileCodec
-from weconvene_core.evaluation.points import MEASURED, with_means
+from weconvene_core.evaluation.learned import QUALITIES, FileCodec, kept_points
+from weconvene_core.evaluation.points import MEAN, MEASURED, with_means
 from weconvene_core.evaluation.quality import bpp, ms_ssim, psnr_rgb
 from weconvene_core.evaluation.rate_distortion import BD_COLUMNS, bd_table, measure
 from weconvene_core.evaluation.tables import read_points
@@ -53,7 +53,7 @@ def by_passes(
 
     Returns:
         A row for each number of ``passes`` and metric: ``images``, ``bd_rate_pct`` with its 95 % interval over
-        images, and ``encode_s_per_megapixel``, a mean that depends on the machine.
+        images, and ``times_as_long``, what encoding took over what it took with the first number of passes.
     """
     rows = []
     for number, picture in enumerate(tqdm(pictures, desc="refining")):
@@ -64,10 +64,10 @@ def by_passes(
     points = with_means(rows)
     tables = [bd_table(points, [str(tried[0])], metric) for metric in METRICS]
     table = pd.concat(tables, ignore_index=True).query("method == 'pchip'")
-    megapixels = np.mean([picture.shape[0] * picture.shape[1] for picture in pictures]) / 1e6
-    seconds = points[points.image != "mean"].groupby("codec").encode_s.mean() / megapixels
-    table = table.assign(passes=table.codec.astype(int), encode_s_per_megapixel=table.codec.map(seconds))
-    return table[["images", "passes", "metric", "bd_rate_pct", "ci_low", "ci_high", "encode_s_per_megapixel"]]
+    seconds = points[points.image != MEAN].groupby("codec").encode_s.sum()
+    longer = table.codec.map(seconds / seconds[str(tried[0])])
+    table = table.assign(passes=table.codec.astype(int), times_as_long=longer)
+    return table[["images", "passes", "metric", "bd_rate_pct", "ci_low", "ci_high", "times_as_long"]]
 
 
 def _measured(picture: np.ndarray, quality: float, passes: int, model: str) -> dict[str, float]:
@@ -90,6 +90,15 @@ def refined_points(images: ImageSet, passes: int = PASSES) -> pd.DataFrame:
     codec = FileCodec(refine=passes)
     points = measure(codec, REFINED, images, QUALITIES, codec.state(), processes=os.cpu_count() or 1)
     return points.assign(weights=codec.weights(), passes=passes)
+
+
+def kept_refined() -> pd.DataFrame:
+    """Return the points that :func:`main` kept on Kodak, if they are of the shipped weights.
+
+    Returns:
+        A table with ``POINT_COLUMNS``, empty where nothing was measured.
+    """
+    return kept_points(POINTS, REFINED, "weconvene_core.evaluation.refining kodak")
 
 
 def compare(images: ImageSet, refined: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:

@@ -61,6 +61,38 @@ def _write(axes: Axes, place: float, start: float, height: float, colour: str) -
         axes.text(beside, start + height / 2, f"{height:.0f}", va="center", color=colour, fontsize=10)
 
 
+def passes_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Draw what refining saves against how long it takes, by both metrics, with intervals over the images.
+
+    Args:
+        table: what :func:`weconvene_core.evaluation.refining.by_passes` returned.
+        title: heading; say which images were coded.
+    """
+    looks = {"psnr_rgb": ("PSNR", PALETTE[0], "-"), "ms_ssim_db": ("MS-SSIM", PALETTE[1], "--")}
+    with style():
+        figure = Figure(figsize=(9.0, 4.6), layout="constrained")
+        axes = figure.add_subplot()
+        axes.axhline(0.0, color="#333333", linewidth=1.2)
+        for metric, (name, colour, dash) in looks.items():
+            rows = table[table.metric == metric].sort_values("passes")
+            below, above = rows.bd_rate_pct - rows.ci_low, rows.ci_high - rows.bd_rate_pct
+            axes.errorbar(
+                rows.passes, rows.bd_rate_pct, (below, above), color=colour, linestyle=dash, marker="o", capsize=4
+            )
+            axes.annotate(
+                f"by {name}", (rows.passes.iloc[-1], rows.bd_rate_pct.iloc[-1]), (10, 0),
+                textcoords="offset points", va="center", color=colour,
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xticks(sorted(set(table.passes)), [f"{passes}" for passes in sorted(set(table.passes))])
+        axes.minorticks_off()
+        axes.margins(x=0.16)
+        axes.set_xlabel("Passes of the encoder over a picture")
+        axes.set_ylabel("BD-rate against no passes (%)")
+        axes.set_title(title)
+    return figure
+
+
 def spread_figure(points: pd.DataFrame, codec: str, title: str) -> Figure:
     """Draw the curve of every image behind the averaged one; the cheapest and the dearest image are named.
 

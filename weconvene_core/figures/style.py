@@ -48,6 +48,7 @@ class Look:
 
 CODEC_LOOK: dict[str, Look] = {
     "lite": Look(BLUE),
+    "lite refined": Look(BLUE, DASHED),
     "JPEG": Look(VERMILION),
     "JPEG XL": Look(VERMILION, DASHED),
     "WebP": Look(GREEN),

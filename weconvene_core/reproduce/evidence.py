@@ -48,6 +48,8 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("larger_sets", ("rd_points_larger.csv",), "a quarter of an hour"),
     Measurement("resolution", ("resolution.csv", "resolution_points.csv"), "a quarter of an hour"),
     Measurement("ms_ssim_tuning", ("ms_ssim_tuning.csv",), "ten minutes"),
+    Measurement("refining", ("refining_passes.csv",), "a quarter of an hour", ("passes",)),
+    Measurement("refining", ("refining.csv", "rd_points_refined.csv"), "an hour", ("kodak",)),
     Measurement("tiling", ("tiles.csv",), "ten minutes"),
     Measurement("large_image", ("large_image.csv",), "twenty minutes", ("20000",)),
     Measurement("robustness", ("robustness.csv",), "twenty minutes", ("100000",)),
