@@ -15,9 +15,9 @@ from PIL import Image
 
 from weconvene_core import cli
 from weconvene_core.codec import api, refining
+from weconvene_core.codec.analysis import CELLS, refining_cell
 from weconvene_core.codec.container import unpack
 from weconvene_core.codec.grid import MARGIN, TILE_EDGES, UNIT, cells, spans
-from weconvene_core.codec.latents import CELLS, refining_cell
 from weconvene_core.codec.refining import Refinement
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from weconvene_core.codec.analysis import refining_cell
 from weconvene_core.codec.checkpoints import description_of, installed, load_checked
 from weconvene_core.codec.container import HASH_BYTES, Container, CutFileError, Prefix, pack, unpack, unpack_prefix
 from weconvene_core.codec.grid import DEFAULT_MEMORY, Block, blocks, check_memory, choose_tile, worker_count
 from weconvene_core.codec.images import Picture, load, to_pil
-from weconvene_core.codec.latents import ALL, BlockStreams, TileStreams, footprint, refining_cell
+from weconvene_core.codec.latents import ALL, BlockStreams, TileStreams, footprint
 from weconvene_core.codec.lossless import pack_alpha, pack_profile, unpack_alpha, unpack_profile
 from weconvene_core.codec.refining import Refinement
 from weconvene_core.codec.sealing import read_seal, stated_digests
@@ -100,8 +101,8 @@ def encode(
     exact : the entropy model computes in integers, so that the file decodes to the same bits on every machine. None:
         wherever the model is sealed.
     refine : passes over the picture that look for latents with less squared error for their bits than g_a's (see
-        :mod:`weconvene_core.codec.refining`). Ten are most of the gain; each takes about twice as long as coding at
-        once, and nothing changes for decoders.
+        :mod:`weconvene_core.codec.refining`). Ten are most of the gain; each takes more than twice as long as coding
+        at once, and nothing changes for decoders.
 
     Raises
     ------

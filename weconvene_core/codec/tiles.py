@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from weconvene_core.codec.analysis import analyse
 from weconvene_core.codec.grid import MARGIN, UNIT, Block, Span, blocks, spans
 from weconvene_core.codec.latents import (
     ALL,
@@ -23,7 +24,6 @@ from weconvene_core.codec.latents import (
     BlockStreams,
     Latent,
     TileStreams,
-    analyse,
     padded,
 )
 from weconvene_core.codec.refining import Refinement

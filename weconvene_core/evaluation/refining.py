@@ -21,7 +21,7 @@ from tqdm import tqdm
 from weconvene_core.codec import api
 from weconvene_core.datasets.image_sets import ImageSet, test_set
 from weconvene_core.evaluation.anchors import anchors_of
-from weconvene_core.evaluation.curves import Metric
+from weconvene_core.evaluation.curves import METRIC_TITLES
 from weconvene_core.evaluation.diagnosis import photographs
 from weconvene_core.evaluation.learned import QUALITIES, FileCodec, kept_points
 from weconvene_core.evaluation.points import MEAN, MEASURED, with_means
@@ -36,7 +36,6 @@ TABLE, POINTS, BY_PASSES = TABLES / "refining.csv", TABLES / "rd_points_refined.
 PLAIN, REFINED = api.DEFAULT_MODEL, f"{api.DEFAULT_MODEL} refined"
 PASSES = 10
 TRIED, TRIED_QUALITIES, SIDE = (0, 3, 10, 30), (0.0, 2.0, 4.0, 6.0), 256
-METRICS: tuple[Metric, ...] = ("psnr_rgb", "ms_ssim_db")
 KEPT_OUT = "kept out of training"
 
 
@@ -62,7 +61,7 @@ def by_passes(
                 numbers = _measured(picture, quality, passes, model)
                 rows.append({"dataset": KEPT_OUT, "image": number, "codec": str(passes), "quality": quality, **numbers})
     points = with_means(rows)
-    tables = [bd_table(points, [str(tried[0])], metric) for metric in METRICS]
+    tables = [bd_table(points, [str(tried[0])], metric) for metric in METRIC_TITLES]
     table = pd.concat(tables, ignore_index=True).query("method == 'pchip'")
     seconds = points[points.image != MEAN].groupby("codec").encode_s.sum()
     longer = table.codec.map(seconds / seconds[str(tried[0])])
@@ -114,8 +113,9 @@ def compare(images: ImageSet, refined: pd.DataFrame, measured: pd.DataFrame) -> 
         images.
     """
     points = pd.concat([refined[measured.columns], measured], ignore_index=True)
-    live = dict.fromkeys([PLAIN, *measured.codec])
-    tables = [bd_table(points, [*anchors_of(images.name, metric), *live], metric, images.name) for metric in METRICS]
+    live, tables = dict.fromkeys([PLAIN, *measured.codec]), []
+    for metric in METRIC_TITLES:
+        tables.append(bd_table(points, [*anchors_of(images.name, metric), *live], metric, images.name))
     table = pd.concat(tables, ignore_index=True)
     return table[(table.method == "pchip") & table.codec.isin([PLAIN, REFINED])][BD_COLUMNS]
 
@@ -131,7 +131,7 @@ def main() -> None:
         images, stored = test_set(), read_points()
         points = refined_points(images)
         points.to_csv(POINTS, index=False, float_format="%.6f", lineterminator="\n")
-        table = compare(images, points, stored[(stored.dataset == images.name) & ~stored.codec.isin([REFINED])])
+        table = compare(images, points, stored[(stored.dataset == images.name) & (stored.codec != REFINED)])
         table.to_csv(TABLE, index=False, float_format="%.4f")
     print(table.to_string(index=False))
 
