@@ -55,7 +55,15 @@ def measure_image(codec: ImageCodec, path: Path, quality: float) -> Measurement:
     Raises:
         WeconveneError: the picture cannot be read, or comes back in another size.
     """
-    original = load_rgb(path)
+    return measure_picture(codec, load_rgb(path), quality)
+
+
+def measure_picture(codec: ImageCodec, original: Image.Image, quality: float) -> Measurement:
+    """As :func:`measure_image`, of an RGB picture in memory.
+
+    Raises:
+        WeconveneError: the picture comes back in another size.
+    """
     start = time.perf_counter()
     data = codec.encode(original, quality)
     encoded = time.perf_counter()

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from tqdm import tqdm
 
 from weconvene_core.codec import api
@@ -24,8 +25,8 @@ from weconvene_core.evaluation.anchors import anchors_of
 from weconvene_core.evaluation.curves import METRIC_TITLES
 from weconvene_core.evaluation.diagnosis import photographs
 from weconvene_core.evaluation.learned import QUALITIES, FileCodec, kept_points
-from weconvene_core.evaluation.points import MEAN, MEASURED, with_means
-from weconvene_core.evaluation.quality import bpp, ms_ssim, psnr_rgb
+from weconvene_core.evaluation.measurement import measure_picture
+from weconvene_core.evaluation.points import MEAN, with_means
 from weconvene_core.evaluation.rate_distortion import BD_COLUMNS, bd_table, measure
 from weconvene_core.evaluation.tables import read_points
 from weconvene_core.inputs import middle
@@ -58,7 +59,7 @@ def by_passes(
     for number, picture in enumerate(tqdm(pictures, desc="refining")):
         for passes in tried:
             for quality in qualities:
-                numbers = _measured(picture, quality, passes, model)
+                numbers = asdict(measure_picture(FileCodec(model, refine=passes), Image.fromarray(picture), quality))
                 rows.append({"dataset": KEPT_OUT, "image": number, "codec": str(passes), "quality": quality, **numbers})
     points = with_means(rows)
     tables = [bd_table(points, [str(tried[0])], metric) for metric in METRIC_TITLES]
@@ -67,17 +68,6 @@ def by_passes(
     longer = table.codec.map(seconds / seconds[str(tried[0])])
     table = table.assign(passes=table.codec.astype(int), times_as_long=longer)
     return table[["images", "passes", "metric", "bd_rate_pct", "ci_low", "ci_high", "times_as_long"]]
-
-
-def _measured(picture: np.ndarray, quality: float, passes: int, model: str) -> dict[str, float]:
-    start = time.perf_counter()
-    data = api.encode(picture, quality, model, refine=passes)
-    encoded = time.perf_counter()
-    decoded = np.asarray(api.decode(data))
-    done = time.perf_counter()
-    height, width = picture.shape[:2]
-    found = bpp(len(data), width, height), psnr_rgb(picture, decoded), ms_ssim(picture, decoded)
-    return dict(zip(MEASURED, (*found, encoded - start, done - encoded), strict=True))
 
 
 def refined_points(images: ImageSet, passes: int = PASSES) -> pd.DataFrame:
