@@ -14,8 +14,10 @@ from weconvene_core.checkpoint import release
 from weconvene_core.codec.api import load_model
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import compute_curve, compute_trend, recipe, step_two
+from weconvene_core.evaluation import compute_curve, compute_trend, recipe, step_two, trained_curves
+from weconvene_core.evaluation.curves import METRIC_TITLES
 from weconvene_core.evaluation.in_memory import code
+from weconvene_core.evaluation.quality import ms_ssim
 from weconvene_core.evaluation.recipe_trials import BASE, CONFIG, TRIALS, Trial
 from weconvene_core.figures import recipe as figures
 from weconvene_core.lambdas import LAMBDAS
@@ -72,9 +74,25 @@ def test_a_trial_trains_and_is_compared_on_the_same_photographs(pool: ImagePool)
         tables.append(recipe.measure(model, pool))
     assert tables[0][["image", "quality"]].equals(tables[1][["image", "quality"]])
     assert not np.allclose(tables[0].bpp, tables[1].bpp)
-    curves = recipe.curves_of(tables[0], "one")
+    curves = trained_curves.curves_of(tables[0], "one")
     assert curves.bpp.shape == (2, len(recipe.QUALITIES))
     assert curves.averaged().is_monotone()
+
+
+def test_a_tenth_fewer_bits_is_ten_percent_by_both_metrics() -> None:
+    rows = [
+        {"image": image, "quality": q, "bpp": 2.0**q + image, "psnr_db": 28 + 2 * q, "ms_ssim": 1 - 0.1 * 0.6**q}
+        for image in range(3)
+        for q in range(1, 6)
+    ]
+    reference = pd.DataFrame(rows)
+    found = trained_curves.difference(reference.assign(bpp=0.9 * reference.bpp), reference)
+    for name in ("bd_rate_pct", "low_pct", "high_pct", "ms_ssim_bd_rate_pct", "ms_ssim_low_pct", "ms_ssim_high_pct"):
+        assert found[name] == pytest.approx(-10)
+    assert found["bd_psnr_db"] > 0
+    apart = trained_curves.difference(reference.assign(psnr_db=reference.psnr_db + 50), reference)
+    assert "bd_rate_pct" not in apart
+    assert apart["ms_ssim_bd_rate_pct"] == pytest.approx(0, abs=1e-9)
 
 
 def test_second_steps_start_from_the_same_weights(pool: ImagePool) -> None:
@@ -107,6 +125,22 @@ def test_released_weights_and_the_state_of_a_run_give_the_same_curve(tmp_path: P
     one, two = (code(model, pool.validation[0], 3.0) for model in (shipped, running))
     assert one.bpp == pytest.approx(two.bpp, rel=0.01)  # shipped kernels are rounded to half precision
     assert one.psnr_db == pytest.approx(two.psnr_db, abs=0.02)
+
+
+def test_the_curve_over_compute_is_the_mean_of_what_streams_measure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compute_curve, "QUALITIES", (1.0, 2.0, 4.0, 6.0))
+    model, images = load_model("lite"), image_set("default", 2)
+    monkeypatch.setattr(compute_curve, "load_rgb", lambda path: load_rgb(path).crop((0, 0, 192, 176)))
+    found = compute_curve.curves(model, images)
+    pictures = [np.asarray(load_rgb(path).crop((0, 0, 192, 176))) for path in images.paths]
+    coded = [code(model, picture, 4.0) for picture in pictures]
+    assert set(found) == set(METRIC_TITLES)
+    assert all(curve.is_monotone() for curve in found.values())
+    assert found["psnr_rgb"].value[2] == pytest.approx(np.mean([c.psnr_db for c in coded]))
+    alike = np.mean([ms_ssim(picture, c.picture) for picture, c in zip(pictures, coded, strict=True)])
+    assert found["ms_ssim_db"].value[2] == pytest.approx(-10 * np.log10(1 - alike))
+    for curve in found.values():
+        assert curve.bpp[2] == pytest.approx(np.mean([c.bpp for c in coded]))
 
 
 def test_a_trend_inverts_itself_and_needs_three_points() -> None:
@@ -184,6 +218,8 @@ def test_pairs_of_weights_stand_beside_both_seeds_of_the_control() -> None:
     assert axes.patches[0].get_width() == pytest.approx(2 * abs(control))
     assert axes.get_yticklabels()[0].get_text() == "another seed"
     assert not any("tiny" in label.get_text() for label in axes.get_yticklabels())
+    (both,) = figures.step_two_figure(table.assign(ms_ssim_bd_rate_pct=table.bd_rate_pct), "step 2").axes
+    assert {"PSNR", "MS-SSIM"} <= {text.get_text() for text in both.texts}
 
 
 def test_a_sweep_says_whether_it_ever_steps_back() -> None:

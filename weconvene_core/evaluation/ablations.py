@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import suppress
-from typing import Literal
 
 import pandas as pd
 
 from weconvene_core.config import ModelConfig
-from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.ablation_rows import LADDER, ROWS, SEEDS, Row
-from weconvene_core.evaluation.bd_rate import bd_psnr, bd_rate
-from weconvene_core.evaluation.bootstrap import bootstrap_bd_rate
 from weconvene_core.evaluation.by_hand import macs_by_hand
 from weconvene_core.evaluation.costs import COUNTING_SIZE, parameters_m
-from weconvene_core.evaluation.recipe import curves_of, run_trial, settings
+from weconvene_core.evaluation.recipe import run_trial, settings
 from weconvene_core.evaluation.recipe_trials import Trial
+from weconvene_core.evaluation.trained_curves import difference
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import RESULTS
 from weconvene_core.training.run import total_flops
@@ -37,8 +33,6 @@ COLUMNS = [
     "ms_ssim_bd_rate_pct", "ms_ssim_low_pct", "ms_ssim_high_pct", "paper_pct",
 ]  # fmt: skip
 POINT_COLUMNS = ["settings", "image", "quality", "bpp", "psnr_db", "ms_ssim"]
-PREFIXES: dict[Literal["psnr_rgb", "ms_ssim"], str] = {"psnr_rgb": "", "ms_ssim": "ms_ssim_"}
-"""How the columns of a metric's BD-rate begin."""
 PAPER_PCT = {"baseline": -0.4, "+ wavelet layers, 2-D": -4.7, "both, 2-D": -8.2}
 """WeConvene's own ablation (Haar, Kodak): BD-rates against VVC as its abstract on arXiv states them."""
 
@@ -102,7 +96,7 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
                 continue
             facts = _facts(row, config) | _means(mine)
             if other is not None and reference != config:
-                facts |= {"reference": row.reference or f"{row.variant}, seed {SEEDS[0]}"} | _difference(mine, other)
+                facts |= {"reference": row.reference or f"{row.variant}, seed {SEEDS[0]}"} | difference(mine, other)
             found.append(facts)
     return pd.DataFrame(found, columns=COLUMNS)
 
@@ -137,20 +131,6 @@ def _means(points: pd.DataFrame) -> dict[str, object]:
     at_three = points[points.quality == 3]
     means = {f"{name}_q3": at_three[name].mean() for name in ("bpp", "ms_ssim")}
     return {"images": points.image.nunique(), "psnr_q3_db": at_three.psnr_db.mean(), **means}
-
-
-def _difference(points: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for metric, prefix in PREFIXES.items():
-        mine, anchor = (curves_of(*curve, metric) for curve in ((points, "variant"), (reference, "reference")))
-        if metric == "psnr_rgb":
-            with suppress(WeconveneError):  # no common rate
-                found["bd_psnr_db"] = bd_psnr(anchor.averaged(), mine.averaged())
-        with suppress(WeconveneError):  # no common quality, or none in too many draws
-            found[f"{prefix}bd_rate_pct"] = bd_rate(anchor.averaged(), mine.averaged()).bd_rate_pct
-            interval = bootstrap_bd_rate(anchor, mine)
-            found |= {f"{prefix}low_pct": interval.low, f"{prefix}high_pct": interval.high}
-    return found
 
 
 def main() -> None:

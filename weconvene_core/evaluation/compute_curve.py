@@ -1,7 +1,8 @@
 """BD-rate against compute: every measured checkpoint of a model (the trend through them is in ``compute_trend``).
 
 ``python -m weconvene_core.evaluation.compute_curve CHECKPOINT...`` codes Kodak into real streams with each checkpoint
-file (released weights, or the state of a run, whose average counts): a row each of ``results/tables/compute_curve.csv``
+file (released weights, or the state of a run, whose average counts): a row of ``results/tables/compute_curve.csv``.
+``ms_ssim_bd_rate_pct`` is empty where the architecture of an early checkpoint is gone and only PSNR was measured then.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from weconvene_core.datasets.image_sets import ImageSet, load_rgb, test_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.anchors import anchor_curve
 from weconvene_core.evaluation.bd_rate import bd_rate
-from weconvene_core.evaluation.curves import Curve
+from weconvene_core.evaluation.curves import METRIC_TITLES, Curve, Metric
 from weconvene_core.evaluation.in_memory import code
+from weconvene_core.evaluation.quality import ms_ssim
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import CHECKPOINTS, RESULTS
 from weconvene_core.training.run import sidecar
@@ -72,12 +74,17 @@ def load(path: Path) -> tuple[WeConvene, Compute]:
     return model, start + _of_run(said["config"], said["step"], said["seconds"])
 
 
-def curve(model: WeConvene, images: ImageSet) -> Curve:
-    """Code all images at all qualities into real streams; return the mean rate and PSNR."""
+def curves(model: WeConvene, images: ImageSet) -> dict[Metric, Curve]:
+    """Code all images at all qualities into real streams; return the mean rate and quality by both metrics."""
     pictures = [np.asarray(load_rgb(path)) for path in images.paths]
-    coded = [[code(model, picture, quality) for picture in pictures] for quality in QUALITIES]
-    rates, values = (np.array([[getattr(c, key) for c in row] for row in coded]).mean(1) for key in ("bpp", "psnr_db"))
-    return Curve(model.config.name, rates, values)
+    means = []
+    for quality in QUALITIES:
+        coded = [code(model, picture, quality) for picture in pictures]
+        alike = [ms_ssim(picture, c.picture) for picture, c in zip(pictures, coded, strict=True)]
+        means.append(np.mean([(c.bpp, c.psnr_db, same) for c, same in zip(coded, alike, strict=True)], 0))
+    rates, psnr_db, similar = np.stack(means, 1)
+    by_psnr, by_ms_ssim = Curve(model.config.name, rates, psnr_db), Curve(model.config.name, rates, similar, "ms_ssim")
+    return {"psnr_rgb": by_psnr, "ms_ssim_db": by_ms_ssim.in_db()}
 
 
 def measure(path: Path) -> dict[str, object]:
@@ -92,11 +99,13 @@ def measure(path: Path) -> dict[str, object]:
     if images.name != "kodak":
         raise WeconveneError("BD-rate against K-A needs the Kodak images; point WECONVENE_DATA to a folder with them.")
     model, spent = load(path)
-    found = bd_rate(anchor_curve("K-A"), curve(model, images))
+    measured = curves(model, images)
+    found, similar = (bd_rate(anchor_curve("K-A", metric), measured[metric]) for metric in METRIC_TITLES)
     return {
         "weights": weights_hash(path).hex()[:12], "model": model.config.name, "steps": spent.steps,
         "megapixels": spent.megapixels, "minutes": spent.minutes, "images": len(images),
         "bd_rate_pct": found.bd_rate_pct, "overlap_pct": found.overlap_pct,
+        "ms_ssim_bd_rate_pct": similar.bd_rate_pct,
     }  # fmt: skip
 
 

@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import fields, replace
 from functools import lru_cache
 from multiprocessing import get_context
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -28,9 +27,9 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.bd_rate import bd_rate
 from weconvene_core.evaluation.bootstrap import bootstrap_bd_rate
 from weconvene_core.evaluation.curves import ImageCurves
-from weconvene_core.evaluation.points import VALUE_COLUMN
 from weconvene_core.evaluation.quality import ms_ssim
 from weconvene_core.evaluation.recipe_trials import BASE, TRIALS, Trial
+from weconvene_core.evaluation.trained_curves import curves_of
 from weconvene_core.inputs import middle
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import RESULTS
@@ -128,14 +127,6 @@ def curves(points: pd.DataFrame, trial: Trial) -> ImageCurves:
     """The curves of one trial over the images."""
     mine = points[(points.question == trial.question) & (points.variant == trial.variant)]
     return curves_of(mine, f"{trial.question}: {trial.variant}")
-
-
-def curves_of(points: pd.DataFrame, name: str, metric: Literal["psnr_rgb", "ms_ssim"] = "psnr_rgb") -> ImageCurves:
-    """The curves over the images of what :func:`measure` returned."""
-    table = points.sort_values(["image", "quality"])
-    images = table.image.nunique()
-    bpp, value = (table[column].to_numpy().reshape(images, -1) for column in ("bpp", VALUE_COLUMN[metric]))
-    return ImageCurves(name, bpp, value, metric)
 
 
 def compared(rows: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:

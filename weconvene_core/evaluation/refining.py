@@ -2,8 +2,8 @@
 
 ``python -m weconvene_core.evaluation.refining passes`` codes the middles of photographs that were kept out of training
 with 0 to 30 passes: ``results/tables/refining_passes.csv``, from which the number of passes was chosen.
-``python -m weconvene_core.evaluation.refining kodak`` codes Kodak with that many, and compares the files with those of
-the same checkpoint without, and both with the published anchors and the live codecs that notebook 05 measured:
+``python -m weconvene_core.evaluation.refining kodak`` codes Kodak with that many and without, and compares both kinds
+of files with each other, with the published anchors, and with the live codecs that notebook 05 measured:
 ``results/tables/refining.csv``, and the points in ``results/tables/rd_points_refined.csv``.
 """
 
@@ -26,7 +26,7 @@ from weconvene_core.evaluation.curves import METRIC_TITLES
 from weconvene_core.evaluation.diagnosis import photographs
 from weconvene_core.evaluation.learned import QUALITIES, FileCodec, kept_points
 from weconvene_core.evaluation.measurement import measure_picture
-from weconvene_core.evaluation.points import MEAN, with_means
+from weconvene_core.evaluation.points import MEAN, POINT_COLUMNS, with_means
 from weconvene_core.evaluation.rate_distortion import BD_COLUMNS, bd_table, measure
 from weconvene_core.evaluation.tables import read_points
 from weconvene_core.inputs import middle
@@ -70,15 +70,14 @@ def by_passes(
     return table[["images", "passes", "metric", "bd_rate_pct", "ci_low", "ci_high", "times_as_long"]]
 
 
-def refined_points(images: ImageSet, passes: int = PASSES) -> pd.DataFrame:
-    """Measure the shipped checkpoint's refined files of all images, every processor its own pictures.
+def points_of(codec: FileCodec, name: str, images: ImageSet) -> pd.DataFrame:
+    """Measure the files of a released checkpoint, every processor its own pictures.
 
     Returns:
-        A table with ``POINT_COLUMNS`` and ``weights``, the first digits of the hash of the checkpoint's weights.
+        A table with ``POINT_COLUMNS``, ``passes``, and ``weights``, the first digits of the hash of the weights.
     """
-    codec = FileCodec(refine=passes)
-    points = measure(codec, REFINED, images, QUALITIES, codec.state(), processes=os.cpu_count() or 1)
-    return points.assign(weights=codec.weights(), passes=passes)
+    points = measure(codec, name, images, QUALITIES, codec.state(), processes=os.cpu_count() or 1)
+    return points.assign(weights=codec.weights(), passes=codec.refine)
 
 
 def kept_refined() -> pd.DataFrame:
@@ -95,7 +94,7 @@ def compare(images: ImageSet, refined: pd.DataFrame, measured: pd.DataFrame) -> 
 
     Args:
         images: the pictures of both tables.
-        refined: what :func:`refined_points` returned.
+        refined: what :func:`points_of` returned for refined files.
         measured: points of the checkpoint without refining, and of live codecs, with ``POINT_COLUMNS``.
 
     Returns:
@@ -119,9 +118,10 @@ def main() -> None:
         table.to_csv(BY_PASSES, index=False, float_format="%.4f")
     else:
         images, stored = test_set(), read_points()
-        points = refined_points(images)
+        points, plain = points_of(FileCodec(refine=PASSES), REFINED, images), points_of(FileCodec(), PLAIN, images)
         points.to_csv(POINTS, index=False, float_format="%.6f", lineterminator="\n")
-        table = compare(images, points, stored[(stored.dataset == images.name) & (stored.codec != REFINED)])
+        live = stored[(stored.dataset == images.name) & ~stored.codec.isin([PLAIN, REFINED])]
+        table = compare(images, points, pd.concat([plain[POINT_COLUMNS], live[POINT_COLUMNS]], ignore_index=True))
         table.to_csv(TABLE, index=False, float_format="%.4f")
     print(table.to_string(index=False))
 

@@ -1,8 +1,8 @@
 """The weights of the second training step, which nobody has published: a grid at equal budget, beside a control.
 
 ``python -m weconvene_core.evaluation.step_two {tiny,lite}`` fine-tunes one model once per pair (w_LF, w_HF) and writes
-``results/tables/step_two.csv`` (BD-rate against the control on validation photographs, with intervals) and
-``results/tables/step_two_shares.csv`` (LF and HF shares of the rate by quality, before and after).
+``results/tables/step_two.csv`` (BD-rates against the control on validation photographs, by PSNR and by MS-SSIM, with
+intervals) and ``results/tables/step_two_shares.csv`` (LF and HF shares of the rate by quality, before and after).
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ import pandas as pd
 import torch
 
 from weconvene_core.codec.api import load_model
-from weconvene_core.evaluation.bd_rate import bd_rate
-from weconvene_core.evaluation.bootstrap import bootstrap_bd_rate
-from weconvene_core.evaluation.recipe import curves_of, measure, training_images
+from weconvene_core.evaluation.recipe import measure, training_images
 from weconvene_core.evaluation.recipe_trials import soap
+from weconvene_core.evaluation.trained_curves import difference
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import RESULTS
 from weconvene_core.training.data import ImagePool
@@ -29,6 +28,10 @@ TABLE, SHARES = RESULTS / "tables" / "step_two.csv", RESULTS / "tables" / "step_
 CONTROL = (1.0, 1.0)
 GRID = (CONTROL, (0.9, 1.1), (1.1, 0.9), (0.8, 1.25), (1.25, 0.8), (0.6, 1.6), (1.6, 0.6))
 SEEDS = (1, 2)
+COLUMNS = [
+    "model", "stage", "w_lf", "w_hf", "seed", "steps", "images", "bd_rate_pct", "low_pct", "high_pct",
+    "ms_ssim_bd_rate_pct", "ms_ssim_low_pct", "ms_ssim_high_pct",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -72,19 +75,16 @@ def run(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _compared(name: str, points: dict[tuple[object, int], pd.DataFrame], study: Study) -> pd.DataFrame:
     rows = []
-    control = curves_of(points[CONTROL, study.seeds[0]], "control")
+    control = points[CONTROL, study.seeds[0]]
     for (pair, seed), table in points.items():
-        if (pair, seed) == (CONTROL, study.seeds[0]):
+        if table is control:
             continue
-        mine = curves_of(table, str(pair))
-        interval, w = bootstrap_bd_rate(control, mine), pair if isinstance(pair, tuple) else (None, None)
-        rows.append(
-            {"model": name, "stage": "start" if pair == "start" else "step 2", "w_lf": w[0], "w_hf": w[1], "seed": seed,
-             "steps": 0 if pair == "start" else study.second.steps, "images": mine.images,
-             "bd_rate_pct": bd_rate(control.averaged(), mine.averaged()).bd_rate_pct,
-             "low_pct": interval.low, "high_pct": interval.high}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+        w_lf, w_hf = pair if isinstance(pair, tuple) else (None, None)
+        begun = pair == "start"
+        facts: dict[str, object] = {"stage": "start" if begun else "step 2", "w_lf": w_lf, "w_hf": w_hf, "seed": seed}
+        facts |= {"steps": 0 if begun else study.second.steps, "images": table.image.nunique()}
+        rows.append({"model": name, **facts, **difference(table, control)})
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _shares(name: str, points: dict[tuple[object, int], pd.DataFrame]) -> pd.DataFrame:

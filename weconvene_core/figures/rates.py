@@ -76,12 +76,13 @@ def passes_figure(table: pd.DataFrame, title: str) -> Figure:
         ends = table[table.passes == table.passes.max()].set_index("metric").bd_rate_pct
         for metric, (name, colour, dash, beside) in looks.items():
             rows = table[table.metric == metric].sort_values("passes")
-            x, y = rows.passes * beside, rows.bd_rate_pct  # beside each other, so that both intervals are seen
-            interval = y - rows.ci_low, rows.ci_high - y
+            y, *limits = (rows[column].to_numpy() for column in ("bd_rate_pct", "ci_low", "ci_high"))
+            x = rows.passes.to_numpy() * beside  # beside each other, so that both intervals are seen
+            interval = np.abs(y - limits)
             axes.errorbar(x, y, interval, color=colour, linestyle=dash, marker="o", capsize=4)
             offset = (8, 8 if ends[metric] == ends.max() else -8)
             said = {"textcoords": "offset points", "va": "center", "color": colour}
-            axes.annotate(f"by {name}", (1.05 * rows.passes.iloc[-1], y.iloc[-1]), offset, **said)
+            axes.annotate(f"by {name}", (1.05 * rows.passes.iloc[-1], y[-1]), offset, **said)
         axes.set_xscale("log")
         axes.set_xticks(sorted(set(table.passes)), [f"{passes}" for passes in sorted(set(table.passes))])
         axes.minorticks_off()

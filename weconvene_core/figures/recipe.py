@@ -76,14 +76,15 @@ def step_two_figure(table: pd.DataFrame, title: str) -> Figure:
     """Draw the BD-rate of every pair of second-step weights against the control with weights 1 and 1.
 
     Args:
-        table: rows of ``results/tables/step_two.csv``.
+        table: rows of ``results/tables/step_two.csv``; where it has MS-SSIM, its BD-rates are written beside.
         title: heading; say what was trained.
     """
     again = (table.w_lf == 1) & (table.w_hf == 1)
     pairs = "LF " + table.w_lf.map("{:g}".format) + ", HF " + table.w_hf.map("{:g}".format)
     names = pairs.where(table.w_lf.notna(), "before step 2").where(~again, "another seed")
     against = table.model + " fine-tuned with weights LF 1 and HF 1"
-    return _forest(table.assign(against=against, again=again, name=names, apart=""), title)
+    rows = table.assign(against=against, again=again, name=names, apart="")
+    return _forest(rows.rename(columns={"ms_ssim_bd_rate_pct": "also"}), title)
 
 
 def _forest(rows: pd.DataFrame, title: str, limit: float = np.inf) -> Figure:

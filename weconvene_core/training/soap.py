@@ -100,7 +100,16 @@ def _start(state: dict[str, Tensor], gradient: Tensor, kernel: bool) -> None:
     state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
     for side in SIDES if kernel else ():
         gram = _gram(gradient, side)
-        state[f"gram_{side}"], state[f"basis_{side}"] = gram, torch.linalg.eigh(gram)[1].flip(1)
+        state[f"gram_{side}"], state[f"basis_{side}"] = gram, _eigenvectors(gram)
+
+
+def _eigenvectors(gram: Tensor) -> Tensor:
+    """Columns sorted by eigenvalue, the largest first.
+
+    One gradient's covariance may lack most of its rank; in single precision LAPACK then returns NaN, or gives up, for
+    one matrix in a few hundred.
+    """
+    return torch.linalg.eigh(gram.double())[1].flip(1).to(gram.dtype)
 
 
 def _gram(stack: Tensor, side: str) -> Tensor:
