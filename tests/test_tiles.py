@@ -93,14 +93,16 @@ def test_a_picture_in_one_piece_is_what_the_model_alone_makes_of_it(photo: Image
 def test_tiles_cost_little_and_leave_no_seams(photo: Image.Image) -> None:
     """Tiles far smaller than those in use, one block; even the pixels along their borders lose next to nothing.
 
-    So few pixels are decided by single roundings, 0.15 dB either way at one quality: a seam would be there at all.
+    So few pixels are decided by single roundings, 0.2 dB along borders either way at one quality, and which way changes
+    with every release: a seam would be a loss at all qualities, so the means over them are held tight.
     """
     costs = [tile_costs(photo, quality, [128])[0] for quality in (2, 3, 4, 5, 6)]
     assert {cost["tiles"] for cost in costs} == {12}
     assert costs[2]["rate_pct"] < 5  # half of it for the beginnings and ends of 25 streams
-    assert max(abs(cost["loss_db"]) for cost in costs) < 0.02
+    assert abs(np.mean([cost["loss_db"] for cost in costs])) < 0.01
+    assert max(abs(cost["loss_db"]) for cost in costs) < 0.04
     assert abs(np.mean([cost["border_loss_db"] for cost in costs])) < 0.1
-    assert max(abs(cost["border_loss_db"]) for cost in costs) < 0.2
+    assert max(abs(cost["border_loss_db"]) for cost in costs) < 0.3
     with pytest.raises(WeconveneError, match="tile=512 leaves 389 x 263 pixels whole"):
         tile_costs(photo, 4, [512])
 
