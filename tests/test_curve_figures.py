@@ -95,6 +95,17 @@ def test_one_curve_that_ends_early_is_named_at_its_end(curves):
     assert figure.axes[0].get_legend() is None
 
 
+def test_curves_that_end_early_far_apart_are_named_at_their_ends(curves):
+    """Also when training makes files smaller: the headline figure must not fall back to a legend across its lines."""
+    bpg, webp, jpeg = curves
+    ends = (replace(bpg, bpp=np.linspace(0.1, end, 8), value=bpg.value[:8]) for end in (0.7, 1.05))
+    short = [replace(curve, codec=name) for curve, name in zip(ends, ("one", "two"), strict=True)]
+    figure = rd_figure([*short, webp, jpeg], [], "Kodak, 24 images")
+    assert figure.axes[0].get_legend() is None
+    named = {text.get_text(): text.xy[0] for text in figure.axes[0].texts if text.get_text() in ("one", "two")}
+    assert named == pytest.approx({"one": 0.7, "two": 1.05})
+
+
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=15))
 def test_labels_stand_apart_in_order_and_on_the_axis(heights):
     spread = np.array(_spread(heights))

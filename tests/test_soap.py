@@ -56,18 +56,14 @@ def test_bases_stay_orthonormal_and_diagonalise_the_covariances() -> None:
         assert (seen.diag().diff() < 0.5 * seen.diag().max()).all()  # largest first, roughly
 
 
-def test_a_first_gradient_of_low_rank_gives_bases_all_the_same() -> None:
-    """Single precision returns NaN, or raises, for some of these."""
+def test_a_first_gradient_of_few_channels_gives_bases_all_the_same() -> None:
+    """Covariances of rank one, nearly all zero: in single precision a third of them gives NaN, or raises."""
     generator = torch.Generator().manual_seed(0)
-    for scale in (1.0, 1e-3, 1e-9):
-        for number in range(60):
-            channels, rank = (48, 96, 160)[number % 3], (1, 4, 16, 32)[number % 4]
-            factors = torch.randn(channels, rank, generator=generator) * torch.logspace(0, -3, rank) * scale
-            kept = torch.rand(channels, 1, generator=generator) > 0.3 * (number % 2)
-            kernel = nn.Parameter(torch.zeros(channels, rank, 1, 1))
-            gradient = (factors * kept)[..., None, None]
-            follow(Soap([kernel], 1e-3), kernel, [gradient, gradient])
-            assert kernel.isfinite().all()
+    for _ in range(60):
+        felt = torch.randn(96, 1, generator=generator) * (torch.rand(96, 1, generator=generator) > 0.9)
+        kernel, gradient = nn.Parameter(torch.zeros(96, 1, 1, 1)), 1e-9 * felt[..., None, None]
+        follow(Soap([kernel], 1e-3), kernel, [gradient, gradient])
+        assert kernel.isfinite().all()
 
 
 def loss_after(kind: type[torch.optim.Optimizer], steps: int) -> float:

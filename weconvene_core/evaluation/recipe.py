@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import suppress
 from dataclasses import fields, replace
 from functools import lru_cache
 from multiprocessing import get_context
@@ -23,13 +22,9 @@ import pandas as pd
 import torch
 
 from weconvene_core.datasets.image_sets import folder_set, training_folder
-from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.bd_rate import bd_rate
-from weconvene_core.evaluation.bootstrap import bootstrap_bd_rate
-from weconvene_core.evaluation.curves import ImageCurves
 from weconvene_core.evaluation.quality import ms_ssim
 from weconvene_core.evaluation.recipe_trials import BASE, TRIALS, Trial
-from weconvene_core.evaluation.trained_curves import curves_of
+from weconvene_core.evaluation.trained_curves import difference
 from weconvene_core.inputs import middle
 from weconvene_core.model import WeConvene
 from weconvene_core.paths import RESULTS
@@ -45,7 +40,8 @@ QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 SIDE = 384  # of the middle of each validation photograph
 COLUMNS = [
     "question", "variant", "seed", "steps", "images", "gflops", "kmac_px_step", "ms_step",
-    "bd_rate_pct", "low_pct", "high_pct", "bpp_q3", "psnr_q3_db", "settings",
+    "bd_rate_pct", "low_pct", "high_pct", "ms_ssim_bd_rate_pct", "ms_ssim_low_pct", "ms_ssim_high_pct",
+    "bpp_q3", "psnr_q3_db", "settings",
 ]  # fmt: skip
 
 
@@ -123,24 +119,24 @@ def run_trial(trial: Trial, budget: float) -> tuple[dict[str, object], pd.DataFr
     return row, points
 
 
-def curves(points: pd.DataFrame, trial: Trial) -> ImageCurves:
-    """The curves of one trial over the images."""
-    mine = points[(points.question == trial.question) & (points.variant == trial.variant)]
-    return curves_of(mine, f"{trial.question}: {trial.variant}")
+def points_of(points: pd.DataFrame, trial: Trial) -> pd.DataFrame:
+    """The points of one trial."""
+    return points[(points.question == trial.question) & (points.variant == trial.variant)]
 
 
 def compared(rows: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """Fill in every trial's BD-rate against the base, with its interval over the images."""
-    base = curves(points, BASE)
+    """Fill in every trial's BD-rates against the base, with their intervals over the images.
+
+    A curve so far off that it shares no quality with the base has none.
+    """
+    base = points_of(points, BASE)
     for trial in TRIALS:
         at = (rows.question == trial.question) & (rows.variant == trial.variant)
         if not at.any() or trial is BASE:
             continue
-        mine = curves(points, trial)
-        with suppress(WeconveneError):  # a curve so far off that it shares no quality with the base has no BD-rate
-            interval = bootstrap_bd_rate(base, mine)
-            rows.loc[at, "bd_rate_pct"] = bd_rate(base.averaged(), mine.averaged()).bd_rate_pct
-            rows.loc[at, ["low_pct", "high_pct"]] = interval.low, interval.high
+        for name, value in difference(points_of(points, trial), base).items():
+            if name in COLUMNS:
+                rows.loc[at, name] = value
     order = {(t.question, t.variant): i for i, t in enumerate(TRIALS)}
     return rows.iloc[np.argsort([order[key] for key in zip(rows.question, rows.variant, strict=True)])][COLUMNS]
 
@@ -149,7 +145,7 @@ def _known() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows and points that are there and still of today's settings."""
     if not (TABLE.is_file() and POINTS.is_file()):
         return pd.DataFrame(columns=COLUMNS), pd.DataFrame()
-    rows, points = pd.read_csv(TABLE), pd.read_csv(POINTS)
+    rows, points = pd.read_csv(TABLE).reindex(columns=COLUMNS), pd.read_csv(POINTS)
     rows = rows[rows.settings.isin([settings(trial) for trial in TRIALS])]
     keys = set(zip(rows.question, rows.variant, strict=True))
     return rows, points[[key in keys for key in zip(points.question, points.variant, strict=True)]]

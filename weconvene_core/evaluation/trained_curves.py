@@ -31,10 +31,12 @@ def difference(points: pd.DataFrame, reference: pd.DataFrame) -> dict[str, float
 
     Returns:
         ``bd_rate_pct`` with ``low_pct`` and ``high_pct`` (95 % over the images), the same with ``ms_ssim_`` before, and
-        ``bd_psnr_db``; what has no common quality or rate is left out.
+        ``bd_psnr_db``; what has no common quality or rate, or was not measured of both, is left out.
     """
     found: dict[str, float] = {}
     for metric, prefix in PREFIXES.items():
+        if any(table.reindex(columns=[VALUE_COLUMN[metric]]).isna().any(axis=None) for table in (points, reference)):
+            continue
         mine, anchor = (curves_of(*curve, metric) for curve in ((points, "variant"), (reference, "reference")))
         if metric == "psnr_rgb":
             with suppress(WeconveneError):  # no common rate

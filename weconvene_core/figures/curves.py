@@ -40,6 +40,8 @@ LABEL_GAP = 0.058
 """Least distance of two line labels as a share of the axis height."""
 EARLY_END = 0.85
 """A curve that ends before this share of the axis is named at its end, not in the margin."""
+NAME_ROOM = 0.2
+"""Share of the axis that a name at an end takes: ends that lie closer have a legend instead."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,9 +221,11 @@ def _measured(curve: Curve, look: Look, main: bool) -> Named:
 
 
 def _name_lines(axes: Axes, named: Sequence[Named], ours: str | None) -> None:
-    """Name each curve in the right margin, or above its end if it alone stops well inside; several share a legend."""
-    early = [line for line in named if line.curve.bpp[-1] < EARLY_END * axes.get_xlim()[1]]
-    if len(early) > 1:
+    """Name each curve in the right margin, or above its end if it stops well inside; ends close by share a legend."""
+    right = axes.get_xlim()[1]
+    early = [line for line in named if line.curve.bpp[-1] < EARLY_END * right]
+    ends = np.sort([line.curve.bpp[-1] / right for line in early])
+    if (np.diff(ends) < NAME_ROOM).any():
         _name_in_a_legend(axes, named, ours)
         return
     _name_in_the_margin(axes, [line for line in named if line not in early], ours)

@@ -86,7 +86,7 @@ def passes_figure(table: pd.DataFrame, title: str) -> Figure:
         axes.set_xscale("log")
         axes.set_xticks(sorted(set(table.passes)), [f"{passes}" for passes in sorted(set(table.passes))])
         axes.minorticks_off()
-        axes.margins(x=0.18)
+        axes.margins(x=0.2)
         axes.set_xlabel("Passes of the encoder over a picture")
         axes.set_ylabel("BD-rate against no passes (%)")
         axes.set_title(title)

@@ -106,8 +106,8 @@ def _start(state: dict[str, Tensor], gradient: Tensor, kernel: bool) -> None:
 def _eigenvectors(gram: Tensor) -> Tensor:
     """Columns sorted by eigenvalue, the largest first.
 
-    One gradient's covariance may lack most of its rank; in single precision LAPACK then returns NaN, or gives up, for
-    one matrix in a few hundred.
+    One gradient's covariance may lack most of its rank; in single precision LAPACK then sometimes returns NaN, or
+    gives up (``data/checkpoints/RUNS.md`` has how often).
     """
     return torch.linalg.eigh(gram.double())[1].flip(1).to(gram.dtype)
 
