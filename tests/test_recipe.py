@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,17 @@ from weconvene_core.checkpoint import release
 from weconvene_core.codec.api import load_model
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import compute_curve, compute_trend, recipe, step_two, trained_curves
+from weconvene_core.evaluation import (
+    compute_curve,
+    compute_trend,
+    evaluation_speed,
+    modern_codecs,
+    ms_ssim_tuning,
+    recipe,
+    refining,
+    step_two,
+    trained_curves,
+)
 from weconvene_core.evaluation.curves import METRIC_TITLES
 from weconvene_core.evaluation.in_memory import code
 from weconvene_core.evaluation.quality import ms_ssim
@@ -60,6 +72,24 @@ def test_a_start_changes_steps_and_scales_and_nothing_else() -> None:
     assert changed == {n for n in plain if n.startswith("gain_") or n.endswith("scale_bias")}
     factor = torch.tensor(2.0).log()
     torch.testing.assert_close(state["gain_lf.down.rows"], torch.full((len(LAMBDAS), 48), factor))
+
+
+@pytest.mark.parametrize("module", [compute_curve, evaluation_speed, modern_codecs, ms_ssim_tuning, refining])
+def test_without_kodak_the_kept_tables_stay(
+    module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run on what stands in for the images would take the place of hours."""
+    for name in ("WECONVENE_DATA", "WECONVENE_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["x", *(["kodak"] if module is refining else [])])
+    with pytest.raises(WeconveneError, match="'kodak' is not at hand"):
+        module.main()
+
+
+def test_without_training_photographs_there_is_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WECONVENE_DATA", str(tmp_path))
+    with pytest.raises(WeconveneError, match="only four stand-ins are at hand"):
+        recipe.training_images.__wrapped__()
 
 
 def test_a_trial_trains_and_is_compared_on_the_same_photographs(pool: ImagePool) -> None:

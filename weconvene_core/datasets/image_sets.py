@@ -25,6 +25,8 @@ TITLES = {
     "tecnick": "Tecnick TESTIMAGES",
 }
 """What figures call a set by its name in tables; only files verified to be all of a set go by one of these names."""
+STAND_IN = ROOT / ".cache" / "default"
+"""What stands for training photographs where there are none: copies of the ``default`` set."""
 UNREGISTERED = "not registered: see where the images come from"
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"})
 
@@ -131,11 +133,10 @@ def training_folder() -> Path:
     if folder is not None:
         _listing(folder)
         return folder
-    copies = ROOT / ".cache" / "default"
-    copies.mkdir(parents=True, exist_ok=True)
+    STAND_IN.mkdir(parents=True, exist_ok=True)
     for path in image_set("default").paths:
-        shutil.copyfile(path, copies / path.name)
-    return copies
+        shutil.copyfile(path, STAND_IN / path.name)
+    return STAND_IN
 
 
 def load_rgb(path: Path) -> Image.Image:

@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 
 from weconvene_core.checkpoint import load_model_file, load_weights, read_tensors, weights_hash
-from weconvene_core.datasets.image_sets import ImageSet, load_rgb, test_set
-from weconvene_core.errors import WeconveneError
+from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.evaluation.anchors import anchor_curve
 from weconvene_core.evaluation.bd_rate import bd_rate
 from weconvene_core.evaluation.curves import METRIC_TITLES, Curve, Metric
@@ -95,9 +94,7 @@ def measure(path: Path) -> dict[str, object]:
     WeconveneError
         If the file is unusable, or Kodak is not at hand.
     """
-    images = test_set()
-    if images.name != "kodak":
-        raise WeconveneError("BD-rate against K-A needs the Kodak images; point WECONVENE_DATA to a folder with them.")
+    images = image_set("kodak")
     model, spent = load(path)
     measured = curves(model, images)
     found, similar = (bd_rate(anchor_curve("K-A", metric), measured[metric]) for metric in METRIC_TITLES)

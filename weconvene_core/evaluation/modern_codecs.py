@@ -10,7 +10,7 @@ import warnings
 
 import pandas as pd
 
-from weconvene_core.datasets.image_sets import ImageSet, test_set
+from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.ffmpeg_rivals import FFMPEG_RIVALS
 from weconvene_core.evaluation.points import MEAN, POINT_COLUMNS
@@ -42,7 +42,7 @@ def modern_points(images: ImageSet, fresh: bool = False) -> pd.DataFrame:
 
 def main() -> None:
     """Measure and write the table."""
-    points = modern_points(test_set(), fresh=True)
+    points = modern_points(image_set("kodak"), fresh=True)
     means = points[points.image == MEAN]
     print(means[["codec", "quality", "bpp", "psnr_db", "ms_ssim"]].to_string(index=False))
 

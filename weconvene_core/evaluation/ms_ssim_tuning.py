@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from weconvene_core.datasets.image_sets import ImageSet, test_set
+from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.evaluation.learned import QUALITIES, FileCodec
 from weconvene_core.evaluation.rate_distortion import bd_table, measure
 from weconvene_core.evaluation.tables import BD_COLUMNS, read_points
@@ -44,7 +44,7 @@ def compare(images: ImageSet, live: pd.DataFrame) -> pd.DataFrame:
 
 def main() -> None:
     """Compare on the test set, and write the table."""
-    images = test_set()
+    images = image_set("kodak")
     stored = read_points()
     live = stored[(stored.dataset == images.name) & ~stored.codec.isin([SHIPPED, TUNED])]
     table = compare(images, live)

@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from weconvene_core.datasets.image_sets import folder_set, training_folder
+from weconvene_core.datasets.image_sets import STAND_IN, folder_set, training_folder
+from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation.quality import ms_ssim
 from weconvene_core.evaluation.recipe_trials import BASE, TRIALS, Trial
 from weconvene_core.evaluation.trained_curves import difference
@@ -95,8 +96,18 @@ def measure(model: WeConvene, pool: ImagePool) -> pd.DataFrame:
 
 @lru_cache
 def training_images() -> ImagePool:
-    """The training images, decoded once a process."""
-    return load_pool(folder_set(training_folder()).paths)
+    """The training images, decoded once a process.
+
+    Raises:
+        WeconveneError: there is no training folder, and a study of the stand-in would take a real one's place.
+    """
+    folder = training_folder()
+    if folder == STAND_IN:
+        raise WeconveneError(
+            "A study needs training photographs, and only four stand-ins are at hand: point WECONVENE_DATA to a folder "
+            "with photographs in train/. Kept tables stay as they are."
+        )
+    return load_pool(folder_set(folder).paths)
 
 
 def run_trial(trial: Trial, budget: float) -> tuple[dict[str, object], pd.DataFrame]:

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from weconvene_core.codec import api
-from weconvene_core.datasets.image_sets import ImageSet, test_set
+from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.evaluation.anchors import anchors_of
 from weconvene_core.evaluation.curves import METRIC_TITLES
 from weconvene_core.evaluation.diagnosis import photographs
@@ -117,7 +117,7 @@ def main() -> None:
         table = by_passes([middle(picture, SIDE) for picture in photographs()])
         table.to_csv(BY_PASSES, index=False, float_format="%.4f")
     else:
-        images, stored = test_set(), read_points()
+        images, stored = image_set("kodak"), read_points()
         points, plain = points_of(FileCodec(refine=PASSES), REFINED, images), points_of(FileCodec(), PLAIN, images)
         points.to_csv(POINTS, index=False, float_format="%.6f", lineterminator="\n")
         live = stored[(stored.dataset == images.name) & ~stored.codec.isin([PLAIN, REFINED])]
