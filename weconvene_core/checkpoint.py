@@ -21,7 +21,10 @@ from weconvene_core.presets import ModelConfig
 
 DESCRIPTION = "description"
 BASE = "base"  # in a description: {"name", "weights"} of the checkpoint beside it that this one is a change of
-STARTS_AT_ZERO = ".chroma."  # what ``luma_first`` adds to a slice network; its last layer is zero
+CHANGES_NOTHING = (".chroma.", ".branch.", ".scale.rows")
+"""Parts of newer architectures that change nothing until they are trained: a last layer is zero, or a scale one."""
+RENAMED = {f"{part}.rows": f"{part}.shift.rows" for part in ("g_a.rate", "g_s.rate_coarse", "g_s.rate_fine")}
+"""Names of tensors in older checkpoints and what they are called now: the one place for such changes."""
 STATE = "state.safetensors"  # of a run, in its output folder
 
 
@@ -172,7 +175,11 @@ def load_start(model: WeConvene, path: Path) -> None:
         As :func:`read_tensors` and :func:`load_weights`.
     """
     state = read_tensors(path)[0]
-    own = {name: t for name, t in model.state_dict().items() if STARTS_AT_ZERO in name and name not in state}
+    known = {RENAMED.get(name, name) for name in state}
+    own = {
+        name: t for name, t in model.state_dict().items()
+        if name not in known and any(part in name for part in CHANGES_NOTHING)
+    }  # fmt: skip
     load_weights(model, own | state, path)
 
 
@@ -184,7 +191,7 @@ def load_weights(model: WeConvene, state: Mapping[str, Tensor], path: Path) -> N
     WeconveneError
         If names or shapes do not fit: the checkpoint belongs to another architecture.
     """
-    full = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    full = {RENAMED.get(name, name): t.float() if t.is_floating_point() else t for name, t in state.items()}
     try:
         model.load_state_dict(full)
     except (RuntimeError, KeyError) as error:

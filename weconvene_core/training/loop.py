@@ -120,7 +120,10 @@ class Trainer:
                 watch(self)
         if self.team.leads and config.validate_every and self.step % config.validate_every == 0:
             with autocast(self.device):  # whole images: crops can look well while these collapse
-                rows = validate(self.ema, self.pool.validation)
+                rows = [
+                    {**row, "set": name} for name, images in self.pool.validation_sets.items()
+                    for row in validate(self.ema, images, self.config.validate_qualities)
+                ]  # fmt: skip
             self.reporter.validation(self.step, self.seconds, rows, bar)
 
     def _recover(self, phase: Phase) -> None:

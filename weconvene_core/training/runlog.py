@@ -42,7 +42,7 @@ class RunLog:
         self.rows[table].append(row)
         _append(self.folder / table, [row])
         if self._writer:
-            group = f"validation quality {row['quality']:g}" if "quality" in row else "training"
+            group = f"validation {row['set']} quality {row['quality']:g}".replace("  ", " ") if "quality" in row else "training"
             for name, value in row.items():
                 if isinstance(value, int | float) and name not in ("step", "quality"):
                     self._writer.add_scalar(f"{group}/{name}", value, row["step"])

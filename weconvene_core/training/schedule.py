@@ -19,7 +19,8 @@ from weconvene_core.training.losses import LAMBDA_EXPONENT, METRICS, MS_SSIM_SID
 from weconvene_core.training.soap import OPTIMIZERS
 
 SMALLEST_SCALE = 0.25
-BOOKKEEPING = ("output", "images", "release", "save_seconds", "log_every", "validate_every", "tensorboard")
+BOOKKEEPING = ("output", "images", "release", "save_seconds", "log_every", "validate_every", "tensorboard",
+               "validation", "validate_qualities")
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,12 @@ class TrainConfig:
     """One training run: preset, folder of images, phases, seed, and where the run's files go.
 
     ``model`` holds changes to the preset, fields of ``ModelConfig``: ``quality = 2`` trains a model of that rate alone.
-    ``images`` None means the default training images (see ``datasets.image_sets.training_folder``). ``start_from``
+    ``images`` is a folder or several; a relative one is looked for in ``WECONVENE_DATA`` first. None means the default
+    training images (see ``datasets.image_sets.training_folder``). ``validation`` is the list of the pictures that
+    validate (see ``data.validation_paths``), None for every 40th. ``start_from``
     names a released checkpoint whose weights the run starts from, ``release`` the one that its average becomes.
-    ``qualities`` are the lowest and the highest that are drawn, None for all that the model has. ``optimizer`` is
+    ``qualities`` are the lowest and the highest that are drawn, None for all that the model has;
+    ``validate_qualities`` those that are validated, None for the usual three. ``optimizer`` is
     ``adam`` or ``soap``, ``quantiser`` what stands for rounding (see ``entropy.steps``);
     ``metric`` is the distortion, ``mse`` or ``ms_ssim``. ``trains`` names the parameters
     that are trained by how their names begin, all for none; what is released then is the change of ``start_from``.
@@ -88,7 +92,8 @@ class TrainConfig:
     preset: str
     phases: tuple[Phase, ...]
     output: str
-    images: str | None = None
+    images: str | tuple[str, ...] | None = None
+    validation: str | None = None
     start_from: str | None = None
     release: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -103,6 +108,7 @@ class TrainConfig:
     save_seconds: float = 240.0
     log_every: int = 20
     validate_every: int = 0
+    validate_qualities: tuple[float, ...] | None = None
     lambda_exponent: float = LAMBDA_EXPONENT
     scale_min: float = 1.0
     pack_steps: int = 1000
@@ -121,6 +127,9 @@ class TrainConfig:
         stride = self.architecture.stride
         if self.qualities is not None:  # JSON and TOML have lists
             object.__setattr__(self, "qualities", _quality_range(self.qualities))
+        for name in ("images", "validate_qualities"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.phases:
             raise WeconveneError("the training configuration has no phases; give at least one.")
         for phase in self.phases:
