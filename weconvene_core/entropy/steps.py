@@ -77,20 +77,21 @@ class Estimate:
     def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
         """Return the rounded residual and keep the slice's likelihoods."""
         assert target is not None, "likelihoods need the latent itself"
-        if self.quantiser == "split":
-            offset = target - prediction.mean
-            residual, likelihood = straight_through_round(offset), split_likelihood(self.likelihood, offset, prediction.scale)
-        elif self.quantiser:
-            offset = target - prediction.mean
-            rounded = straight_through_round(offset)
-            noisy = rounded if self.quantiser == "straight" else offset + torch.empty_like(offset).uniform_(-0.5, 0.5)
-            residual = noisy if self.quantiser == "noise" else rounded
-            likelihood = self.likelihood(noisy, prediction.scale)
+        if self.quantiser:
+            residual, likelihood = self._trained(target - prediction.mean, prediction.scale)
         else:
             residual, indexes = quantise(prediction, target)
             likelihood = torch.where(indexes > 0, self.likelihood(residual, prediction.scale), 1.0)
         self.likelihoods.setdefault(group, []).append(likelihood)
         return residual
+
+    def _trained(self, offset: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """What is decoded of ``offset`` = latent - mean, and its likelihood, both with gradients."""
+        rounded = straight_through_round(offset)
+        if self.quantiser == "split":
+            return rounded, split_likelihood(self.likelihood, offset, scale)
+        noisy = rounded if self.quantiser == "straight" else offset + torch.empty_like(offset).uniform_(-0.5, 0.5)
+        return noisy if self.quantiser == "noise" else rounded, self.likelihood(noisy, scale)
 
 
 class Write:

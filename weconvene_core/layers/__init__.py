@@ -16,6 +16,6 @@ from weconvene_core.layers.shortcut import ImagePyramid
 from weconvene_core.layers.weconv import Pointwise, WeConv3d
 
 __all__ = [
-    "SLOPE", "DownWeConvBlock", "ImagePyramid", "Pointwise", "RateModulation", "RateTable", "ResidualBlock", "ResidualEntry",
-    "ResidualWeConvBlock", "SubPixelConv", "UpWeConvBlock", "WeConv3d", "WeConvSpec", "activation",
+    "SLOPE", "DownWeConvBlock", "ImagePyramid", "Pointwise", "RateModulation", "RateTable", "ResidualBlock",
+    "ResidualEntry", "ResidualWeConvBlock", "SubPixelConv", "UpWeConvBlock", "WeConv3d", "WeConvSpec", "activation",
 ]  # fmt: skip

@@ -153,7 +153,7 @@ class Trainer:
             If the state is damaged, or belongs to another configuration or architecture.
         """
         tensors, position = read_tensors(self.state_path)
-        if not self.config.trains_like(TrainConfig.from_dict(position["config"])):
+        if not self.config.goes_on_from(TrainConfig.from_dict(position["config"]), position["step"]):
             raise WeconveneError(
                 f"{self.state_path} is the state of another configuration; choose another output folder or remove it."
             )
