@@ -165,7 +165,7 @@ class SynthesisTransform(nn.Module):
         self.coarse = residual_blocks(config.blocks_s, w, config, inverse=True)
         self.up = UpWeConvBlock(w, n, config.weconv, config.up_kernel)
         pixels = 3 * self.patch**2
-        self.look = nn.Conv2d(pixels, n, 3, padding=1) if config.shortcut else None
+        self.from_shortcut = nn.Conv2d(pixels, n, 3, padding=1) if config.shortcut else None
         self.fine = residual_blocks(config.blocks_s, n, config, inverse=True)
         self.tail = nn.Conv2d(n, pixels, 3, padding=1)
         if config.shortcut:
@@ -188,8 +188,8 @@ class SynthesisTransform(nn.Module):
         h = self.head(F.pixel_unshuffle(y_hat, self.fold))  # -> (B, w, ...) at the coarsest scale
         h = self.branch(self.rate_coarse(h, quality))
         h = self.up(self.coarse(self.coarser(h)))
-        if self.look is not None and base is not None:
-            h = h + self.look(F.pixel_unshuffle(base, self.patch))
+        if self.from_shortcut is not None and base is not None:
+            h = h + self.from_shortcut(F.pixel_unshuffle(base, self.patch))
         return F.pixel_shuffle(self.tail(self.fine(self.rate_fine(h, quality))), self.patch)
 
 
@@ -260,7 +260,7 @@ class QuantiserGain(nn.Module):
 
     def __init__(self, channels: int, config: ModelConfig) -> None:
         super().__init__()
-        self.up, self.down = rate_vector(channels, config), rate_vector(channels, config)
+        self.gain, self.inverse_gain = rate_vector(channels, config), rate_vector(channels, config)
 
     @classmethod
     def base(cls, lam: Tensor) -> Tensor:
@@ -269,8 +269,8 @@ class QuantiserGain(nn.Module):
 
     def scale(self, y: Tensor, lam: Tensor, quality: Tensor) -> Tensor:
         """Natural units -> quantiser steps."""
-        return y * (self.base(lam) * torch.exp(self.up(quality)))
+        return y * (self.base(lam) * torch.exp(self.gain(quality)))
 
     def unscale(self, y_hat: Tensor, lam: Tensor, quality: Tensor) -> Tensor:
         """Quantiser steps -> natural units."""
-        return y_hat * torch.exp(self.down(quality)) / self.base(lam)
+        return y_hat * torch.exp(self.inverse_gain(quality)) / self.base(lam)
