@@ -132,6 +132,14 @@ def test_time_limit_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path, pool:
     assert step_of(tmp_path / "a") == ENTROPY.steps
 
 
+def test_runs_lie_where_a_fresh_checkout_does_not_erase_them(
+    tmp_path: Path, pool: ImagePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WECONVENE_RUNS", str(tmp_path / "kept"))
+    Trainer(replace(config(tmp_path, ENTROPY), output="runs/a"), pool).run(minutes=0)
+    assert step_of(tmp_path / "kept" / "runs" / "a") == 0
+
+
 def test_full_disk_leaves_the_last_checkpoint_loadable(tmp_path: Path, pool: ImagePool) -> None:
     """A limit on the size of files stands in for a small disk: both end in an error of the system's write call."""
     trainer = Trainer(config(tmp_path / "a", ENTROPY, save_seconds=0.0), pool)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from weconvene_core.checkpoint import STATE, load_start, read_tensors, write_tensors
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
-from weconvene_core.paths import CHECKPOINTS, ROOT
+from weconvene_core.paths import CHECKPOINTS, run_folder
 from weconvene_core.training.data import ImageSource
 from weconvene_core.training.guard import Guard
 from weconvene_core.training.interrupts import Interrupts
@@ -47,7 +47,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
-        self.state_path = ROOT / self.config.output / STATE
+        self.state_path = run_folder(self.config.output) / STATE
         self.sampler = Sampler(self.pool, self.config, self.device)
         self.learner = Learner(self._start(), self.config, self.team)
         self.model, self.ema = self.learner.model, self.learner.ema

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from weconvene_core.checkpoint import release
 from weconvene_core.datasets.image_sets import folder_set, training_folder
 from weconvene_core.model import WeConvene
-from weconvene_core.paths import CHECKPOINTS, ROOT, data_folder
+from weconvene_core.paths import CHECKPOINTS, ROOT, data_folder, run_folder
 from weconvene_core.training.data import ImageSource, load_pool, validation_paths
 from weconvene_core.training.loop import Trainer
 from weconvene_core.training.packs import INDEX, PackedImages, write_packs
@@ -43,7 +43,7 @@ def train_from_config(
     started, config = time.monotonic(), load_config(path)
     with join() as team:
         if unpack and team.leads:
-            unpack_state(unpack, ROOT / config.output)
+            unpack_state(unpack, run_folder(config.output))
         team.any(False)  # nobody looks for the state before it lies there
         trainer = Trainer(config, load_images(config, quiet=not team.leads), team=team)
         model = trainer.run(minutes=None if minutes is None else minutes - (time.monotonic() - started) / 60)
