@@ -19,6 +19,7 @@ from weconvene_core.training.losses import LAMBDA_EXPONENT, METRICS, MS_SSIM_SID
 from weconvene_core.training.soap import OPTIMIZERS
 
 SMALLEST_SCALE = 0.25
+LARGEST_SYNTHETIC_SHARE = 0.5
 BOOKKEEPING = ("output", "images", "release", "save_seconds", "log_every", "validate_every", "tensorboard")
 
 
@@ -83,6 +84,7 @@ class TrainConfig:
     ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); ``scale_min`` below 1 shrinks half of the
     crops by up to that factor; a pack of images (see ``packs``) serves ``pack_steps`` steps; ``save_seconds`` lie
     between two saved states; ``compile`` has torch.compile fuse the step, which also draws the noise in its own way.
+    A crop is a synthetic picture (see ``synthetic``) with the probability ``synthetic_share``.
     """
 
     preset: str
@@ -105,6 +107,7 @@ class TrainConfig:
     validate_every: int = 0
     lambda_exponent: float = LAMBDA_EXPONENT
     scale_min: float = 1.0
+    synthetic_share: float = 0.0
     pack_steps: int = 1000
     compile: bool = False
     tensorboard: bool = False
@@ -115,8 +118,8 @@ class TrainConfig:
         Raises
         ------
         WeconveneError
-            For an impossible architecture, no phases, a crop that does not fit it, a scale outside 0.25..1, qualities
-            that are no range, or a pack that serves no step.
+            For an impossible architecture, no phases, a crop that does not fit it, a scale outside 0.25..1, a synthetic
+            share outside 0..0.5, qualities that are no range, or a pack that serves no step.
         """
         stride = self.architecture.stride
         if self.qualities is not None:  # JSON and TOML have lists
@@ -130,6 +133,7 @@ class TrainConfig:
                 )
         if not SMALLEST_SCALE <= self.scale_min <= 1:
             raise WeconveneError(f"scale_min={self.scale_min} is impossible; use {SMALLEST_SCALE} to 1 (no scaling).")
+        _check_synthetic_share(self.synthetic_share)
         object.__setattr__(self, "trains", tuple(self.trains))
         for name, choices in (
             ("optimizer", OPTIMIZERS), ("quantiser", get_args(Quantiser)), ("metric", METRICS),
@@ -186,6 +190,11 @@ class TrainConfig:
             raise WeconveneError(
                 f"the training configuration does not fit: {error}; its fields are {known}."
             ) from error
+
+
+def _check_synthetic_share(share: float) -> None:
+    if not 0 <= share <= LARGEST_SYNTHETIC_SHARE:
+        raise WeconveneError(f"synthetic_share={share} is impossible; use 0 to {LARGEST_SYNTHETIC_SHARE}.")
 
 
 def _quality_range(values: Sequence[float]) -> tuple[float, float]:
