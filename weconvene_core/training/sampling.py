@@ -13,6 +13,7 @@ from torch import Tensor
 from weconvene_core.training.data import ImagePool, ImageSource
 from weconvene_core.training.parallel import Team
 from weconvene_core.training.schedule import Phase, TrainConfig
+from weconvene_core.training.synthetic import draw
 
 SCALED_SHARE = 0.5  # of the crops, where a configuration asks for scaling: the others keep the camera's sharpness
 
@@ -98,7 +99,20 @@ class Sampler:
         drawn = low + (high - low) * rng.random(phase.batch) ** self.config.quality_exponent
         quality = torch.from_numpy(drawn.astype(np.float32))
         share = team.share(phase.batch)
-        return cut(images, crops[share], phase.crop).to(self.device), quality[share].to(self.device)
+        x = cut(images, crops[share], phase.crop)
+        for target, own in zip(x, self._synthetic(step, phase.batch)[share], strict=True):
+            if own is not None:
+                target.copy_(torch.from_numpy(draw(own, phase.crop)).permute(2, 0, 1) / 255)
+        return x.to(self.device), quality[share].to(self.device)
+
+    def _synthetic(self, step: int, batch: int) -> list[np.random.Generator | None]:
+        """What each synthetic picture of a batch is drawn from; None where a crop stays.
+
+        The generators are apart from that of the crops, which are the same at any share.
+        """
+        rng = np.random.default_rng([self.config.seed, step, 1])
+        chosen = rng.random(batch) < self.config.synthetic_share
+        return [own if wanted else None for own, wanted in zip(rng.spawn(batch), chosen, strict=True)]
 
     def _images(self, step: int) -> list[Tensor]:
         pool = self.source.pool_at(step)

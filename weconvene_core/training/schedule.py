@@ -97,6 +97,7 @@ class TrainConfig:
     ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); ``scale_min`` below 1 shrinks half of the
     crops by up to that factor; a pack of images (see ``packs``) serves ``pack_steps`` steps; ``save_seconds`` lie
     between two saved states; ``compile`` has torch.compile fuse the step, which also draws the noise in its own way.
+    A crop is a synthetic picture (see ``synthetic``) with the probability ``synthetic_share``.
     """
 
     preset: str
@@ -122,6 +123,7 @@ class TrainConfig:
     lambda_exponent: float = LAMBDA_EXPONENT
     scale_min: float = 1.0
     quality_exponent: float = 1.0
+    synthetic_share: float = 0.0
     pack_steps: int = 1000
     compile: bool = False
     tensorboard: bool = False
@@ -132,8 +134,8 @@ class TrainConfig:
         Raises
         ------
         WeconveneError
-            For an impossible architecture, no phases, a crop that does not fit it, a scale outside 0.25..1, qualities
-            that are no range, or a pack that serves no step.
+            For an impossible architecture, no phases, a crop that does not fit it, a scale outside 0.25..1, a synthetic
+            share outside 0..0.5, qualities that are no range, or a pack that serves no step.
         """
         stride = self.architecture.stride
         for name in ("images", "validate_qualities", "trains"):  # JSON and TOML have lists
@@ -154,7 +156,10 @@ class TrainConfig:
 
     def _check_choices(self) -> None:
         """Refuse numbers outside their range, and unknown names."""
-        ranges = {"scale_min": (SMALLEST_SCALE, 1), "quality_exponent": (0.25, 4), "pack_steps": (1, math.inf)}
+        ranges = {
+            "scale_min": (SMALLEST_SCALE, 1), "quality_exponent": (0.25, 4), "pack_steps": (1, math.inf),
+            "synthetic_share": (0, 0.5),
+        }  # fmt: skip
         for name, (low, high) in ranges.items():
             if not low <= getattr(self, name) <= high:
                 raise WeconveneError(f"{name}={getattr(self, name)} is impossible; use {low:g} to {high:g}.")
