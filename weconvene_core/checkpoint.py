@@ -22,10 +22,8 @@ from weconvene_core.presets import ModelConfig
 
 DESCRIPTION = "description"
 BASE = "base"  # in a description: {"name", "weights"} of the checkpoint beside it that this one is a change of
-CHANGES_NOTHING = (".chroma.", ".branch.", ".scale.rows")
-"""Parts of newer architectures that change nothing until they are trained: a last layer is zero, or a scale one."""
+STARTS_AT_ZERO = ".chroma."  # what ``luma_first`` adds to a slice network; its last layer is zero
 RENAMED = {
-    r"^(g_a\.rate|g_s\.rate_(coarse|fine))\.rows$": r"\1.shift.rows",
     r"^(gain_[lh]f)\.up\.": r"\1.gain.",
     r"^(gain_[lh]f)\.down\.": r"\1.inverse_gain.",
     r"^g_s\.look\.": "g_s.from_shortcut.",
@@ -183,10 +181,7 @@ def load_start(model: WeConvene, path: Path) -> None:
     """
     state = read_tensors(path)[0]
     known = {renamed(name) for name in state}
-    own = {
-        name: t for name, t in model.state_dict().items()
-        if name not in known and any(part in name for part in CHANGES_NOTHING)
-    }  # fmt: skip
+    own = {name: t for name, t in model.state_dict().items() if STARTS_AT_ZERO in name and name not in known}
     load_weights(model, own | state, path)
 
 

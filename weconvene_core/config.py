@@ -49,9 +49,7 @@ class ModelConfig:
 
     Ours: ``shortcut`` adds the image's own wavelet pyramid to the latent; ``slice_order`` cuts its finer levels into
     polyphase components, whose neighbours are coded before, or into subbands; ``ll_passes`` codes its coarsest LL band
-    in polyphase passes; ``luma_first`` codes luma before chroma in every slice; ``coarse_channels`` is the width of a
-    branch of g_a and g_s at 1/2 and 1/4 of their coarsest scale (0: none); ``rate_scale`` lets the vectors of the rate
-    scale the features of g_a and g_s, not only shift them. ``quality`` None makes one model serve
+    in polyphase passes; ``luma_first`` codes luma before chroma in every slice. ``quality`` None makes one model serve
     every rate; a number from 0 to 7 fixes its lambda, and there are no gain tables.
     """
 
@@ -71,8 +69,6 @@ class ModelConfig:
     slice_order: SliceOrder = "polyphase"
     ll_passes: bool = False
     luma_first: bool = False
-    coarse_channels: int = 0
-    rate_scale: bool = False
     patch_a: int = 4
     patch_s: int = 4
     scales_a: int = 2
@@ -157,8 +153,7 @@ class ModelConfig:
     @property
     def stride(self) -> int:
         """Images must have sides that are multiples of this (all strides are powers of two)."""
-        branch = 4 if self.coarse_channels else 1  # it halves twice
-        return max(PADDING, self.z_stride, branch * self.coarsest_a, branch * self.coarsest_s)
+        return max(PADDING, self.z_stride, self.coarsest_a, self.coarsest_s)
 
     @property
     def qualities(self) -> tuple[float, float]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from weconvene_core.config import ModelConfig
 
 POSITIVE = ("narrow", "wide", "hyper", "z_channels", "slice_hidden", "latent_channels", "channel_levels")
-NOT_NEGATIVE = ("blocks_a", "blocks_s", "coarse_channels", "hyper_blocks", "levels")
+NOT_NEGATIVE = ("blocks_a", "blocks_s", "hyper_blocks", "levels")
 
 
 def check(config: ModelConfig) -> None:

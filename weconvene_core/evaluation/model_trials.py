@@ -44,13 +44,12 @@ class Trial:
         return TrainConfig("lite", (PHASE,), f"runs/model_trials/{self.name}", **{**shared, **self.changes})
 
 
-BRANCH = {"coarse_channels": 96, "rate_scale": True}
 TRIALS = {
     trial.name: trial
     for trial in (
         Trial("control", None),
         Trial("split", "control", {"quantiser": "split"}),
-        Trial("branch", "split", {"quantiser": "split", "model": BRANCH}),
+        Trial("synthetic", "split", {"quantiser": "split", "synthetic_share": 0.04}),
     )
 }
 
