@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from weconvene_core.checkpoint import DESCRIPTION, load_model_file, read_tensors, weights_hash
+from weconvene_core.checkpoint import DESCRIPTION, load_model_file, read_tensors, renamed, weights_hash
 from weconvene_core.entropy import tables_of
 from weconvene_core.entropy.packed_tables import unpacked
 from weconvene_core.errors import WeconveneError
@@ -57,7 +57,7 @@ def load_checked(path: Path) -> tuple[WeConvene, bytes]:
 
 def _check_types(model: WeConvene, path: Path) -> None:
     """Loading converts types in silence: an integer table stored as floats would be rounded."""
-    state = unpacked(read_tensors(path)[0])
+    state = {renamed(name): tensor for name, tensor in unpacked(read_tensors(path)[0]).items()}
     for name, tensor in model.state_dict().items():
         stored = state[name].dtype
         fits = stored.is_floating_point if tensor.is_floating_point() else stored == tensor.dtype
