@@ -19,7 +19,7 @@ from weconvene_core.model import WeConvene, pad
 from weconvene_core.presets import preset
 from weconvene_core.training.data import ImagePool, load_pool
 from weconvene_core.training.loop import Trainer
-from weconvene_core.training.losses import RateDistortion
+from weconvene_core.training.losses import MIDDLE_LAMBDA, RateDistortion
 from weconvene_core.training.runlog import LOG, RunLog
 from weconvene_core.training.sampling import on_device
 from weconvene_core.training.schedule import Phase, TrainConfig, load_config
@@ -110,6 +110,16 @@ def test_loss_is_rate_plus_weighted_distortion() -> None:
     assert terms.bpp.item() == 3.5
     torch.testing.assert_close(terms.loss(2.0, 0.5), torch.tensor([0.5 + 2 + 1 + 0.0067]))
     torch.testing.assert_close(terms.balanced(), terms.loss().mean())
+
+
+def test_no_image_counts_for_more_than_the_largest_loss() -> None:
+    rate = torch.tensor([0.5, 0.5, 300.0], requires_grad=True)
+    zero = torch.zeros(3)
+    terms = RateDistortion(rate, zero, zero, zero, torch.full((3,), MIDDLE_LAMBDA))
+    loss = terms.balanced(largest=2.0)
+    loss.backward()
+    assert loss.item() == pytest.approx((0.5 + 0.5 + 2.0) / 3)
+    assert rate.grad.tolist() == pytest.approx([1 / 3, 1 / 3, 2 / 300 / 3])
 
 
 def test_schedule_warms_up_and_falls_to_its_final_rate() -> None:

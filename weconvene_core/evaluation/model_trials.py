@@ -50,6 +50,7 @@ TRIALS = {
         Trial("control", None),
         Trial("split", "control", {"quantiser": "split"}),
         Trial("synthetic", "split", {"quantiser": "split", "synthetic_share": 0.04}),
+        Trial("synthetic-limited", "split", {"quantiser": "split", "synthetic_share": 0.03, "largest_loss": 2.0}),
     )
 }
 

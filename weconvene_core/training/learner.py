@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Learner:
         trained = _choose(model, config.trains)
         self.ema = copy.deepcopy(model).eval()
         self.optimizers = _optimizers(trained, config.optimizer)
-        objective = Objective(model, config.lambda_exponent, config.metric)
+        objective = Objective(model, config.lambda_exponent, config.metric, config.largest_loss or math.inf)
         if config.compile:
             objective.compile()
         self.objective = team.wrap(objective, some_unused=not all(phase.transforms for phase in config.phases))

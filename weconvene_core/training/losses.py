@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -44,9 +45,16 @@ class RateDistortion:
         distortion = self.lam * 255**2 * self.mse if self.distortion is None else self.distortion
         return self.r_z + w_lf * self.r_lf + w_hf * self.r_hf + distortion
 
-    def balanced(self, w_lf: float = 1.0, w_hf: float = 1.0, exponent: float = LAMBDA_EXPONENT) -> Tensor:
-        """Scalar training loss: the mean over images of different rates, each divided by lambda^exponent."""
-        return (self.loss(w_lf, w_hf) * (self.lam / MIDDLE_LAMBDA) ** -exponent).mean()
+    def balanced(
+        self, w_lf: float = 1.0, w_hf: float = 1.0, exponent: float = LAMBDA_EXPONENT, largest: float = math.inf
+    ) -> Tensor:
+        """Scalar training loss: the mean over images of different rates, each divided by lambda^exponent.
+
+        An image whose loss is above ``largest`` counts as if it were that: its gradient is scaled down. A one-pixel
+        checkerboard costs a hundred photographs, and would decide every step in which it occurs.
+        """
+        losses = self.loss(w_lf, w_hf) * (self.lam / MIDDLE_LAMBDA) ** -exponent
+        return (losses * (largest / losses.detach()).clamp(max=1.0)).mean()
 
 
 def rate_distortion(output: dict[str, Any], x: Tensor, quality: Tensor, metric: Metric = "mse") -> RateDistortion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -28,13 +29,20 @@ class Objective(nn.Module):
     one backward pass of the sum gives both gradients.
     """
 
-    def __init__(self, model: WeConvene, lambda_exponent: float = LAMBDA_EXPONENT, metric: Metric = "mse") -> None:
+    def __init__(
+        self,
+        model: WeConvene,
+        lambda_exponent: float = LAMBDA_EXPONENT,
+        metric: Metric = "mse",
+        largest_loss: float = math.inf,
+    ) -> None:
         super().__init__()
         self.model, self.lambda_exponent, self.metric = model, lambda_exponent, metric
+        self.largest_loss = largest_loss
 
     def forward(self, x: Tensor, quality: Tensor, w_lf: float, w_hf: float) -> tuple[Tensor, RateDistortion]:
         """Code a batch ``x`` (B, 3, H, W) in 0..1 at qualities (B,) with the two rates weighted."""
         with autocast(x.device):
             output = self.model(x, quality)
         terms = rate_distortion(output, x, quality, self.metric)
-        return terms.balanced(w_lf, w_hf, self.lambda_exponent) + self.model.aux_loss(), terms
+        return terms.balanced(w_lf, w_hf, self.lambda_exponent, self.largest_loss) + self.model.aux_loss(), terms

@@ -29,6 +29,7 @@ BOOKKEEPING = (
     "tensorboard",
     "validation",
     "validate_qualities",
+    "synthetic_share",
 )
 
 
@@ -94,8 +95,8 @@ class TrainConfig:
     ``metric`` is the distortion, ``mse`` or ``ms_ssim``. ``trains`` names the parameters
     that are trained by how their names begin, all for none; what is released then is the change of ``start_from``.
     Qualities are drawn as a uniform number to the power of ``quality_exponent``: above 1, low ones are more frequent.
-    ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); ``scale_min`` below 1 shrinks half of the
-    crops by up to that factor; a pack of images (see ``packs``) serves ``pack_steps`` steps; ``save_seconds`` lie
+    ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); no image counts
+    for more than ``largest_loss`` (None: no limit). ``scale_min`` below 1 shrinks half of the crops by up to that factor; a pack of images (see ``packs``) serves ``pack_steps`` steps; ``save_seconds`` lie
     between two saved states; ``compile`` has torch.compile fuse the step, which also draws the noise in its own way.
     A crop is a synthetic picture (see ``synthetic``) with the probability ``synthetic_share``.
     """
@@ -121,6 +122,7 @@ class TrainConfig:
     validate_every: int = 0
     validate_qualities: tuple[float, ...] | None = None
     lambda_exponent: float = LAMBDA_EXPONENT
+    largest_loss: float | None = None
     scale_min: float = 1.0
     quality_exponent: float = 1.0
     synthetic_share: float = 0.0
@@ -158,11 +160,12 @@ class TrainConfig:
         """Refuse numbers outside their range, and unknown names."""
         ranges = {
             "scale_min": (SMALLEST_SCALE, 1), "quality_exponent": (0.25, 4), "pack_steps": (1, math.inf),
-            "synthetic_share": (0, 0.5),
+            "synthetic_share": (0, 0.5), "largest_loss": (1e-3, math.inf),
         }  # fmt: skip
         for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise WeconveneError(f"{name}={getattr(self, name)} is impossible; use {low:g} to {high:g}.")
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise WeconveneError(f"{name}={value} is impossible; use {low:g} to {high:g}.")
         kinds = {"optimizer": OPTIMIZERS, "quantiser": get_args(Quantiser), "metric": METRICS}
         for name, choices in kinds.items():
             if getattr(self, name) not in choices:
