@@ -19,7 +19,7 @@ from weconvene_core.training.losses import LAMBDA_EXPONENT, METRICS, MS_SSIM_SID
 from weconvene_core.training.soap import OPTIMIZERS
 
 SMALLEST_SCALE = 0.25
-BOOKKEEPING = (
+FREE = (
     "output",
     "images",
     "release",
@@ -30,6 +30,7 @@ BOOKKEEPING = (
     "validation",
     "validate_qualities",
     "synthetic_share",
+    "largest_loss",
 )
 
 
@@ -95,10 +96,11 @@ class TrainConfig:
     ``metric`` is the distortion, ``mse`` or ``ms_ssim``. ``trains`` names the parameters
     that are trained by how their names begin, all for none; what is released then is the change of ``start_from``.
     Qualities are drawn as a uniform number to the power of ``quality_exponent``: above 1, low ones are more frequent.
-    ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); no image counts
-    for more than ``largest_loss`` (None: no limit). ``scale_min`` below 1 shrinks half of the crops by up to that factor; a pack of images (see ``packs``) serves ``pack_steps`` steps; ``save_seconds`` lie
-    between two saved states; ``compile`` has torch.compile fuse the step, which also draws the noise in its own way.
-    A crop is a synthetic picture (see ``synthetic``) with the probability ``synthetic_share``.
+    ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); no image counts for more than
+    ``largest_loss`` (None: no limit). ``scale_min`` below 1 shrinks half of the crops by up to that factor; a crop is a
+    synthetic picture (see ``synthetic``) with the probability ``synthetic_share``; a pack of images (see ``packs``)
+    serves ``pack_steps`` steps. ``save_seconds`` lie between two saved states; ``compile`` has torch.compile fuse the
+    step, which also draws the noise in its own way.
     """
 
     preset: str
@@ -192,10 +194,10 @@ class TrainConfig:
     def goes_on_from(self, other: TrainConfig, step: int) -> bool:
         """Whether both lead to the same weights up to ``step``.
 
-        They may differ in names, places, what is written when, and in what comes later: a run at a constant rate can
+        They may differ in names, places, what is written when, which pictures are drawn, and in what comes later: a run at a constant rate can
         be given its decay, or more steps, while it goes on.
         """
-        same = {name: getattr(other, name) for name in (*BOOKKEEPING, "phases")}
+        same = {name: getattr(other, name) for name in (*FREE, "phases")}
         return replace(self, **same) == other and self._past(step) == other._past(step)
 
     def _past(self, step: int) -> list[Phase]:
