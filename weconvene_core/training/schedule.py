@@ -194,8 +194,8 @@ class TrainConfig:
     def goes_on_from(self, other: TrainConfig, step: int) -> bool:
         """Whether both lead to the same weights up to ``step``.
 
-        They may differ in names, places, what is written when, which pictures are drawn, and in what comes later: a run at a constant rate can
-        be given its decay, or more steps, while it goes on.
+        They may differ in names, places, what is written when, which pictures are drawn, and in what comes later: a
+        run at a constant rate can be given its decay, or more steps, while it goes on.
         """
         same = {name: getattr(other, name) for name in (*FREE, "phases")}
         return replace(self, **same) == other and self._past(step) == other._past(step)
