@@ -24,7 +24,7 @@ from weconvene_core.evaluation.slice_bits import coded_slices
 from weconvene_core.model import WeConvene
 from weconvene_core.presets import preset
 
-CONFIG = replace(preset("tiny"), luma_first=True, ll_phases=True)
+CONFIG = replace(preset("tiny"), luma_first=True, ll_passes=True)
 
 
 class Recorder:
@@ -157,8 +157,8 @@ def test_training_goes_on_from_weights_without_it(tmp_path: Path) -> None:
     release(old, tmp_path / "old.safetensors", {})
     made = WeConvene(CONFIG)
     load_start(made, tmp_path / "old.safetensors")
-    assert made.charm.networks[0].chroma[-1].weight.abs().sum() == 0
-    other = WeConvene(replace(CONFIG, ll_phases=False))
+    assert made.charm.slices[0].chroma[-1].weight.abs().sum() == 0
+    other = WeConvene(replace(CONFIG, ll_passes=False))
     with pytest.raises(WeconveneError, match="another architecture"):
         load_start(other, tmp_path / "old.safetensors")
 

@@ -15,6 +15,8 @@ from weconvene_core.entropy.laplace import (
     scale_indexes,
     scale_table,
 )
+from weconvene_core.entropy.slices import SlicePrediction
+from weconvene_core.entropy.steps import Estimate, split_likelihood
 
 
 @pytest.mark.parametrize("scale", [0.06, 0.5, 1.0, 20.0])
@@ -52,3 +54,32 @@ def test_scales_find_the_nearest_table_entry() -> None:
     assert scale_indexes(table).tolist() == list(range(len(table)))
     assert scale_indexes(table * 1.02).tolist() == list(range(len(table)))
     assert scale_indexes(torch.tensor([0.0, SCALE_MIN])).tolist() == [0, 0]
+
+
+def test_split_scales_learn_from_symbols_and_latents_from_noise() -> None:
+    rng = np.random.default_rng(3)
+    offset = torch.tensor(rng.normal(0, 1.5, 400), requires_grad=True)
+    scale = torch.tensor(rng.uniform(0.2, 3, 400), requires_grad=True)
+    torch.manual_seed(11)
+    noise = torch.empty_like(offset).uniform_(-0.5, 0.5)
+    torch.manual_seed(11)
+    found = split_likelihood(laplace_likelihood, offset, scale)
+    found.log2().sum().backward()
+
+    by_noise, by_symbol = offset.detach().requires_grad_(), scale.detach().requires_grad_()
+    laplace_likelihood(by_noise + noise, scale.detach()).log2().sum().backward()
+    coded = laplace_likelihood(offset.detach().round(), by_symbol)
+    coded.log2().sum().backward()
+    assert torch.equal(found, coded)  # the rate is the file's
+    torch.testing.assert_close(offset.grad, by_noise.grad)
+    torch.testing.assert_close(scale.grad, by_symbol.grad)
+    assert not torch.allclose(scale.grad, torch.zeros_like(scale.grad))
+
+
+def test_split_training_gives_the_file_s_rate_and_a_rounded_latent() -> None:
+    mean, target = torch.full((1, 2, 4, 4), 0.3), torch.randn(1, 2, 4, 4) * 3
+    prediction = SlicePrediction(mean, torch.ones(1, 2, 4, 4), mean)
+    steps = [Estimate(laplace_likelihood, quantiser) for quantiser in ("split", None)]
+    residuals = [step("y_hf", prediction, target) for step in steps]
+    assert torch.equal(*residuals)
+    assert torch.equal(*(step.likelihoods["y_hf"][0] for step in steps))

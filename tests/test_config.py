@@ -113,3 +113,9 @@ def test_model_of_one_rate_refuses_others() -> None:
         model.compress(torch.zeros(1, 3, 32, 32), 5.0)
     with pytest.raises(WeconveneError, match="outside 0 to 7"):
         model.compress(torch.zeros(1, 3, 32, 32), 8.0)
+
+
+def test_fields_of_older_descriptions_are_known_by_their_names_of_today() -> None:
+    older = preset("lite").to_dict()
+    older["ll_phases"] = older.pop("ll_passes")
+    assert ModelConfig.from_dict(older) == preset("lite")

@@ -41,7 +41,7 @@ FACTORS: dict[str, dict[str, dict[str, object]]] = {
     "network": {"joint": {}, "split": {"slice_network": "split"}},
     "attention": {"off": {}, "on": {"slice_attention": True}},
     "shortcut": {
-        "on": {}, "in passes": {"ll_phases": True}, "luma first": {"luma_first": True}, "off": {"shortcut": False}
+        "on": {}, "in passes": {"ll_passes": True}, "luma first": {"luma_first": True}, "off": {"shortcut": False}
     },
     "rate": {"every": {}, "one": {"quality": 3.0}},
     "distribution": {"laplace": {}, "gaussian": {"distribution": "gaussian"}},

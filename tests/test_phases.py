@@ -84,16 +84,16 @@ def test_the_gradient_runs_through_all_passes() -> None:
 
 
 def test_its_network_is_one_more() -> None:
-    layout = SliceLayout((3, 9), (36,), ll_levels=2, ll_phases=True)
+    layout = SliceLayout((3, 9), (36,), ll_levels=2, ll_passes=True)
     assert slice_shapes(layout, 10)[:3] == [(10 + 3 + 4, 3), (10 + 3, 9), (10 + 3, 9)]
     charm = WaveletCharm(layout, 10, lambda seen, coded: SliceNetwork(seen, coded, 8))
-    assert len(charm.ll_networks) == 3
+    assert len(charm.ll_slices) == 3
 
 
 @pytest.mark.parametrize("size", [(32, 32), (64, 96), (40, 150)])
 def test_a_file_decodes_as_it_was_encoded(size: tuple[int, int]) -> None:
     torch.manual_seed(1)
-    model = WeConvene(replace(preset("tiny"), ll_phases=True)).eval()
+    model = WeConvene(replace(preset("tiny"), ll_passes=True)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.01 * torch.randn_like(parameter))
@@ -107,5 +107,5 @@ def test_a_file_decodes_as_it_was_encoded(size: tuple[int, int]) -> None:
 
 
 def test_it_needs_the_shortcuts_band() -> None:
-    with pytest.raises(WeconveneError, match="ll_phases=True needs shortcut=True"):
-        replace(preset("paper"), ll_phases=True)
+    with pytest.raises(WeconveneError, match="ll_passes=True needs shortcut=True"):
+        replace(preset("paper"), ll_passes=True)

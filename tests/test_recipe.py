@@ -71,7 +71,7 @@ def test_a_start_changes_steps_and_scales_and_nothing_else() -> None:
     changed = {name for name, t in plain.items() if not torch.equal(state[name], t)}
     assert changed == {n for n in plain if n.startswith("gain_") or n.endswith("scale_bias")}
     factor = torch.tensor(2.0).log()
-    torch.testing.assert_close(state["gain_lf.down.rows"], torch.full((len(LAMBDAS), 48), factor))
+    torch.testing.assert_close(state["gain_lf.inverse_gain.rows"], torch.full((len(LAMBDAS), 48), factor))
 
 
 @pytest.mark.parametrize("module", [compute_curve, evaluation_speed, modern_codecs, ms_ssim_tuning, refining])

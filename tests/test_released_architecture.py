@@ -33,7 +33,7 @@ NUMBERS = {
 SIDECAR = {
     "name": "lite", "narrow": 64, "wide": 128, "hyper": 128, "z_channels": 64, "slice_hidden": 128, "blocks_a": 2,
     "blocks_s": 3, "wavelet": "5/3", "levels": 2, "channel_dwt": True, "latent_wavelet": "haar", "shortcut": True,
-    "ll_phases": True, "luma_first": True,
+    "ll_passes": True, "luma_first": True,
 }  # fmt: skip
 """The architecture as files of release 0.2.0 spell at least; what they leave out takes its default."""
 

@@ -35,7 +35,7 @@ SMALL = replace(preset("tiny"), narrow=8, wide=8, hyper=12, z_channels=8, slice_
 NO_SHORTCUT = {"shortcut": False, "latent_channels": 16, "latent_stride": 8, "lf_slices": 2, "hf_slices": 2}
 KINDS = {
     "plain": SMALL,
-    "phases": replace(SMALL, ll_phases=True),
+    "phases": replace(SMALL, ll_passes=True),
     "9/7": replace(SMALL, wavelet="9/7", distribution="gaussian", hyper_blocks=1),
     "db2": replace(SMALL, wavelet="db2", channel_levels=2, channel_packets=True),
     "haar": replace(SMALL, wavelet="haar", channel_dwt=False, up_kernel=3, high_kernel=3),

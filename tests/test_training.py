@@ -140,7 +140,10 @@ def test_configuration_round_trip_and_its_errors(tmp_path: Path) -> None:
         load_config(tmp_path / "none.json")
     with pytest.raises(WeconveneError, match="multiple of 32"):
         replace(ENTROPY, crop=50)
-    for wrong, words in (({"scale_min": 0.1}, "scale_min=0.1"), ({"pack_steps": 0}, "pack_steps=0")):
+    for wrong, words in (
+        ({"scale_min": 0.1}, "scale_min=0.1"), ({"pack_steps": 0}, "pack_steps=0"),
+        ({"quality_exponent": 0}, "quality_exponent=0"),
+    ):  # fmt: skip
         with pytest.raises(WeconveneError, match=words):
             replace(config(tmp_path), **wrong)
     with pytest.raises(WeconveneError, match="crop=32; 'paper' needs multiples of 64"):

@@ -41,6 +41,90 @@ def test_squares_keep_their_pixels_in_all_eight_orientations() -> None:
     assert {tuple((255 * s).round().int().flatten().tolist()) for s in batch} == expected
 
 
+def folders(root: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    """Two folders of five small pictures each, a list of two of them, and the configuration that names all."""
+    monkeypatch.setenv("WECONVENE_DATA", str(root))
+    rng = np.random.default_rng(0)
+    for folder in ("one", "two"):
+        (root / folder).mkdir()
+        for name in "abcde":
+            Image.fromarray(rng.integers(256, size=(40, 48, 3), dtype=np.uint8)).save(root / folder / f"{name}.png")
+    (root / "kept.csv").write_text("folder,file\ntwo,c.png\none,b.png\nelsewhere,x.png\n")
+    phases = (PHASE,)
+    return TrainConfig("tiny", phases, str(root / "out"), images=("one", "two"), validation=str(root / "kept.csv"))
+
+
+def test_a_list_says_what_validates_whatever_the_folders_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = folders(tmp_path, monkeypatch)
+    pool = load_images(config)
+    assert len(pool.train) == 8
+    assert list(pool.validation_sets) == ["two", "one"]
+    assert np.array_equal(pool.validation_sets["one"][0], np.array(Image.open(tmp_path / "one" / "b.png")))
+    Image.fromarray(ramp(40, 48)).save(tmp_path / "one" / "aa.png")  # another picture moves every 40th, not the list
+    more = load_images(config)
+    assert len(more.train) == 9
+    assert np.array_equal(more.validation[1], pool.validation[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("missing", r"kept\.csv cannot be read"),
+        ("columns", "needs the columns folder and file"),
+        ("gone", r"two/c\.png of the validation list .* is not there"),
+        ("twice", r"one/b\.png of the validation list .* is named twice"),
+        ("none", "names no picture of one, two"),
+        ("both", r"one/b\.png validates, and .*copy\.png is the same picture for training"),
+        ("broken", r"one/b\.png cannot be read"),
+        ("empty", "holds no images"),
+    ],
+)
+def test_validation_lists_that_do_not_fit_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, words: str
+) -> None:
+    config, kept = folders(tmp_path, monkeypatch), tmp_path / "kept.csv"
+    if change == "missing":
+        kept.unlink()
+    elif change == "columns":
+        kept.write_text("a,b\n1,2\n")
+    elif change == "gone":
+        (tmp_path / "two" / "c.png").unlink()
+    elif change == "twice":
+        kept.write_text(kept.read_text() + "one,b.png\n")
+    elif change == "none":
+        kept.write_text("folder,file\nelsewhere,x.png\n")
+    elif change == "both":
+        Image.open(tmp_path / "one" / "b.png").save(tmp_path / "two" / "copy.png")
+    elif change == "broken":
+        (tmp_path / "one" / "b.png").write_bytes(b"no picture")
+    else:
+        (tmp_path / "three").mkdir()
+        config = replace(config, images=("one", "three"))
+    with pytest.raises(WeconveneError, match=words):
+        load_images(config)
+
+
+def test_every_set_validates_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(folders(tmp_path, monkeypatch), validate_every=4, validate_qualities=(0.0, 6.0))
+    trainer = Trainer(config, load_images(config))
+    trainer.run()
+    rows = trainer.log.rows["validation.csv"]
+    assert [(row["set"], row["quality"]) for row in rows] == [("two", 0), ("two", 6), ("one", 0), ("one", 6)]
+    assert rows[0]["loss"] != rows[2]["loss"]
+
+
+def test_low_qualities_are_drawn_more_often_when_asked(tmp_path: Path) -> None:
+    pool = ImagePool((ramp(64, 64),), (ramp(64, 64),))
+    phase = replace(PHASE, batch=1000)
+    config = TrainConfig("tiny", (phase,), str(tmp_path))
+    shares = [
+        (Sampler(pool, replace(config, quality_exponent=e), CPU).draw(0, phase, Team())[1] < 2).float().mean().item()
+        for e in (1.0, 1.2)
+    ]
+    assert shares == pytest.approx([2 / 7, (2 / 7) ** (1 / 1.2)], abs=0.04)
+    assert shares[0] < shares[1]
+
+
 def test_scaled_squares_show_a_larger_piece_without_aliasing() -> None:
     stripes = np.zeros((128, 128, 3), np.uint8)
     stripes[:, ::2] = 200

@@ -132,6 +132,14 @@ def test_time_limit_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path, pool:
     assert step_of(tmp_path / "a") == ENTROPY.steps
 
 
+def test_runs_lie_where_a_fresh_checkout_does_not_erase_them(
+    tmp_path: Path, pool: ImagePool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WECONVENE_RUNS", str(tmp_path / "kept"))
+    Trainer(replace(config(tmp_path, ENTROPY), output="runs/a"), pool).run(minutes=0)
+    assert step_of(tmp_path / "kept" / "runs" / "a") == 0
+
+
 def test_full_disk_leaves_the_last_checkpoint_loadable(tmp_path: Path, pool: ImagePool) -> None:
     """A limit on the size of files stands in for a small disk: both end in an error of the system's write call."""
     trainer = Trainer(config(tmp_path / "a", ENTROPY, save_seconds=0.0), pool)
@@ -168,6 +176,21 @@ def test_rate_that_always_overflows_gives_up_with_a_good_state_on_disk(tmp_path:
     with pytest.raises(WeconveneError, match=rf"not finite {GIVE_UP_AFTER} times.*phase 'joint'"):
         Trainer(config(tmp_path / "a", wild), pool).run()
     assert all(tensor.isfinite().all() for tensor in state(tmp_path / "a").values())
+
+
+def test_a_constant_stretch_gets_its_decay_while_it_goes_on(tmp_path: Path, pool: ImagePool) -> None:
+    constant = Phase("constant", 4, 1e-3, 1e-3, batch=2, crop=32, warmup=0)
+    Trainer(config(tmp_path / "a", constant), pool).run()
+    decay = replace(constant, name="decay", steps=2, final_rate=1e-5)
+    ended = Trainer(config(tmp_path / "a", replace(constant, steps=6), decay), pool)
+    ended.run()
+    assert [float(row) for row in logged(tmp_path / "a", "step")] == list(range(1, 9))
+    at_once = Trainer(config(tmp_path / "b", replace(constant, steps=6), decay), pool)
+    at_once.run()
+    assert_same(state(tmp_path / "a"), state(tmp_path / "b"))
+    for other in (replace(constant, steps=3), replace(constant, steps=6, crop=64), replace(decay, steps=8)):
+        with pytest.raises(WeconveneError, match="state of another configuration"):
+            Trainer(config(tmp_path / "a", other, decay), pool).run()
 
 
 def test_guard_forgets_after_a_calm() -> None:

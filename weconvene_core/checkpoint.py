@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,16 @@ from weconvene_core.presets import ModelConfig
 
 DESCRIPTION = "description"
 BASE = "base"  # in a description: {"name", "weights"} of the checkpoint beside it that this one is a change of
-STARTS_AT_ZERO = ".chroma."  # what ``luma_first`` adds to a slice network; its last layer is zero
+CHANGES_NOTHING = (".chroma.", ".branch.", ".scale.rows")
+"""Parts of newer architectures that change nothing until they are trained: a last layer is zero, or a scale one."""
+RENAMED = {
+    r"^(g_a\.rate|g_s\.rate_(coarse|fine))\.rows$": r"\1.shift.rows",
+    r"^(gain_[lh]f)\.up\.": r"\1.gain.",
+    r"^(gain_[lh]f)\.down\.": r"\1.inverse_gain.",
+    r"^g_s\.look\.": "g_s.from_shortcut.",
+    r"^charm\.(ll_)?networks\.": r"charm.\1slices.",
+}
+"""What tensors of older checkpoints were called, and their names of today: the one place for such changes."""
 STATE = "state.safetensors"  # of a run, in its output folder
 
 
@@ -172,8 +182,19 @@ def load_start(model: WeConvene, path: Path) -> None:
         As :func:`read_tensors` and :func:`load_weights`.
     """
     state = read_tensors(path)[0]
-    own = {name: t for name, t in model.state_dict().items() if STARTS_AT_ZERO in name and name not in state}
+    known = {renamed(name) for name in state}
+    own = {
+        name: t for name, t in model.state_dict().items()
+        if name not in known and any(part in name for part in CHANGES_NOTHING)
+    }  # fmt: skip
     load_weights(model, own | state, path)
+
+
+def renamed(name: str) -> str:
+    """Return the name of today of a tensor in a checkpoint of any age."""
+    for old, new in RENAMED.items():
+        name = re.sub(old, new, name)
+    return name
 
 
 def load_weights(model: WeConvene, state: Mapping[str, Tensor], path: Path) -> None:
@@ -184,7 +205,7 @@ def load_weights(model: WeConvene, state: Mapping[str, Tensor], path: Path) -> N
     WeconveneError
         If names or shapes do not fit: the checkpoint belongs to another architecture.
     """
-    full = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+    full = {renamed(name): t.float() if t.is_floating_point() else t for name, t in state.items()}
     try:
         model.load_state_dict(full)
     except (RuntimeError, KeyError) as error:

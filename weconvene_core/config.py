@@ -17,6 +17,9 @@ from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
 from weconvene_core.layers.blocks import WeConvSpec
 from weconvene_core.layers.shortcut import HF_SLICES, LF_SLICES, SliceOrder
 
+RENAMED = {"ll_phases": "ll_passes"}
+"""What fields of older descriptions were called, and their names of today."""
+
 Slices = int | tuple[int, ...]
 
 PADDING = 32  # every model pads to multiples of at least this, so that a file's header fixes the size of z
@@ -45,8 +48,10 @@ class ModelConfig:
     ``hyper_blocks`` their residual blocks.
 
     Ours: ``shortcut`` adds the image's own wavelet pyramid to the latent; ``slice_order`` cuts its finer levels into
-    polyphase components, whose neighbours are coded before, or into subbands; ``ll_phases`` codes its coarsest LL band
-    in polyphase passes; ``luma_first`` codes luma before chroma in every slice. ``quality`` None makes one model serve
+    polyphase components, whose neighbours are coded before, or into subbands; ``ll_passes`` codes its coarsest LL band
+    in polyphase passes; ``luma_first`` codes luma before chroma in every slice; ``coarse_channels`` is the width of a
+    branch of g_a and g_s at 1/2 and 1/4 of their coarsest scale (0: none); ``rate_scale`` lets the vectors of the rate
+    scale the features of g_a and g_s, not only shift them. ``quality`` None makes one model serve
     every rate; a number from 0 to 7 fixes its lambda, and there are no gain tables.
     """
 
@@ -64,8 +69,10 @@ class ModelConfig:
     latent_wavelet: str = "haar"
     shortcut: bool = True
     slice_order: SliceOrder = "polyphase"
-    ll_phases: bool = False
+    ll_passes: bool = False
     luma_first: bool = False
+    coarse_channels: int = 0
+    rate_scale: bool = False
     patch_a: int = 4
     patch_s: int = 4
     scales_a: int = 2
@@ -150,7 +157,8 @@ class ModelConfig:
     @property
     def stride(self) -> int:
         """Images must have sides that are multiples of this (all strides are powers of two)."""
-        return max(PADDING, self.z_stride, self.coarsest_a, self.coarsest_s)
+        branch = 4 if self.coarse_channels else 1  # it halves twice
+        return max(PADDING, self.z_stride, branch * self.coarsest_a, branch * self.coarsest_s)
 
     @property
     def qualities(self) -> tuple[float, float]:
@@ -165,7 +173,7 @@ class ModelConfig:
             _widths("lf_slices", self.lf_slices, self.latent_channels),
             _widths("hf_slices", self.hf_slices, hf_channels),
             ll_levels=LL_LEVELS if self.shortcut else 0,
-            ll_phases=self.ll_phases,
+            ll_passes=self.ll_passes,
         )
 
     @property
@@ -186,6 +194,7 @@ class ModelConfig:
         WeconveneError
             If a field is missing or unknown.
         """
+        values = {RENAMED.get(name, name): value for name, value in values.items()}
         names = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - names)
         if unknown:

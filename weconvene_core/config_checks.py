@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from weconvene_core.config import ModelConfig
 
 POSITIVE = ("narrow", "wide", "hyper", "z_channels", "slice_hidden", "latent_channels", "channel_levels")
-NOT_NEGATIVE = ("blocks_a", "blocks_s", "hyper_blocks", "levels")
+NOT_NEGATIVE = ("blocks_a", "blocks_s", "coarse_channels", "hyper_blocks", "levels")
 
 
 def check(config: ModelConfig) -> None:
@@ -93,9 +93,9 @@ def _check_switches(config: ModelConfig) -> None:
             f"channel_levels={config.channel_levels} with channel_packets needs {needed} channels in every layer; "
             "use fewer levels or wider layers."
         )
-    if config.ll_phases and not (config.shortcut and config.slice_network == "joint"):
+    if config.ll_passes and not (config.shortcut and config.slice_network == "joint"):
         raise WeconveneError(
-            "ll_phases=True needs shortcut=True, whose LL band it codes, and slice_network='joint'; "
+            "ll_passes=True needs shortcut=True, whose LL band it codes, and slice_network='joint'; "
             f"this model has {config.shortcut} and {config.slice_network!r}."
         )
     if config.luma_first and not (

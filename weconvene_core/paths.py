@@ -20,3 +20,11 @@ def data_folder() -> Path | None:
     """
     value = os.environ.get("WECONVENE_DATA", "").strip()
     return Path(value).expanduser() if value else None
+
+
+def run_folder(output: str) -> Path:
+    """Return the folder of a training run: ``output`` below ``WECONVENE_RUNS``, or below the repository.
+
+    A long run wants a place that a fresh checkout does not erase.
+    """
+    return Path(os.environ.get("WECONVENE_RUNS", "").strip() or ROOT).expanduser() / output

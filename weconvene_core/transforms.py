@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from weconvene_core.config import ModelConfig
 from weconvene_core.layers import (
     DownWeConvBlock,
+    RateModulation,
     RateTable,
     ResidualBlock,
     ResidualEntry,
@@ -48,11 +49,55 @@ def rate_vector(channels: int, config: ModelConfig) -> nn.Module:
     return RateTable(channels) if config.quality is None and channels else AnyRate()
 
 
+class SameForAllRates(nn.Module):
+    """Stands where a :class:`RateModulation` would, in a model of a single rate."""
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        """Return ``x``."""
+        return x
+
+
+def rate_modulation(channels: int, config: ModelConfig) -> nn.Module:
+    """What adapts features to the quality; nothing where the model has one quality."""
+    return RateModulation(channels, config.rate_scale) if config.quality is None else SameForAllRates()
+
+
 def residual_blocks(count: int, channels: int, config: ModelConfig, inverse: bool = False) -> nn.Sequential:
     """Residual blocks in a row, plain or made of 3DM-WeConv."""
     if not config.weconv_residual:
         return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
     return nn.Sequential(*(ResidualWeConvBlock(channels, config.weconv, inverse) for _ in range(count)))
+
+
+class CoarseBranch(nn.Module):
+    """A detour through 1/2 and 1/4 of the resolution, added to its input (ours).
+
+    At low rates most bits describe what is 8 to 32 pixels wide. The residual blocks at 1/8 of the image see little of
+    it; here a 3x3 kernel spans 96 pixels of the image. The last layer starts at zero, so that a trained network which
+    gets this branch still computes what it did.
+    """
+
+    def __init__(self, channels: int, config: ModelConfig, inverse: bool = False) -> None:
+        super().__init__()
+        c, spec = config.coarse_channels, config.weconv
+        self.down_half = DownWeConvBlock(channels, c, spec)
+        self.at_half = residual_blocks(1, c, config, inverse)
+        self.down_quarter = DownWeConvBlock(c, c, spec)
+        self.at_quarter = residual_blocks(2, c, config, inverse)
+        self.up_half = UpWeConvBlock(c, c, spec, config.up_kernel)
+        self.up = SubPixelConv(c, channels)
+        zero_init(self.up[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C, h, w); h and w are multiples of 4."""
+        half = self.at_half(self.down_half(x))
+        half = half + self.up_half(self.at_quarter(self.down_quarter(half)))
+        return x + self.up(half)
+
+
+def coarse_branch(channels: int, config: ModelConfig, inverse: bool = False) -> nn.Module:
+    """The branch of a configuration, or nothing."""
+    return CoarseBranch(channels, config, inverse) if config.coarse_channels else nn.Sequential()
 
 
 class AnalysisTransform(nn.Module):
@@ -63,9 +108,10 @@ class AnalysisTransform(nn.Module):
         n, w = config.narrow, config.wide
         self.patch = config.patch_a
         self.head = self._head(3 * self.patch**2, n, config)
-        self.rate = rate_vector(n, config)
+        self.rate = rate_modulation(n, config)
         self.fine = residual_blocks(config.blocks_a, n, config)
         self.down = DownWeConvBlock(n, w, config.weconv)
+        self.branch = coarse_branch(w, config)
         self.coarse = residual_blocks(config.blocks_a, w, config)
         self.coarser = nn.Sequential(*(self._scale(w, config) for _ in range(config.scales_a - 2)))
         self.tail = self._tail(w, config)
@@ -98,8 +144,8 @@ class AnalysisTransform(nn.Module):
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """Analyse images in 0..1 at the given qualities (B,)."""
         patches = F.pixel_unshuffle(x - 0.5, self.patch)  # (B, 3, H, W) -> (B, 3 p^2, H/p, W/p)
-        h = self.fine(self.head(patches) + self.rate(quality))
-        return self.tail(self.coarser(self.coarse(self.down(h))))
+        h = self.fine(self.rate(self.head(patches), quality))
+        return self.tail(self.coarser(self.coarse(self.branch(self.down(h)))))
 
 
 class SynthesisTransform(nn.Module):
@@ -113,12 +159,13 @@ class SynthesisTransform(nn.Module):
         n, w = config.narrow, config.wide
         self.patch, self.fold = config.patch_s, config.coarsest_s // config.latent_stride
         self.head = self._head(config.latent_channels * self.fold**2, w, config)
-        self.rate_coarse, self.rate_fine = rate_vector(w, config), rate_vector(n, config)
+        self.rate_coarse, self.rate_fine = rate_modulation(w, config), rate_modulation(n, config)
+        self.branch = coarse_branch(w, config, inverse=True)
         self.coarser = nn.Sequential(*(self._scale(w, config) for _ in range(config.scales_s - 2)))
         self.coarse = residual_blocks(config.blocks_s, w, config, inverse=True)
         self.up = UpWeConvBlock(w, n, config.weconv, config.up_kernel)
         pixels = 3 * self.patch**2
-        self.look = nn.Conv2d(pixels, n, 3, padding=1) if config.shortcut else None
+        self.from_shortcut = nn.Conv2d(pixels, n, 3, padding=1) if config.shortcut else None
         self.fine = residual_blocks(config.blocks_s, n, config, inverse=True)
         self.tail = nn.Conv2d(n, pixels, 3, padding=1)
         if config.shortcut:
@@ -138,11 +185,12 @@ class SynthesisTransform(nn.Module):
 
     def forward(self, y_hat: Tensor, quality: Tensor, base: Tensor | None = None) -> Tensor:
         """Synthesise; ``base`` (B, 3, H, W) is the shortcut's image minus 0.5, None without shortcut."""
-        h = self.head(F.pixel_unshuffle(y_hat, self.fold)) + self.rate_coarse(quality)  # -> (B, w, ...) at the coarsest
+        h = self.head(F.pixel_unshuffle(y_hat, self.fold))  # -> (B, w, ...) at the coarsest scale
+        h = self.branch(self.rate_coarse(h, quality))
         h = self.up(self.coarse(self.coarser(h)))
-        if self.look is not None and base is not None:
-            h = h + self.look(F.pixel_unshuffle(base, self.patch))
-        return F.pixel_shuffle(self.tail(self.fine(h + self.rate_fine(quality))), self.patch)
+        if self.from_shortcut is not None and base is not None:
+            h = h + self.from_shortcut(F.pixel_unshuffle(base, self.patch))
+        return F.pixel_shuffle(self.tail(self.fine(self.rate_fine(h, quality))), self.patch)
 
 
 def hyper_spec(config: ModelConfig) -> WeConvSpec:
@@ -212,7 +260,7 @@ class QuantiserGain(nn.Module):
 
     def __init__(self, channels: int, config: ModelConfig) -> None:
         super().__init__()
-        self.up, self.down = rate_vector(channels, config), rate_vector(channels, config)
+        self.gain, self.inverse_gain = rate_vector(channels, config), rate_vector(channels, config)
 
     @classmethod
     def base(cls, lam: Tensor) -> Tensor:
@@ -221,8 +269,8 @@ class QuantiserGain(nn.Module):
 
     def scale(self, y: Tensor, lam: Tensor, quality: Tensor) -> Tensor:
         """Natural units -> quantiser steps."""
-        return y * (self.base(lam) * torch.exp(self.up(quality)))
+        return y * (self.base(lam) * torch.exp(self.gain(quality)))
 
     def unscale(self, y_hat: Tensor, lam: Tensor, quality: Tensor) -> Tensor:
         """Quantiser steps -> natural units."""
-        return y_hat * torch.exp(self.down(quality)) / self.base(lam)
+        return y_hat * torch.exp(self.inverse_gain(quality)) / self.base(lam)

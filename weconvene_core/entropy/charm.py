@@ -32,18 +32,18 @@ MakeSlice = Callable[[int, int], SlicePredictor]
 class SliceLayout:
     """Widths of the slices in coding order, and the extra DWT levels of the first LF slice (0: an ordinary slice).
 
-    ``ll_phases``: the coarsest band of these levels is coded on its own, in polyphase passes, not with its details.
+    ``ll_passes``: the coarsest band of these levels is coded on its own, in polyphase passes, not with its details.
     """
 
     lf: tuple[int, ...]
     hf: tuple[int, ...]
     ll_levels: int = 0
-    ll_phases: bool = False
+    ll_passes: bool = False
 
     @property
     def ll_networks(self) -> int:
         """Number of networks that code the first LF slice through its levels."""
-        return self.ll_levels + self.ll_phases
+        return self.ll_levels + self.ll_passes
 
 
 class WaveletCharm(nn.Module):
@@ -60,8 +60,8 @@ class WaveletCharm(nn.Module):
         super().__init__()
         self.layout = layout
         shapes = slice_shapes(layout, hyper_channels)
-        self.ll_networks = nn.ModuleList(make(*shape) for shape in shapes[: layout.ll_networks])
-        self.networks = nn.ModuleList(make(*shape) for shape in shapes[layout.ll_networks :])
+        self.ll_slices = nn.ModuleList(make(*shape) for shape in shapes[: layout.ll_networks])
+        self.slices = nn.ModuleList(make(*shape) for shape in shapes[layout.ll_networks :])
 
     def forward(
         self, hyper: Sequence[Tensor], step: CodingStep, lf: Tensor | None = None, hf: Tensor | None = None
@@ -95,7 +95,7 @@ class WaveletCharm(nn.Module):
         lf_targets, hf_targets = _split(lf, self.layout.lf), _split(hf, self.layout.hf)
         lf_targets = lf_targets[1:] if self.layout.ll_levels else lf_targets
         groups = ["y_lf"] * len(lf_targets) + ["y_hf"] * len(hf_targets)
-        return list(zip(self.networks, groups, lf_targets + hf_targets, strict=True))
+        return list(zip(self.slices, groups, lf_targets + hf_targets, strict=True))
 
     def code_ll(self, hyper: Sequence[Tensor], step: CodingStep, ll: Tensor | None = None) -> Tensor | None:
         """Code the LL band (B, c, h, w) through its own pyramid, coarsest level first; None where there is none.
@@ -105,8 +105,8 @@ class WaveletCharm(nn.Module):
         if not self.layout.ll_levels:
             return None
         targets = [None] * self.layout.ll_networks if ll is None else ll_targets(ll, self.layout)
-        networks, ll_hat = list(self.ll_networks), None
-        if self.layout.ll_phases:
+        networks, ll_hat = list(self.ll_slices), None
+        if self.layout.ll_passes:
             ll_hat = code_in_phases(networks.pop(0), hyper[0], LL_CONTEXT_SCALE, step, targets.pop(0))
         for network, features, target in zip(networks, hyper, targets, strict=False):
             known = [features] if ll_hat is None else [features, (ll_hat * LL_CONTEXT_SCALE).to(features.dtype)]
@@ -125,10 +125,10 @@ class WaveletCharm(nn.Module):
     def set_scales(self, lf: Tensor, hf: Tensor, factor: float) -> None:
         """Start every slice's scale at ``factor`` times the standard deviation of a batch of latents."""
         targets = [target for _, _, target in self._plain_slices(lf, hf)]
-        networks = list(self.networks)
+        networks = list(self.slices)
         if self.layout.ll_levels:
             targets += ll_targets(lf[:, : self.layout.lf[0]], self.layout)
-            networks += list(self.ll_networks)
+            networks += list(self.ll_slices)
         for network, target in zip(networks, targets, strict=True):
             network.set_scale(factor * target.transpose(0, 1).flatten(1).std(1))  # (w,)
 
@@ -169,11 +169,11 @@ def slice_shapes(layout: SliceLayout, hyper_channels: int) -> list[tuple[int, in
     """Return (channels seen, channels coded) of every slice network in coding order.
 
     First one network per level of the LL pyramid: the coarsest codes all four bands, the others the three details. With
-    ``ll_phases`` the coarsest band has its own, which sees what is known of it and the planes of the passes.
+    ``ll_passes`` the coarsest band has its own, which sees what is known of it and the planes of the passes.
     """
     ll, levels = layout.lf[0], layout.ll_levels
     coarsest = [(hyper_channels + ll + len(PHASES), ll), (hyper_channels + ll, 3 * ll)]
-    shapes = coarsest if layout.ll_phases else [(hyper_channels, 4 * ll)] * (levels > 0)
+    shapes = coarsest if layout.ll_passes else [(hyper_channels, 4 * ll)] * (levels > 0)
     shapes = shapes + [(hyper_channels + ll, 3 * ll)] * (levels - 1)
     known = hyper_channels + (ll if levels else 0)
     for width in (*(layout.lf[1:] if levels else layout.lf), *layout.hf):
@@ -191,9 +191,9 @@ def _split(latent: Tensor | None, widths: tuple[int, ...]) -> list[Tensor] | lis
 
 def ll_targets(ll: Tensor, layout: SliceLayout) -> list[Tensor]:
     """Return what is coded of the LL band, coarsest first: LL_J and its three details (together, or one after the other
-    with ``ll_phases``), then three details a level."""
+    with ``ll_passes``), then three details a level."""
     pyramid = dwt2d(ll, LL_WAVELET, layout.ll_levels)
     details = [torch.cat([d.hl, d.lh, d.hh], 1) for d in reversed(pyramid.details)]
-    if layout.ll_phases:
+    if layout.ll_passes:
         return [pyramid.low, *details]
     return [torch.cat([pyramid.low, details[0]], 1), *details[1:]]

@@ -188,12 +188,12 @@ class ExactCharm(WaveletCharm):
     ) -> None:  # fmt: skip
         layout, made = charm.layout, []
         ll = Span.of(0, Y_BITS + LL_BITS, Y_LIMIT * LL_CONTEXT_SCALE, layout.lf[0])
-        for i, network in enumerate(charm.ll_networks):
+        for i, network in enumerate(charm.ll_slices):
             context = self._ll_context(layout, i, hyper, ll)
-            made.append(ExactSliceNetwork(f"charm.ll_networks.{i}", network, context, grids, thresholds, tanh))
+            made.append(ExactSliceNetwork(f"charm.ll_slices.{i}", network, context, grids, thresholds, tanh))
         known = beside(hyper[-1], ll) if layout.ll_levels else hyper[-1]
-        for i, network in enumerate(charm.networks):
-            made.append(ExactSliceNetwork(f"charm.networks.{i}", network, known, grids, thresholds, tanh))
+        for i, network in enumerate(charm.slices):
+            made.append(ExactSliceNetwork(f"charm.slices.{i}", network, known, grids, thresholds, tanh))
             known = beside(known, Span.of(0, Y_BITS, Y_LIMIT, made[-1].width))
         networks = iter(made)
         super().__init__(layout, hyper[-1].bounds.numel(), lambda seen, coded: next(networks))
@@ -209,7 +209,7 @@ class ExactCharm(WaveletCharm):
     @staticmethod
     def _ll_context(layout: SliceLayout, network: int, hyper: Sequence[Span], ll: Span) -> Span:
         """What the ``network``-th network of the LL pyramid may see."""
-        if not layout.ll_phases:
+        if not layout.ll_passes:
             return beside(hyper[network], ll) if network else hyper[0]
         if network:
             return beside(hyper[network - 1], ll)

@@ -20,10 +20,10 @@ from weconvene_core.entropy.coder import Decoder, Encoder, Tables
 from weconvene_core.entropy.laplace import Likelihood
 from weconvene_core.entropy.slices import Positions, Prediction, straight_through_round
 
-Quantiser = Literal["mixed", "noise", "straight"]
+Quantiser = Literal["mixed", "noise", "straight", "split"]
 """What training puts in place of rounding: ``noise`` (uniform, in the likelihood and in what is decoded), ``straight``
-(rounding with the gradient of the identity, in both), or ``mixed`` (noise in the likelihood, rounding in what is
-decoded)."""
+(rounding with the gradient of the identity, in both), ``mixed`` (noise in the likelihood, rounding in what is decoded),
+or ``split`` (as ``mixed``, but the rate is that of the rounded symbols; see :func:`split_likelihood`)."""
 
 
 class CodingStep(Protocol):
@@ -43,6 +43,26 @@ def quantise(prediction: Prediction, target: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(indexes > 0, (target - prediction.mean).round(), 0.0), indexes
 
 
+def split_likelihood(likelihood: Likelihood, offset: Tensor, scale: Tensor) -> Tensor:
+    """Probability of the symbols that a file would hold, whose latents and means learn from noise (ours).
+
+    At low rates most symbols are zero and the noisy rate is several times the file's. So scales learn from the symbols
+    that are coded. Latents and means cannot, since rounding has no gradient; they learn from uniform noise as usual.
+
+    Parameters
+    ----------
+    offset : latent minus mean (B, w, h, w), in quantiser steps.
+    scale : standard deviation around the mean, of the same shape.
+
+    Returns
+    -------
+    L(round(offset), scale) of the same shape, in (0, 1]. Its logarithm has the gradient of log L(offset + noise) to
+    ``offset`` and that of log L(round(offset)) to ``scale``.
+    """
+    noisy = likelihood(offset + torch.empty_like(offset).uniform_(-0.5, 0.5), scale.detach())
+    return likelihood(offset.detach().round(), scale) * (noisy / noisy.detach())
+
+
 class Estimate:
     """Likelihoods instead of bytes.
 
@@ -58,16 +78,20 @@ class Estimate:
         """Return the rounded residual and keep the slice's likelihoods."""
         assert target is not None, "likelihoods need the latent itself"
         if self.quantiser:
-            offset = target - prediction.mean
-            rounded = straight_through_round(offset)
-            noisy = rounded if self.quantiser == "straight" else offset + torch.empty_like(offset).uniform_(-0.5, 0.5)
-            residual = noisy if self.quantiser == "noise" else rounded
-            likelihood = self.likelihood(noisy, prediction.scale)
+            residual, likelihood = self._trained(target - prediction.mean, prediction.scale)
         else:
             residual, indexes = quantise(prediction, target)
             likelihood = torch.where(indexes > 0, self.likelihood(residual, prediction.scale), 1.0)
         self.likelihoods.setdefault(group, []).append(likelihood)
         return residual
+
+    def _trained(self, offset: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """What is decoded of ``offset`` = latent - mean, and its likelihood, both with gradients."""
+        rounded = straight_through_round(offset)
+        if self.quantiser == "split":
+            return rounded, split_likelihood(self.likelihood, offset, scale)
+        noisy = rounded if self.quantiser == "straight" else offset + torch.empty_like(offset).uniform_(-0.5, 0.5)
+        return noisy if self.quantiser == "noise" else rounded, self.likelihood(noisy, scale)
 
 
 class Write:

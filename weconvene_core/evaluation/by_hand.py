@@ -37,9 +37,9 @@ def slice_macs(config: ModelConfig, height: int, width: int) -> list[tuple[str, 
     """Return (name, channels seen, channels coded, MACs) of every slice network, in coding order."""
     layout, rows = config.layout, []
     for i, (seen, coded) in enumerate(slice_shapes(layout, config.hyper_features)):
-        level = layout.ll_levels - max(0, i - layout.ll_phases)
+        level = layout.ll_levels - max(0, i - layout.ll_passes)
         h, w = _size(height, width, config.coded_stride * 2 ** max(0, level))
-        passes = len(positions(h, w)) if layout.ll_phases and i == 0 else 1
+        passes = len(positions(h, w)) if layout.ll_passes and i == 0 else 1
         rows.append((slice_names(config)[i], seen, coded, _slice(seen, coded, config, h, w, passes)))
     return rows
 
@@ -47,7 +47,7 @@ def slice_macs(config: ModelConfig, height: int, width: int) -> list[tuple[str, 
 def slice_names(config: ModelConfig) -> list[str]:
     """Name every slice network in coding order: LL levels where there are some, then LF slices, then HF slices."""
     layout = config.layout
-    ll = ["LL band"] * layout.ll_phases + [f"LL level {layout.ll_levels - i}" for i in range(layout.ll_levels)]
+    ll = ["LL band"] * layout.ll_passes + [f"LL level {layout.ll_levels - i}" for i in range(layout.ll_levels)]
     group = "LF slice" if config.wavelet_entropy else "slice"
     lf = [f"{group} {i}" for i in range(1, len(layout.lf) + 1 - (1 if ll else 0))]
     return ll + lf + [f"HF slice {i}" for i in range(1, len(layout.hf) + 1)]

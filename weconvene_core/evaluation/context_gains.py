@@ -57,7 +57,7 @@ def context_gains(model: WeConvene, picture: np.ndarray, quality: float) -> pd.D
     off what a file pays: stretching helps the whole context too, and a coefficient whose scale says "certainly zero"
     is charged here, where a file leaves it out.
     """
-    slices = [*model.charm.ll_networks, *model.charm.networks]
+    slices = [*model.charm.ll_slices, *model.charm.slices]
     step, calls = _Targets(model), []
     hooks = [network.register_forward_pre_hook(lambda *call: calls.append(call)) for network in slices]
     try:
@@ -128,7 +128,7 @@ def residual_prediction(model: WeConvene, picture: np.ndarray, quality: float) -
     y_hat to where the picture and the slices that follow gain by it, which need not be closer to y.
     """
     bare = copy.deepcopy(model)
-    for network in (*bare.charm.ll_networks, *bare.charm.networks):
+    for network in (*bare.charm.ll_slices, *bare.charm.slices):
         for parameter in network.lrp[-1].parameters():
             parameter.zero_()
     height, width = picture.shape[:2]

@@ -38,10 +38,10 @@ class Trial:
     def begin(self, model: WeConvene) -> None:
         """Change the start: ``step`` multiplies the quantiser's steps, ``scale`` replaces scales taken from data."""
         for gain in (model.gain_lf, model.gain_hf):
-            gain.up.rows -= torch.tensor(self.start.get("step", 1.0)).log()
-            gain.down.rows += torch.tensor(self.start.get("step", 1.0)).log()
+            gain.gain.rows -= torch.tensor(self.start.get("step", 1.0)).log()
+            gain.inverse_gain.rows += torch.tensor(self.start.get("step", 1.0)).log()
         if "scale" in self.start:
-            for network in (*model.charm.ll_networks, *model.charm.networks):
+            for network in (*model.charm.ll_slices, *model.charm.slices):
                 network.set_scale(torch.full_like(network.scale_bias, max(SCALE_MIN, self.start["scale"])))
 
 
@@ -94,7 +94,7 @@ TRIALS: tuple[Trial, ...] = (
     Trial("batch and crop", "4 of 128x128, twice the steps", changed(phases=both(batch=4))),
     Trial("width and depth", "wider slice networks (64)", changed(model={"slice_hidden": 64})),
     Trial("start", "steps 1.4 times smaller", start={"step": 1 / 1.4}),
-    Trial("slice order", "coarsest LL band in four passes", changed(model={"ll_phases": True})),
+    Trial("slice order", "coarsest LL band in four passes", changed(model={"ll_passes": True})),
     Trial("slice order", "luma before chroma in every slice", changed(model={"luma_first": True})),
     Trial("slices", "HF in two", changed(model={"hf_slices": 2})),
     Trial("slices", "HF in eight", changed(model={"hf_slices": 8})),

@@ -87,7 +87,7 @@ def coded_slices(model: WeConvene, picture: np.ndarray, quality: float) -> list[
 
 def ll_passes(config: ModelConfig, height: int, width: int) -> list[Positions]:
     """Positions of the passes in which the coarsest LL band of a padded image is coded; none where it has none."""
-    return positions(*_ll_size(config, height, width)) if config.layout.ll_phases else []
+    return positions(*_ll_size(config, height, width)) if config.layout.ll_passes else []
 
 
 def _ll_size(config: ModelConfig, height: int, width: int) -> tuple[int, int]:
@@ -178,7 +178,7 @@ def _ll_bands(layout: SliceLayout) -> list[list[str]]:
     coarsest = LEVELS + layout.ll_levels
     levels = [[f"{d}{j}" for d in DIRECTIONS for _ in range(COLOURS)] for j in range(coarsest, LEVELS, -1)]
     low = [f"LL{coarsest}"] * LL_CHANNELS
-    if layout.ll_phases:
+    if layout.ll_passes:
         return [low, *levels]
     return [low + levels[0], *levels[1:]] if levels else []
 

@@ -11,11 +11,11 @@ from weconvene_core.layers.blocks import (
     WeConvSpec,
     activation,
 )
-from weconvene_core.layers.rate_table import RateTable
+from weconvene_core.layers.rate_table import RateModulation, RateTable
 from weconvene_core.layers.shortcut import ImagePyramid
 from weconvene_core.layers.weconv import Pointwise, WeConv3d
 
 __all__ = [
-    "SLOPE", "DownWeConvBlock", "ImagePyramid", "Pointwise", "RateTable", "ResidualBlock", "ResidualEntry",
-    "ResidualWeConvBlock", "SubPixelConv", "UpWeConvBlock", "WeConv3d", "WeConvSpec", "activation",
+    "SLOPE", "DownWeConvBlock", "ImagePyramid", "Pointwise", "RateModulation", "RateTable", "ResidualBlock",
+    "ResidualEntry", "ResidualWeConvBlock", "SubPixelConv", "UpWeConvBlock", "WeConv3d", "WeConvSpec", "activation",
 ]  # fmt: skip

@@ -43,12 +43,29 @@ def lambda_of(quality: Tensor) -> Tensor:
 
 
 class RateTable(nn.Module):
-    """A learned vector of ``channels`` numbers per quality, zero at the start: (B,) -> (B, C, 1, 1)."""
+    """A learned vector of ``channels`` numbers per quality, all ``start`` at first: (B,) -> (B, C, 1, 1)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, start: float = 0.0) -> None:
         super().__init__()
-        self.rows = nn.Parameter(torch.zeros(len(LAMBDAS), channels))
+        self.rows = nn.Parameter(torch.full((len(LAMBDAS), channels), start))
 
     def forward(self, quality: Tensor) -> Tensor:
         """Look the vector up for every image of the batch."""
         return interpolate(self.rows, quality)[:, :, None, None]
+
+
+class RateModulation(nn.Module):
+    """Features (B, C, h, w) -> features * scale(quality) + shift(quality): one network at every rate (ours).
+
+    Without ``scales`` there is the shift alone.
+    """
+
+    def __init__(self, channels: int, scales: bool) -> None:
+        super().__init__()
+        self.shift = RateTable(channels)
+        self.scale = RateTable(channels, start=1.0) if scales else None
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        """Adapt ``x`` to the qualities (B,) of its images."""
+        x = x if self.scale is None else x * self.scale(quality)
+        return x + self.shift(quality)

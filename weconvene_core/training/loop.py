@@ -13,7 +13,7 @@ from tqdm import tqdm
 from weconvene_core.checkpoint import STATE, load_start, read_tensors, write_tensors
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
-from weconvene_core.paths import CHECKPOINTS, ROOT
+from weconvene_core.paths import CHECKPOINTS, run_folder
 from weconvene_core.training.data import ImageSource
 from weconvene_core.training.guard import Guard
 from weconvene_core.training.interrupts import Interrupts
@@ -47,7 +47,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
-        self.state_path = ROOT / self.config.output / STATE
+        self.state_path = run_folder(self.config.output) / STATE
         self.sampler = Sampler(self.pool, self.config, self.device)
         self.learner = Learner(self._start(), self.config, self.team)
         self.model, self.ema = self.learner.model, self.learner.ema
@@ -120,7 +120,10 @@ class Trainer:
                 watch(self)
         if self.team.leads and config.validate_every and self.step % config.validate_every == 0:
             with autocast(self.device):  # whole images: crops can look well while these collapse
-                rows = validate(self.ema, self.pool.validation)
+                rows = [
+                    {**row, "set": name} for name, images in self.pool.validation_sets.items()
+                    for row in validate(self.ema, images, self.config.validate_qualities)
+                ]  # fmt: skip
             self.reporter.validation(self.step, self.seconds, rows, bar)
 
     def _recover(self, phase: Phase) -> None:
@@ -150,7 +153,7 @@ class Trainer:
             If the state is damaged, or belongs to another configuration or architecture.
         """
         tensors, position = read_tensors(self.state_path)
-        if not self.config.trains_like(TrainConfig.from_dict(position["config"])):
+        if not self.config.goes_on_from(TrainConfig.from_dict(position["config"]), position["step"]):
             raise WeconveneError(
                 f"{self.state_path} is the state of another configuration; choose another output folder or remove it."
             )

@@ -28,9 +28,7 @@ class Objective(nn.Module):
     one backward pass of the sum gives both gradients.
     """
 
-    def __init__(
-        self, model: WeConvene, lambda_exponent: float = LAMBDA_EXPONENT, metric: Metric = "mse"
-    ) -> None:
+    def __init__(self, model: WeConvene, lambda_exponent: float = LAMBDA_EXPONENT, metric: Metric = "mse") -> None:
         super().__init__()
         self.model, self.lambda_exponent, self.metric = model, lambda_exponent, metric
 

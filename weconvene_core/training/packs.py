@@ -110,6 +110,7 @@ class PackedImages:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise WeconveneError(f"{folder / INDEX} cannot be read ({error}); make the packs again.") from error
         self.validation = tuple(self._read(VALIDATION))
+        self.validation_sets = {"": self.validation}
         self._held: tuple[str, ImagePool] | None = None
 
     def pool_at(self, step: int) -> ImagePool:
@@ -123,6 +124,7 @@ class PackedImages:
     def _read(self, name: str) -> list[np.ndarray]:
         try:
             with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(self.folder / name) as archive:
-                return decode([Path(archive.extract(member, folder)) for member in archive.namelist()])[0]
+                images, _ = decode([Path(archive.extract(member, folder)) for member in archive.namelist()])
+                return [image for image in images if image is not None]
         except (OSError, zipfile.BadZipFile) as error:
             raise WeconveneError(f"the pack {self.folder / name} cannot be read ({error}); send it again.") from error

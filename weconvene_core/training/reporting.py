@@ -50,7 +50,7 @@ class Reporter:
         """Report what whole images gave, one row per quality."""
         for row in measured:
             self.log.write(VALIDATION_LOG, {"step": step, "seconds": round(seconds, 1), **row})
-        each = (f"q{row['quality']:g} {row['bpp']:.3f} bpp {row['psnr_db']:.2f} dB" for row in measured)
+        each = (f"{row['set']} q{row['quality']:g} loss {row['loss']:.4f} {row['psnr_db']:.2f} dB" for row in measured)
         bar.write(f"step {step}: " + "  ".join(each))
 
     def _means(self, terms: RateDistortion) -> dict[str, float]:

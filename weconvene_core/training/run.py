@@ -12,8 +12,8 @@ from tqdm import tqdm
 from weconvene_core.checkpoint import release
 from weconvene_core.datasets.image_sets import folder_set, training_folder
 from weconvene_core.model import WeConvene
-from weconvene_core.paths import CHECKPOINTS, ROOT
-from weconvene_core.training.data import ImageSource, load_pool
+from weconvene_core.paths import CHECKPOINTS, ROOT, data_folder, run_folder
+from weconvene_core.training.data import ImageSource, load_pool, validation_paths
 from weconvene_core.training.loop import Trainer
 from weconvene_core.training.packs import INDEX, PackedImages, write_packs
 from weconvene_core.training.parallel import join
@@ -43,7 +43,7 @@ def train_from_config(
     started, config = time.monotonic(), load_config(path)
     with join() as team:
         if unpack and team.leads:
-            unpack_state(unpack, ROOT / config.output)
+            unpack_state(unpack, run_folder(config.output))
         team.any(False)  # nobody looks for the state before it lies there
         trainer = Trainer(config, load_images(config, quiet=not team.leads), team=team)
         model = trainer.run(minutes=None if minutes is None else minutes - (time.monotonic() - started) / 60)
@@ -72,10 +72,11 @@ def load_images(config: TrainConfig, quiet: bool = False) -> ImageSource:
     WeconveneError
         If the folder does not exist or holds nothing readable.
     """
-    folder = _image_folder(config)
-    if (folder / INDEX).is_file():
-        return PackedImages(folder, config.pack_steps)
-    pool = load_pool(folder_set(folder).paths)
+    folders = _image_folders(config)
+    if (folders[0] / INDEX).is_file():
+        return PackedImages(folders[0], config.pack_steps)
+    paths = [path for folder in folders for path in folder_set(folder).paths]
+    pool = load_pool(paths, validation_paths(ROOT / config.validation, paths) if config.validation else None)
     largest = max(phase.crop for phase in config.phases)
     if quiet:
         return pool
@@ -86,8 +87,17 @@ def load_images(config: TrainConfig, quiet: bool = False) -> ImageSource:
     return pool
 
 
-def _image_folder(config: TrainConfig) -> Path:
-    return Path(config.images) if config.images else training_folder()
+def _image_folders(config: TrainConfig) -> list[Path]:
+    """Return the folders that a configuration names; a relative one lies in ``WECONVENE_DATA``, or else here."""
+    if config.images is None:
+        return [training_folder()]
+    named = [config.images] if isinstance(config.images, str) else list(config.images)
+    return [_image_folder(name) for name in named]
+
+
+def _image_folder(name: str) -> Path:
+    root = data_folder()
+    return root / name if root is not None and (root / name).is_dir() else Path(name)
 
 
 def pack_images(path: Path | str, folder: Path) -> None:
@@ -98,7 +108,7 @@ def pack_images(path: Path | str, folder: Path) -> None:
     WeconveneError
         If the configuration or its images are unusable, or the folder cannot be written.
     """
-    for name in write_packs(folder_set(_image_folder(load_config(path))).paths, folder):
+    for name in write_packs(folder_set(_image_folders(load_config(path))[0]).paths, folder):
         tqdm.write(f"left out, unreadable: {name}")
 
 

@@ -42,7 +42,8 @@ class RunLog:
         self.rows[table].append(row)
         _append(self.folder / table, [row])
         if self._writer:
-            group = f"validation quality {row['quality']:g}" if "quality" in row else "training"
+            measured = f"validation {row['set']} quality {row['quality']:g}" if "quality" in row else ""
+            group = " ".join(measured.split()) or "training"
             for name, value in row.items():
                 if isinstance(value, int | float) and name not in ("step", "quality"):
                     self._writer.add_scalar(f"{group}/{name}", value, row["step"])

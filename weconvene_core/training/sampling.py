@@ -94,7 +94,9 @@ class Sampler:
         images, rng = self._images(step), np.random.default_rng([self.config.seed, step])
         torch.manual_seed(int(rng.integers(2**62)))
         crops = draw_crops(images, phase.batch, phase.crop, rng, self.config.scale_min)
-        quality = torch.from_numpy(rng.uniform(*self._qualities, phase.batch).astype(np.float32))
+        low, high = self._qualities
+        drawn = low + (high - low) * rng.random(phase.batch) ** self.config.quality_exponent
+        quality = torch.from_numpy(drawn.astype(np.float32))
         share = team.share(phase.batch)
         return cut(images, crops[share], phase.crop).to(self.device), quality[share].to(self.device)
 

@@ -19,7 +19,17 @@ from weconvene_core.training.losses import LAMBDA_EXPONENT, METRICS, MS_SSIM_SID
 from weconvene_core.training.soap import OPTIMIZERS
 
 SMALLEST_SCALE = 0.25
-BOOKKEEPING = ("output", "images", "release", "save_seconds", "log_every", "validate_every", "tensorboard")
+BOOKKEEPING = (
+    "output",
+    "images",
+    "release",
+    "save_seconds",
+    "log_every",
+    "validate_every",
+    "tensorboard",
+    "validation",
+    "validate_qualities",
+)
 
 
 @dataclass(frozen=True)
@@ -74,12 +84,16 @@ class TrainConfig:
     """One training run: preset, folder of images, phases, seed, and where the run's files go.
 
     ``model`` holds changes to the preset, fields of ``ModelConfig``: ``quality = 2`` trains a model of that rate alone.
-    ``images`` None means the default training images (see ``datasets.image_sets.training_folder``). ``start_from``
+    ``images`` is a folder or several; a relative one is looked for in ``WECONVENE_DATA`` first. None means the default
+    training images (see ``datasets.image_sets.training_folder``). ``validation`` is the list of the pictures that
+    validate (see ``data.validation_paths``), None for every 40th. ``start_from``
     names a released checkpoint whose weights the run starts from, ``release`` the one that its average becomes.
-    ``qualities`` are the lowest and the highest that are drawn, None for all that the model has. ``optimizer`` is
+    ``qualities`` are the lowest and the highest that are drawn, None for all that the model has;
+    ``validate_qualities`` those that are validated, None for the usual three. ``optimizer`` is
     ``adam`` or ``soap``, ``quantiser`` what stands for rounding (see ``entropy.steps``);
     ``metric`` is the distortion, ``mse`` or ``ms_ssim``. ``trains`` names the parameters
     that are trained by how their names begin, all for none; what is released then is the change of ``start_from``.
+    Qualities are drawn as a uniform number to the power of ``quality_exponent``: above 1, low ones are more frequent.
     ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); ``scale_min`` below 1 shrinks half of the
     crops by up to that factor; a pack of images (see ``packs``) serves ``pack_steps`` steps; ``save_seconds`` lie
     between two saved states; ``compile`` has torch.compile fuse the step, which also draws the noise in its own way.
@@ -88,7 +102,8 @@ class TrainConfig:
     preset: str
     phases: tuple[Phase, ...]
     output: str
-    images: str | None = None
+    images: str | tuple[str, ...] | None = None
+    validation: str | None = None
     start_from: str | None = None
     release: str | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -103,8 +118,10 @@ class TrainConfig:
     save_seconds: float = 240.0
     log_every: int = 20
     validate_every: int = 0
+    validate_qualities: tuple[float, ...] | None = None
     lambda_exponent: float = LAMBDA_EXPONENT
     scale_min: float = 1.0
+    quality_exponent: float = 1.0
     pack_steps: int = 1000
     compile: bool = False
     tensorboard: bool = False
@@ -119,7 +136,10 @@ class TrainConfig:
             that are no range, or a pack that serves no step.
         """
         stride = self.architecture.stride
-        if self.qualities is not None:  # JSON and TOML have lists
+        for name in ("images", "validate_qualities", "trains"):  # JSON and TOML have lists
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.qualities is not None:
             object.__setattr__(self, "qualities", _quality_range(self.qualities))
         if not self.phases:
             raise WeconveneError("the training configuration has no phases; give at least one.")
@@ -128,18 +148,20 @@ class TrainConfig:
                 raise WeconveneError(
                     f"phase {phase.name!r} has crop={phase.crop}; {self.preset!r} needs multiples of {stride}."
                 )
-        if not SMALLEST_SCALE <= self.scale_min <= 1:
-            raise WeconveneError(f"scale_min={self.scale_min} is impossible; use {SMALLEST_SCALE} to 1 (no scaling).")
-        object.__setattr__(self, "trains", tuple(self.trains))
-        for name, choices in (
-            ("optimizer", OPTIMIZERS), ("quantiser", get_args(Quantiser)), ("metric", METRICS),
-        ):  # fmt: skip
-            if getattr(self, name) not in choices:
-                raise WeconveneError(f"{name}={getattr(self, name)!r} is unknown; use one of {', '.join(choices)}.")
+        self._check_choices()
         if self.metric == "ms_ssim" and min(phase.crop for phase in self.phases) < MS_SSIM_SIDE:
             raise WeconveneError(f"metric='ms_ssim' needs crops of {MS_SSIM_SIDE} or more, for its coarsest scale.")
-        if self.pack_steps < 1:
-            raise WeconveneError(f"pack_steps={self.pack_steps} is impossible; use 1 or more.")
+
+    def _check_choices(self) -> None:
+        """Refuse numbers outside their range, and unknown names."""
+        ranges = {"scale_min": (SMALLEST_SCALE, 1), "quality_exponent": (0.25, 4), "pack_steps": (1, math.inf)}
+        for name, (low, high) in ranges.items():
+            if not low <= getattr(self, name) <= high:
+                raise WeconveneError(f"{name}={getattr(self, name)} is impossible; use {low:g} to {high:g}.")
+        kinds = {"optimizer": OPTIMIZERS, "quantiser": get_args(Quantiser), "metric": METRICS}
+        for name, choices in kinds.items():
+            if getattr(self, name) not in choices:
+                raise WeconveneError(f"{name}={getattr(self, name)!r} is unknown; use one of {', '.join(choices)}.")
 
     @property
     def architecture(self) -> ModelConfig:
@@ -159,9 +181,25 @@ class TrainConfig:
             step -= phase.steps
         raise WeconveneError(f"step {step} lies beyond the end of the schedule.")
 
-    def trains_like(self, other: TrainConfig) -> bool:
-        """Whether both lead to the same weights: they may differ in names, places and what is written when."""
-        return replace(self, **{name: getattr(other, name) for name in BOOKKEEPING}) == other
+    def goes_on_from(self, other: TrainConfig, step: int) -> bool:
+        """Whether both lead to the same weights up to ``step``.
+
+        They may differ in names, places, what is written when, and in what comes later: a run at a constant rate can
+        be given its decay, or more steps, while it goes on.
+        """
+        same = {name: getattr(other, name) for name in (*BOOKKEEPING, "phases")}
+        return replace(self, **same) == other and self._past(step) == other._past(step)
+
+    def _past(self, step: int) -> list[Phase]:
+        """Return the phases up to ``step``; one at a constant rate ends there."""
+        past: list[Phase] = []
+        for phase in self.phases:
+            if step <= 0:
+                break
+            constant = phase.final_rate == phase.learning_rate
+            past.append(replace(phase, steps=min(step, phase.steps)) if constant else phase)
+            step -= phase.steps
+        return past
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
