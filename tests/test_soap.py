@@ -86,14 +86,18 @@ def test_it_beats_adam_where_coordinates_are_mixed() -> None:
     assert loss_after(Soap, 150) < 0.5 * loss_after(torch.optim.Adam, 150)
 
 
-def test_its_state_goes_into_a_dictionary_and_back_with_the_same_steps_after() -> None:
-    straight, resumed = nn.Parameter(torch.ones(4, 3, 3, 3)), nn.Parameter(torch.ones(4, 3, 3, 3))
+def test_its_state_goes_through_a_file_with_the_same_steps_after() -> None:
+    straight, resumed = (
+        nn.Parameter(torch.ones(4, 3, 3, 3).contiguous(memory_format=torch.channels_last)) for _ in range(2)
+    )
     given = gradients(straight, 25)
     follow(Soap([straight], 0.01), straight, given)
     first = Soap([resumed], 0.01)
     follow(first, resumed, given[:13])
+    state = {key: value.contiguous() for key, value in first.state[resumed].items()}  # as a file lays them out
+    assert state["exp_avg"].shape == state["exp_avg_sq"].shape == (9, 4, 3)  # files of earlier versions hold it so
     second = Soap([resumed], 0.01)
-    second.load_state_dict(first.state_dict())
+    second.load_state_dict({"state": {0: state}, "param_groups": first.state_dict()["param_groups"]})
     assert torch.equal(follow(second, resumed, given[13:]), straight)
 
 

@@ -18,6 +18,7 @@ from weconvene_core.entropy.colours import code_slice
 from weconvene_core.entropy.phases import PHASES, code_in_phases
 from weconvene_core.entropy.slices import SlicePredictor
 from weconvene_core.entropy.steps import CodingStep
+from weconvene_core.layers import appended, layout_of
 from weconvene_core.wavelets import Details, Pyramid, dwt2d, idwt2d
 
 LL_WAVELET = "9/7"
@@ -109,8 +110,8 @@ class WaveletCharm(nn.Module):
         if self.layout.ll_passes:
             ll_hat = code_in_phases(networks.pop(0), hyper[0], LL_CONTEXT_SCALE, step, targets.pop(0))
         for network, features, target in zip(networks, hyper, targets, strict=False):
-            known = [features] if ll_hat is None else [features, (ll_hat * LL_CONTEXT_SCALE).to(features.dtype)]
-            bands = code_slice(network, torch.cat(known, 1), step, "y_lf", target)
+            known = features if ll_hat is None else appended(features, ll_hat * LL_CONTEXT_SCALE)
+            bands = code_slice(network, known, step, "y_lf", target)
             if ll_hat is None:
                 ll_hat, bands = bands[:, : self.layout.lf[0]], bands[:, self.layout.lf[0] :]
             ll_hat = self.join_ll(ll_hat, bands.chunk(3, 1))
@@ -140,18 +141,16 @@ class _Context:
     """
 
     def __init__(self, hyper: Tensor, decoded_channels: int) -> None:
-        self.parts, self.channels, self.whole = [hyper], 0, None
+        self.parts, self.channels, self.whole, self.layout = [hyper], 0, None, layout_of(hyper)
         if not torch.is_grad_enabled():
             sizes = len(hyper), hyper.shape[1] + decoded_channels, *hyper.shape[2:]
-            channels_last = hyper.is_contiguous(memory_format=torch.channels_last) and not hyper.is_contiguous()
-            layout = torch.channels_last if channels_last else torch.contiguous_format
-            self.whole = torch.empty(sizes, dtype=hyper.dtype, device=hyper.device, memory_format=layout)
+            self.whole = torch.empty(sizes, dtype=hyper.dtype, device=hyper.device, memory_format=self.layout)
             self._put(hyper)
 
     def append(self, part: Tensor) -> None:
         """Add what was decoded."""
         if self.whole is None:
-            self.parts.append(part.to(self.parts[0].dtype))
+            self.parts.append(part.to(self.parts[0].dtype, memory_format=self.layout))
         else:
             self._put(part)
 

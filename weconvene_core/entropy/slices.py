@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from weconvene_core.entropy.colours import Channels, chroma_of, luma_of
 from weconvene_core.entropy.laplace import SCALE_MIN, scale_indexes
-from weconvene_core.layers import Pointwise, activation
+from weconvene_core.layers import Pointwise, activation, appended
 from weconvene_core.layers.attention import HEAD_WIDTH, WindowedAttention
 
 SliceNetworkKind = Literal["joint", "split"]
@@ -129,7 +129,7 @@ class SlicePredictor(nn.Module):
 
     def reconstruct(self, residual: Tensor, mean: Tensor, features: Tensor) -> Tensor:
         """Turn the decoded integer residual into y_hat: mean + residual + bounded correction."""
-        correction = self.lrp(torch.cat([features, residual.to(features.dtype)], 1)).float()
+        correction = in_planes(self.lrp(appended(features, residual)).float())
         return mean + residual + LRP_RANGE * torch.tanh(correction)
 
     @torch.no_grad()
@@ -172,13 +172,13 @@ class SliceNetwork(SlicePredictor):
     def forward(self, context: Tensor, at: Positions = EVERYWHERE) -> SlicePrediction:
         """Predict the slice from its context, at some positions; entropy maths stays in float32 under autocast."""
         features = self.body(self.attention(context))[..., *at]
-        mean, raw = in_float32(self.head, features).chunk(2, 1)
+        mean, raw = in_planes(in_float32(self.head, features)).chunk(2, 1)
         return self.prediction(mean, raw, features)
 
     def refine(self, chroma: SlicePrediction, luma: Tensor) -> SlicePrediction:
         """Move mean and raw scale (B, 2n, h, w) by what the luma residual (B, n, h, w) and the features tell."""
-        known = torch.cat([chroma.features, luma.to(chroma.features.dtype)], 1)
-        mean, raw = in_float32(self.chroma[2], self.chroma[:2](known)).chunk(2, 1)
+        known = appended(chroma.features, luma)
+        mean, raw = in_planes(in_float32(self.chroma[2], self.chroma[:2](known))).chunk(2, 1)
         return replace(chroma, mean=chroma.mean + mean, raw=chroma.raw + raw)
 
 
@@ -212,6 +212,11 @@ def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply a layer outside autocast: a mean of 60 steps needs more than the 8 bits of bfloat16's mantissa."""
     with torch.autocast(x.device.type, enabled=False):
         return layer(x.float())
+
+
+def in_planes(x: Tensor) -> Tensor:
+    """Lay maps out channel after channel for training: the entropy maths takes channels apart, which is fast then."""
+    return x.contiguous() if torch.is_grad_enabled() else x
 
 
 def attend(channels: int, hidden: int) -> WindowedAttention:

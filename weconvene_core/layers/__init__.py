@@ -13,9 +13,10 @@ from weconvene_core.layers.blocks import (
 )
 from weconvene_core.layers.rate_table import RateTable
 from weconvene_core.layers.shortcut import ImagePyramid
-from weconvene_core.layers.weconv import Pointwise, WeConv3d
+from weconvene_core.layers.weconv import Pointwise, WeConv3d, appended, layout_of
 
 __all__ = [
     "SLOPE", "DownWeConvBlock", "ImagePyramid", "Pointwise", "RateTable", "ResidualBlock", "ResidualEntry",
-    "ResidualWeConvBlock", "SubPixelConv", "UpWeConvBlock", "WeConv3d", "WeConvSpec", "activation",
+    "ResidualWeConvBlock", "SubPixelConv", "UpWeConvBlock", "WeConv3d", "WeConvSpec", "activation", "appended",
+    "layout_of",
 ]  # fmt: skip

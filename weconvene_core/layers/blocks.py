@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from weconvene_core.layers.weconv import Pointwise, WeConv3d
+from weconvene_core.layers.weconv import Pointwise, WeConv3d, layout_of, pointwise
 
 SLOPE = 1 / 16  # of LeakyReLU: a power of two, so that an integer implementation is a shift
 
@@ -149,3 +149,13 @@ class SubPixelConv(nn.Sequential):
         sizes = in_channels, out_channels * factor**2
         conv = Pointwise(*sizes) if kernel == 1 else nn.Conv2d(*sizes, kernel, padding=kernel // 2)
         super().__init__(conv, nn.PixelShuffle(factor))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve and shuffle, (B, C_in, H, W) -> (B, C_out, rH, rW)."""
+        conv, factor = self[0], self[1].upscale_factor
+        if not isinstance(conv, Pointwise) or layout_of(x) != torch.channels_last:
+            return super().forward(x)
+        # computed in this order, the channels of neighbouring pixels lie beside each other and are moved as one
+        weight, bias = (t.unflatten(0, (-1, factor**2)).transpose(0, 1).flatten(0, 1) for t in (conv.weight, conv.bias))
+        y = pointwise(x, weight, bias).permute(0, 2, 3, 1).unflatten(3, (factor, factor, -1))  # (B, H, W, r, r, C_out)
+        return y.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

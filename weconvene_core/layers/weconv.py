@@ -256,6 +256,20 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.conv2d(x, weight, bias, dilation=2 if x.device.type == "cpu" else 1)
 
 
+def layout_of(x: Tensor) -> torch.memory_format:
+    """Return whether the channels of maps (B, C, H, W) are neighbours in memory, or the samples of a row."""
+    channels_last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def appended(features: Tensor, part: Tensor) -> Tensor:
+    """Put ``part`` behind the channels of ``features``, in their type and memory format.
+
+    A mixture of formats would come out in the slow one, and be copied again in front of every convolution.
+    """
+    return torch.cat([features, part.to(features.dtype, memory_format=layout_of(features))], 1)
+
+
 class Pointwise(nn.Conv2d):
     """A 1x1 convolution of stride 1 by :func:`pointwise`."""
 

@@ -7,7 +7,7 @@ gains and costs here: ``results/tables/recipe.csv``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ SAMPLE = 2  # steps between two gradients that enter the covariances
 SMALLEST = 1e-8
 KERNEL_AXES = 4
 SIDES = ("out", "in")
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class Soap(torch.optim.Optimizer):
@@ -48,37 +49,37 @@ class Soap(torch.optim.Optimizer):
         """Update every parameter that has a gradient."""
         loss = None if closure is None else closure()
         for group in self.param_groups:
+            others = []
             for number, parameter in enumerate(group["params"]):
-                if parameter.grad is not None:
-                    self._update(parameter, group, number)
+                if parameter.grad is None:
+                    continue
+                if parameter.ndim == KERNEL_AXES:
+                    self._update_kernel(parameter, group, number)
+                else:
+                    state = self.state[parameter] or _start(self.state[parameter], parameter.grad)
+                    others.append((parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"], state["step"]))
+            _adam(others, group)
         return loss
 
-    def _update(self, parameter: Tensor, group: dict[str, Any], number: int) -> None:
-        state, kernel = self.state[parameter], parameter.ndim == KERNEL_AXES
-        gradient = _stacked(parameter.grad) if kernel else parameter.grad
+    def _update_kernel(self, parameter: Tensor, group: dict[str, Any], number: int) -> None:
+        """Adam in the eigenbases, where both moments live."""
+        state, gradient = self.state[parameter], _stacked(parameter.grad)
         if not state:
-            _start(state, gradient, kernel)
-            if kernel:
-                return
-        state["step"] += 1
-        parameter.add_(_unstacked(self._change(state, gradient, group, kernel), parameter))
+            _start(state, gradient.transpose(0, 1))
+            for side in SIDES:
+                gram = _gram(gradient, side)
+                state[f"gram_{side}"], state[f"basis_{side}"] = gram, _eigenvectors(gram)
+            return
+        along = _rotate(gradient, state)
+        change = torch.zeros_like(along)
+        _adam([(change, along, *(_moment(state, key) for key in MOMENTS), state["step"])], group)
+        parameter.add_(_unstacked(_rotate_back(change, state), parameter))
         turn = int(state["step"]) + number  # kernels take turns with what is expensive
-        if kernel and turn % SAMPLE == 0:
+        if turn % SAMPLE == 0:
             for side in SIDES:
                 state[f"gram_{side}"].lerp_(_gram(gradient, side), 1 - group["gram_decay"] ** SAMPLE)
-        if kernel and turn % REFRESH == 0:
+        if turn % REFRESH == 0:
             _refresh(state)
-
-    @staticmethod
-    def _change(state: dict[str, Tensor], gradient: Tensor, group: dict[str, Any], kernel: bool) -> Tensor:
-        """Adam's step; for kernels both moments live in the eigenbases."""
-        count, (first, second) = int(state["step"]), group["betas"]
-        along = _rotate(gradient, state) if kernel else gradient
-        state["exp_avg"].lerp_(along, 1 - first)
-        state["exp_avg_sq"].lerp_(along.square(), 1 - second)
-        spread = (state["exp_avg_sq"] / (1 - second**count)).sqrt_().add_(SMALLEST)
-        direction = (state["exp_avg"] / spread).mul_(-group["lr"] / (1 - first**count))
-        return _rotate_back(direction, state) if kernel else direction
 
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "soap": Soap}
@@ -86,21 +87,39 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, 
 
 
 def _stacked(kernel: Tensor) -> Tensor:
-    """(O, I, kh, kw) -> (kh kw, O, I): one matrix per kernel position."""
-    return kernel.flatten(2).permute(2, 0, 1)
+    """(O, I, kh, kw) -> (O, kh kw, I), which a kernel whose channels are neighbours in memory is already."""
+    return kernel.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
 
 
 def _unstacked(change: Tensor, like: Tensor) -> Tensor:
-    """Invert :func:`_stacked` for a kernel; leave anything else as it is."""
-    return change.permute(1, 2, 0).reshape(like.shape) if like.ndim == KERNEL_AXES else change
+    """Invert :func:`_stacked` for a kernel of the shape of ``like``."""
+    return change.unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
 
 
-def _start(state: dict[str, Tensor], gradient: Tensor, kernel: bool) -> None:
+def _start(state: dict[str, Tensor], like: Tensor) -> dict[str, Tensor]:
     state["step"] = torch.zeros(())
-    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(gradient), torch.zeros_like(gradient)
-    for side in SIDES if kernel else ():
-        gram = _gram(gradient, side)
-        state[f"gram_{side}"], state[f"basis_{side}"] = gram, _eigenvectors(gram)
+    state |= {key: torch.zeros_like(like) for key in MOMENTS}
+    return state
+
+
+def _moment(state: dict[str, Tensor], key: str) -> Tensor:
+    """Return a kernel's moment (O, kh kw, I) in one piece; files keep the positions in front."""
+    moment = state[key].transpose(0, 1).contiguous()  # copies nothing but what a file gave
+    state[key] = moment.transpose(0, 1)
+    return moment
+
+
+def _adam(rows: Sequence[tuple[Tensor, ...]], group: dict[str, Any]) -> None:
+    """Adam's step for rows of (target, gradient, first moment, second moment, step): one pass over the memory."""
+    if not rows:
+        return
+    *tensors, steps = (list(column) for column in zip(*rows, strict=True))
+    torch._foreach_add_(steps, 1)
+    first, second = group["betas"]
+    torch._fused_adam_(
+        *tensors, [], [step.to(rows[0][0].device) for step in steps], lr=group["lr"], beta1=first, beta2=second,
+        weight_decay=0.0, eps=SMALLEST, amsgrad=False, maximize=False,
+    )  # fmt: skip
 
 
 def _eigenvectors(gram: Tensor) -> Tensor:
@@ -109,30 +128,44 @@ def _eigenvectors(gram: Tensor) -> Tensor:
     One gradient's covariance may lack most of its rank; in single precision LAPACK then sometimes returns NaN, or
     gives up (``data/checkpoints/RUNS.md`` has how often).
     """
-    return torch.linalg.eigh(gram.double())[1].flip(1).to(gram.dtype)
+    return torch.linalg.eigh(gram.double())[1].flip(1).to(gram.dtype).contiguous()
+
+
+def _product(left: Tensor, right: Tensor) -> Tensor:
+    """Matrix product, on a CPU by oneDNN: MKL leaves half of an AMD processor's vector width unused."""
+    if left.device.type == "cpu" and left.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+        return torch.ops.mkldnn._linear_pointwise(left, right.T, None, "none", [], "")
+    return left @ right
 
 
 def _gram(stack: Tensor, side: str) -> Tensor:
     """Covariance of the rows (O, O) or of the columns (I, I) of all matrices together."""
-    flat = stack.transpose(0, 1).flatten(1) if side == "out" else stack.flatten(0, 1).T
-    return flat @ flat.T
+    flat = stack.flatten(1) if side == "out" else stack.flatten(0, 1).T
+    return _product(flat, flat.T)
+
+
+def _between(left: Tensor, stack: Tensor, right: Tensor) -> Tensor:
+    """Multiply the matrix (O, I) at every position from both sides."""
+    half = _product(stack.flatten(0, 1), right)
+    return _product(left, half.view(len(stack), -1)).view(stack.shape)
 
 
 def _rotate(stack: Tensor, state: dict[str, Tensor]) -> Tensor:
-    return state["basis_out"].T @ stack @ state["basis_in"]
+    return _between(state["basis_out"].T, stack, state["basis_in"])
 
 
 def _rotate_back(stack: Tensor, state: dict[str, Tensor]) -> Tensor:
-    return state["basis_out"] @ stack @ state["basis_in"].T
+    return _between(state["basis_out"], stack, state["basis_in"].T)
 
 
 def _refresh(state: dict[str, Tensor]) -> None:
     """One orthogonal iteration towards the covariances' eigenvectors, sorted by eigenvalue."""
-    average = _rotate_back(state["exp_avg"], state)
-    for side, axis in zip(SIDES, (1, 2), strict=True):
+    average, square = (_moment(state, key) for key in MOMENTS)
+    average = _rotate_back(average, state)
+    for side, axis in zip(SIDES, (0, 2), strict=True):
         gram, basis = state[f"gram_{side}"], state[f"basis_{side}"]
-        spread = gram @ basis
+        spread = _product(gram, basis)
         order = (basis * spread).sum(0).argsort(descending=True)
-        state["exp_avg_sq"] = state["exp_avg_sq"].index_select(axis, order)
-        state[f"basis_{side}"] = torch.linalg.qr(spread[:, order])[0]
-    state["exp_avg"] = _rotate(average, state)
+        square = square.index_select(axis, order)
+        state[f"basis_{side}"] = torch.linalg.qr(spread[:, order])[0].contiguous()
+    state |= {"exp_avg": _rotate(average, state).transpose(0, 1), "exp_avg_sq": square.transpose(0, 1)}
