@@ -13,6 +13,7 @@ from weconvene_core.layers import (
     ImagePyramid,
     RateTable,
     ResidualWeConvBlock,
+    SubPixelConv,
     UpWeConvBlock,
     WeConv3d,
     WeConvSpec,
@@ -139,3 +140,11 @@ def test_receptive_field_is_what_one_output_really_depends_on() -> None:
     layer(x)[0, 0, 16, 16].backward()
     assert x.grad is not None
     assert x.grad[0, 0].any(0).sum().item() == layer.receptive_field() == 12
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_sub_pixel_convolution_gives_the_same_bits_in_both_memory_formats(factor: int) -> None:
+    layer, x = SubPixelConv(16, 8, factor), torch.randn(2, 16, 6, 5)
+    quick = layer(x.contiguous(memory_format=torch.channels_last))
+    assert torch.equal(quick, layer(x))
+    assert quick.is_contiguous(memory_format=torch.channels_last)
