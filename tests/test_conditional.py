@@ -83,3 +83,16 @@ def test_split_training_gives_the_file_s_rate_and_a_rounded_latent() -> None:
     residuals = [step("y_hf", prediction, target) for step in steps]
     assert torch.equal(*residuals)
     assert torch.equal(*(step.likelihoods["y_hf"][0] for step in steps))
+
+
+def test_laplacian_gradient_is_that_of_the_formula() -> None:
+    generator = torch.Generator().manual_seed(0)
+    residual = torch.randn(400, generator=generator, dtype=torch.float64).mul_(3).requires_grad_()
+    scale = torch.rand(400, generator=generator, dtype=torch.float64).mul_(4).add_(0.2).requires_grad_()
+    assert torch.autograd.gradcheck(laplace_likelihood, (residual, scale))
+
+
+def test_laplacian_has_no_slope_at_its_lower_bound() -> None:
+    residual, scale = torch.tensor([90.0], requires_grad=True), torch.tensor([0.1], requires_grad=True)
+    laplace_likelihood(residual, scale).log2().sum().backward()
+    assert residual.grad == scale.grad == 0

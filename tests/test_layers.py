@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from weconvene_core.errors import WeconveneError
@@ -13,6 +14,7 @@ from weconvene_core.layers import (
     ImagePyramid,
     RateTable,
     ResidualWeConvBlock,
+    SubPixelConv,
     UpWeConvBlock,
     WeConv3d,
     WeConvSpec,
@@ -139,3 +141,11 @@ def test_receptive_field_is_what_one_output_really_depends_on() -> None:
     layer(x)[0, 0, 16, 16].backward()
     assert x.grad is not None
     assert x.grad[0, 0].any(0).sum().item() == layer.receptive_field() == 12
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_sub_pixel_convolution_in_runs_is_a_convolution_and_a_pixel_shuffle(factor: int) -> None:
+    layer, x = SubPixelConv(16, 8, factor), torch.randn(2, 16, 6, 5).contiguous(memory_format=torch.channels_last)
+    quick = layer(x)
+    torch.testing.assert_close(quick, nn.Sequential.forward(layer, x))
+    assert quick.is_contiguous(memory_format=torch.channels_last)

@@ -59,6 +59,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("exactness", ("exactness.csv",), "minutes", ("times",)),
     Measurement("wavelet_speed", ("wavelet_speed.csv", "layer_speed.csv"), "minutes"),
     Measurement("evaluation_speed", ("evaluation_speed.csv",), "minutes"),
+    Measurement("training_speed", ("training_speed.csv",), "a minute"),
 )
 EARLIER = ("diagnosis_calibration_before.csv", "ablations_earlier.csv")
 """Measured once, with weights or on a machine of before, to compare with: nothing makes them again."""
