@@ -104,16 +104,17 @@ def test_large_pictures_are_estimated_tile_by_tile(photo: np.ndarray, monkeypatc
 
 def test_more_effort_never_loses_and_repeats_itself(photo: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(effort, "EFFORTS", (*EFFORTS[:3], replace(EFFORTS[3], passes=6)))  # a matter of seconds
-    part = photo[:96, :128]
+    part = photo[:128, :192]
     files = [api.encode(part, 4, effort=level) for level in range(4)]
     losses = [file_loss(data, part, 4) for data in files]
     assert losses[1] <= 1.001 * losses[0]  # the estimate is of the network in floating point
-    assert losses[2] < losses[1]
-    assert losses[3] < 1.001 * losses[2]
+    assert losses[2] <= 1.001 * losses[1]
+    assert losses[3] <= 1.001 * losses[2]
+    assert losses[3] < 0.99 * losses[0]
     assert files[3] == api.encode(part, 4, effort=3)
 
 
 def test_effort_does_not_lose_the_floor() -> None:
-    checks = np.indices((64, 64)).sum(0)[..., None].repeat(3, 2) % 2 * np.uint8(255)
+    checks = (255 * (np.indices((64, 64)).sum(0) % 2)).astype(np.uint8)[..., None].repeat(3, 2)
     losses = [file_loss(api.encode(checks, 5, effort=level), checks, 5) for level in (0, 1)]
     assert losses[1] <= losses[0]

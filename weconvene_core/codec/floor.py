@@ -2,8 +2,8 @@
 
 g_a and g_s were trained on photographs. On textures as fine as the pixels, such as dithering, they can make things
 worse, and more bits do not help. The wavelet shortcut alone cannot fail like that: without g_a, g_s and LRP every
-coefficient comes back within half a quantiser step. To know which is better costs a second encoding, so :class:`Watch`
-first looks at what g_s makes of the few places that have most detail.
+coded coefficient comes back within half a quantiser step. To know which is better costs a second encoding, so
+:class:`Watch` first looks at what g_s makes of the few places that have most detail.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ LEAST_ERROR = 1.0  # grey levels squared, below which nothing is suspect
 def without_transforms(model: WeConvene) -> WeConvene:
     """Return a view, sharing all weights, that codes the image's own pyramid as it is: without g_a, g_s and LRP.
 
-    Its steps are those of the base gain, and no coefficient is certainly zero. So each comes back within half a step,
-    whatever the networks predict: they decide over the rate alone.
+    Its steps are those of the base gain, and no coefficient is certainly zero. So each comes back within half a step
+    (of the LL band: each of its own pyramid), whatever the networks predict: they decide over the rate alone.
 
     Raises
     ------
