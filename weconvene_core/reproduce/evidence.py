@@ -50,6 +50,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("ms_ssim_tuning", ("ms_ssim_tuning.csv",), "ten minutes"),
     Measurement("refining", ("effort.csv",), "half an hour", ("effort",)),
     Measurement("refining", ("refining.csv", "rd_points_refined.csv"), "an hour", ("kodak",)),
+    Measurement("fine_texture", ("fine_texture.csv",), "minutes"),
     Measurement("tiling", ("tiles.csv",), "ten minutes"),
     Measurement("large_image", ("large_image.csv",), "twenty minutes", ("20000",)),
     Measurement("robustness", ("robustness.csv",), "twenty minutes", ("100000",)),
