@@ -86,7 +86,9 @@ def main(names: Sequence[str]) -> int:
         wanted = {name for trial in chosen for name in (trial.name, trial.against) if name}
         rows = compared(pd.concat([measure(TRIALS[name]) for name in TRIALS if name in wanted], ignore_index=True))
         columns = ["trial", "against", "step", "set", "quality", "bpp", "psnr_db", "loss", "change_pct"]
-        rows[columns].to_csv(TABLE, index=False, float_format="%.5f", lineterminator="\n")
+        earlier = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=columns)
+        kept = earlier[~earlier.trial.isin(rows.trial)]  # not asked for, or their code is gone
+        pd.concat([rows[columns], kept]).to_csv(TABLE, index=False, float_format="%.5f", lineterminator="\n")
     except WeconveneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

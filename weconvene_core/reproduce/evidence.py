@@ -48,6 +48,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("larger_sets", ("rd_points_larger.csv",), "a quarter of an hour"),
     Measurement("resolution", ("resolution.csv", "resolution_points.csv"), "a quarter of an hour"),
     Measurement("ms_ssim_tuning", ("ms_ssim_tuning.csv",), "ten minutes"),
+    Measurement("model_trials", ("model_trials.csv",), "two hours of one core"),
     Measurement("refining", ("effort.csv",), "half an hour", ("effort",)),
     Measurement("refining", ("refining.csv", "rd_points_refined.csv"), "an hour", ("kodak",)),
     Measurement("fine_texture", ("fine_texture.csv",), "minutes"),

@@ -20,7 +20,7 @@ from weconvene_core.evaluation.anchors import ANCHOR_NAMES
 from weconvene_core.evaluation.curves import METRIC_TITLES
 from weconvene_core.evaluation.fidelity import ledger_markdown, ledger_summary, read_ledger
 from weconvene_core.evaluation.larger_sets import SETS
-from weconvene_core.evaluation.refining import EFFORT, PLAIN, REFINED, kept_refined
+from weconvene_core.evaluation.refining import EFFORT, PLAIN, POINTS, REFINED, kept_refined
 from weconvene_core.paths import ROOT
 from weconvene_core.reproduce.blocks import ANCHORS, EXPECTED, MODEL, WEIGHTS, expected, facts, measured, replaced
 from weconvene_core.reproduce.claims import accept as accept_claims
@@ -97,8 +97,14 @@ def _refined() -> str:
         labels = {PLAIN: f"`{PLAIN}` itself", **ANCHORS}
         known = [anchor for anchor in labels if anchor in rows.index]
         against = [f"{_both(rows.loc[anchor])} against {labels[anchor]}" for anchor in known]
-        sentences.append(f"On Kodak, by PSNR and by MS-SSIM: {'; '.join(against)}.")
+        sentences.append(f"On Kodak, {_searched()}, by PSNR and by MS-SSIM: {'; '.join(against)}.")
     return " ".join(sentences)
+
+
+def _searched() -> str:
+    """How the files on Kodak were searched for: by release 0.2 with passes alone, since then by a level of effort."""
+    first = pd.read_csv(POINTS).iloc[0]
+    return f"with `--effort {first.effort}`" if "effort" in first else f"with {first.passes} passes alone (release 0.2)"
 
 
 def _both(rows: pd.DataFrame) -> str:
