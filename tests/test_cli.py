@@ -170,6 +170,7 @@ class TestInfo:
         assert (facts["width"], facts["height"], facts["mode"], facts["quality"]) == (32, 24, "RGB", 3.0)
         assert facts["model_hash"] == "00" * 8
         assert facts["stream_bytes"] == {"z": 3, "y_lf": 2, "y_hf": 1}
+        assert (facts["orientation"], facts["transforms"]) == (0, True)
         assert facts["complete"]
         text = weconvene("info", compressed).stdout
         assert [line.split(maxsplit=1)[0] for line in text.splitlines()] == list(facts)

@@ -27,7 +27,7 @@ from weconvene_core.evaluation.mutations import reseal
 
 SMALL = Container(bytes(range(8)), 768, 512, "RGB", 3.25, (b"hyperprior", b"", b"h"))
 DATA = pack(SMALL)
-HEADER = 22  # bytes
+HEADER = 24  # bytes
 HEADERS = st.builds(
     Container,
     model_hash=st.binary(min_size=8, max_size=8),
@@ -38,6 +38,8 @@ HEADERS = st.builds(
     exact=st.booleans(),
     icc=st.booleans(),
     tile=st.sampled_from(TILE_EDGES),
+    orientation=st.integers(0, 7),
+    plain=st.booleans(),
 )
 
 
@@ -59,32 +61,35 @@ def test_round_trip(header: Container, content: bytes) -> None:
     data = pack(container)
     assert unpack(data) == container
     tiles = container.grid[0] * container.grid[1]
-    assert len(data) - sum(map(len, container.streams)) <= 19 + 5 * len(container.kinds)
+    assert len(data) - sum(map(len, container.streams)) <= 21 + 5 * len(container.kinds)
     assert [len(container.of(kind)) for kind in ("y_lf", "y_hf")] == [tiles] * 2
-    groups = len(blocks(header.width, header.height, header.tile))
+    groups = len(blocks(*header.coded_size[::-1], header.tile))
     assert [len(container.of(kind)) for kind in ("z", "y_ll")] == [groups, groups if header.tile else 0]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (65535, 1), (1, MAX_PIXELS), (20_000, 20_000), (16383, 16383)])
 @pytest.mark.parametrize("streams", [(0, 0, 0), (16_000, 2 << 20, 2 << 20)])
-def test_overhead_is_below_40_bytes(size: tuple[int, int], streams: tuple[int, int, int]) -> None:
+def test_overhead_is_below_42_bytes(size: tuple[int, int], streams: tuple[int, int, int]) -> None:
     """Without tiles, profile and alpha, up to the largest streams that a picture within the usual memory can have."""
     content = [bytes(max(0, count - 1)) for count in streams]
     data = pack(Container(bytes(8), *size, "RGB", 6.0, tuple(content)))
     assert unpack(data).width == size[0]
     if max(size) < 1 << 14:
-        assert len(data) - sum(map(len, content)) < 40
+        assert len(data) - sum(map(len, content)) < 42
 
 
 def test_layout_is_what_format_md_says() -> None:
-    header = b"WCV\x03" + b"\x00" + bytes(range(8)) + (3250).to_bytes(2, "little") + b"\x80\x06\x80\x04\x0a\x00\x01"
+    header = (
+        b"WCV\x04" + b"\x00\x00\x00" + bytes(range(8)) + (3250).to_bytes(2, "little") + b"\x80\x06\x80\x04\x0a\x00\x01"
+    )
     first, third = zlib.crc32(header + b"hyperprior"), zlib.crc32(header + b"hyperprior" + b"h")
     assert (
         header + b"hyperprior" + first.to_bytes(4, "little") + first.to_bytes(4, "little") + b"h"
         + third.to_bytes(4, "little") == DATA
     )  # fmt: skip
     everything = Container(bytes(8), 129, 1, "LA", 1.0, (b"",) * 8, exact=True, icc=True, tile=128)
-    assert pack(everything)[4] == 3 | 4 | 8 | 1 << 4
+    everything = replace(everything, orientation=5, plain=True)
+    assert pack(everything)[4:7] == bytes([3 | 4 | 8 | 1 << 4, 5 | 8, 0])
     assert everything.kinds == ("z", "y_ll", "y_lf", "y_lf", "icc", "alpha", "y_hf", "y_hf")
 
 
@@ -115,7 +120,7 @@ def test_every_flipped_bit_is_detected() -> None:
 def test_a_stream_of_another_file_is_detected() -> None:
     other = pack(replace(SMALL, streams=(b"hyperprioR", b"", b"h")))
     with pytest.raises(CorruptFileError, match="altered"):
-        unpack(other[:36] + DATA[36:])
+        unpack(other[: HEADER + 14] + DATA[HEADER + 14 :])
 
 
 @pytest.mark.parametrize(
@@ -123,7 +128,11 @@ def test_a_stream_of_another_file_is_detected() -> None:
     [
         (b"", "not a WeConvene file"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "not a WeConvene file"),
-        (b"WCV\x02" + DATA[4:], "format version 2, this program reads 3: use a matching release"),
+        (b"WCV\x02" + DATA[4:], "format version 2, this program reads 4: use a matching release"),
+        (b"WCV\x03" + DATA[4:], "format version 3, this program reads 4: commit 7644225 decodes it"),
+        (DATA[:5] + b"\x10" + DATA[6:], "newer release"),
+        (DATA[:5] + b"\x88" + DATA[6:], "newer release"),
+        (DATA[:6] + b"\x01" + DATA[7:], "newer release"),
         (b"WCV\x00" + DATA[4:], "version 0"),
         (DATA[:12], "cut inside its header"),
         (DATA[:-5], f"{len(DATA) - 5} of its {len(DATA)} bytes"),
@@ -139,13 +148,13 @@ def test_the_sentence_names_the_cause(data: bytes, said: str) -> None:
 @pytest.mark.parametrize(
     ("place", "replacement"),
     [
-        (slice(15, 17), b"\x00\x00"),  # width 0
-        (slice(15, 17), b"\x80\x00"),  # width 0, written long
-        (slice(15, 19), b"\xff\xff\xff\x7f\x80\x80\x04"),  # too many pixels
-        (slice(15, 17), b"\xff" * 30),  # a number without end
-        (slice(19, 20), b"\xff\xff\xff\xff\x0f"),  # a stream of 4 GiB
+        (slice(17, 19), b"\x00\x00"),  # width 0
+        (slice(17, 19), b"\x80\x00"),  # width 0, written long
+        (slice(17, 21), b"\xff\xff\xff\x7f\x80\x80\x04"),  # too many pixels
+        (slice(17, 19), b"\xff" * 30),  # a number without end
+        (slice(21, 22), b"\xff\xff\xff\xff\x0f"),  # a stream of 4 GiB
         (slice(4, 5), b"\xf0"),  # an unknown tile size
-        (slice(4, 19), b"\x10" + bytes(10) + b"\x80\x80\x80\x80\x02\x01"),  # four million tiles
+        (slice(4, 21), b"\x10" + bytes(12) + b"\x80\x80\x80\x80\x02\x01"),  # four million tiles
     ],
 )
 def test_absurd_headers_with_right_checksums_are_refused_cheaply(place: slice, replacement: bytes) -> None:
@@ -178,6 +187,7 @@ def test_resealing_makes_an_altered_file_valid() -> None:
     "change",
     [
         {"model_hash": bytes(7)}, {"width": 0}, {"height": -1}, {"width": MAX_PIXELS}, {"mode": "CMYK"}, {"tile": 100},
+        {"orientation": 8}, {"orientation": -1},
         {"quality": float("nan")}, {"quality": 65.54}, {"quality": -0.1}, {"streams": (b"",) * 4}, {"streams": ()},
     ],
 )  # fmt: skip

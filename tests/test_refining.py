@@ -14,20 +14,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from weconvene_core import cli
-from weconvene_core.codec import api, refining
+from weconvene_core.codec import api, floor, refining
 from weconvene_core.codec.analysis import CELLS, refining_cell
 from weconvene_core.codec.container import unpack
+from weconvene_core.codec.effort import EFFORTS
 from weconvene_core.codec.grid import MARGIN, TILE_EDGES, UNIT, cells, spans
+from weconvene_core.codec.orientation import turned
 from weconvene_core.codec.refining import Refinement
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.evaluation import refining as evaluation
 from weconvene_core.evaluation.learned import FileCodec
 from weconvene_core.evaluation.points import POINT_COLUMNS, with_means
-from weconvene_core.evaluation.quality import psnr_rgb
-from weconvene_core.figures.rates import passes_figure
+from weconvene_core.figures.rates import effort_figure
 from weconvene_core.inputs import from_8_bit
-from weconvene_core.layers.rate_table import lambda_of
 
 
 @pytest.fixture(scope="module")
@@ -36,18 +36,16 @@ def photo() -> Image.Image:
 
 
 def loss_of(data: bytes, photo: Image.Image, quality: float) -> float:
-    """Bits of the file plus lambda 255^2 times its squared error, a mean over the colours: what is minimised."""
-    squares = 255**2 * 10 ** (-psnr_rgb(photo, api.decode(data)) / 10) * photo.width * photo.height
-    return 8 * len(data) + float(lambda_of(torch.tensor([quality]))) * squares
+    return floor.loss_of(len(data), np.asarray(photo), np.asarray(api.decode(data)), quality)
 
 
 @pytest.mark.parametrize("quality", [2.0, 5.0])
 def test_refined_files_are_better_and_decode_like_others(photo: Image.Image, quality: float) -> None:
-    plain, refined = (api.encode(photo, quality, refine=passes) for passes in (0, 4))
+    plain, refined = (api.encode(photo, quality, effort=effort) for effort in (0, 2))
     assert loss_of(refined, photo, quality) < 0.99 * loss_of(plain, photo, quality)
     assert len(refined) < len(plain)
     assert unpack(refined).exact
-    assert refined == api.encode(photo, quality, refine=4)
+    assert refined == api.encode(photo, quality, effort=2)
     assert plain == api.encode(photo, quality)
 
 
@@ -61,18 +59,19 @@ def test_no_passes_are_what_g_a_gives() -> None:
 
 def test_the_estimate_that_decides_is_what_the_file_costs(photo: Image.Image) -> None:
     model, at = api.load_model(), torch.tensor([4.0])
-    x = from_8_bit(np.asarray(photo))
-    refined = torch.cat(Refinement(model, 3)(x, at), 1)
+    data = api.encode(photo, 4, effort=2)
+    x = from_8_bit(turned(np.asarray(photo), unpack(data).orientation))
+    refined = torch.cat(Refinement(model, EFFORTS[2].passes)(x, at), 1)
     estimated = Refinement(model, 0).loss(refined, x, at)
-    assert estimated == pytest.approx(loss_of(api.encode(photo, 4, refine=3), photo, 4.0), rel=0.02)  # the header
+    assert estimated == pytest.approx(loss_of(data, photo, 4.0), rel=0.02)  # the header
 
 
 @pytest.mark.parametrize("step", [1e4, float("nan")])
 def test_what_went_astray_is_not_used(photo: Image.Image, monkeypatch: pytest.MonkeyPatch, step: float) -> None:
-    plain = api.encode(photo, 2)
+    plain = api.encode(photo, 2, effort=1)
     monkeypatch.setattr(refining, "STEP", step)
     monkeypatch.setattr(refining, "LIMIT", 1e4)
-    assert api.encode(photo, 2, refine=2) == plain
+    assert api.encode(photo, 2, effort=2) == plain
 
 
 @settings(deadline=None)
@@ -92,53 +91,53 @@ def test_less_memory_means_smaller_cells_and_hardly_larger_files(photo: Image.Im
     model = api.load_model()
     assert [refining_cell(model, limit) for limit in (2048, 500, 130)] == list(CELLS)
     large = photo.resize((416, 160))
-    losses = [loss_of(api.encode(large, 4, refine=3, max_memory=limit), large, 4.0) for limit in (2048, 130)]
+    losses = [loss_of(api.encode(large, 4, effort=2, max_memory=limit), large, 4.0) for limit in (2048, 130)]
     assert losses[1] == pytest.approx(losses[0], rel=0.01)
     assert losses[1] < loss_of(api.encode(large, 4, max_memory=130), large, 4.0)
 
 
 def test_tiles_are_refined_too(photo: Image.Image) -> None:
-    plain, refined = (api.encode(photo, 3, tile=128, refine=passes) for passes in (0, 3))
+    plain, refined = (api.encode(photo, 3, tile=128, effort=effort) for effort in (0, 2))
     assert loss_of(refined, photo, 3.0) < loss_of(plain, photo, 3.0)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"refine": -1}, "refine=-1: choose a number of passes from 0 to 1000"),
-        ({"refine": 1001}, "refine=1001"),
-        ({"refine": 1, "max_memory": 60}, "Refining takes [0-9]+ MiB of working memory at least, and 60 are allowed"),
-        ({"refine": 1, "model": "lite_msssim"}, "was tuned for ms_ssim, and refining minimises squared error"),
+        ({"effort": -1}, "effort=-1: choose 0 .*, 1, 2 or 3"),
+        ({"effort": 4}, "effort=4"),
+        ({"effort": 2, "max_memory": 60}, "Refining takes [0-9]+ MiB of working memory at least, and 60 are allowed"),
+        ({"effort": 1, "model": "lite_msssim"}, "was tuned for ms_ssim, and effort=1 minimises squared error"),
     ],
 )
-def test_what_cannot_be_refined_is_refused(photo: Image.Image, arguments: dict[str, object], message: str) -> None:
+def test_effort_that_cannot_be_made_is_refused(photo: Image.Image, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(WeconveneError, match=message):
         api.encode(photo, 3, **arguments)
 
 
-def test_the_command_line_and_pillow_refine(photo: Image.Image, tmp_path: Path) -> None:
+def test_the_command_line_and_pillow_make_an_effort(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "photo.png")
-    line = ["encode", str(tmp_path / "photo.png"), str(tmp_path / "a.wcv"), "--quality", "3", "--refine", "2"]
+    line = ["encode", str(tmp_path / "photo.png"), str(tmp_path / "a.wcv"), "--quality", "3", "--effort", "2"]
     assert cli.main(line) == 0
-    photo.save(tmp_path / "b.wcv", quality=3, refine=2)
-    expected = api.encode(photo, 3, refine=2)
+    photo.save(tmp_path / "b.wcv", quality=3, effort=2)
+    expected = api.encode(photo, 3, effort=2)
     assert (tmp_path / "a.wcv").read_bytes() == (tmp_path / "b.wcv").read_bytes() == expected
 
 
 def test_refined_files_are_kept_apart_from_plain_ones() -> None:
-    states = {FileCodec(refine=passes).state() for passes in (0, 3, 10)}
+    states = {FileCodec(effort=effort).state() for effort in (0, 2, 3)}
     assert len(states) == 3
-    assert FileCodec().state() == FileCodec(refine=0).state()
+    assert FileCodec().state() == FileCodec(effort=0).state()
 
 
-def test_the_table_of_passes_compares_files(photo: Image.Image) -> None:
+def test_the_table_of_efforts_compares_files(photo: Image.Image) -> None:
     pictures = [np.asarray(photo), np.asarray(photo)[:, ::-1]]
-    table = evaluation.by_passes(pictures, (0, 2), (0.0, 2.0, 4.0, 6.0))
-    assert list(table.passes) == [2, 2]
+    table = evaluation.by_effort(pictures, (0, 2), (0.0, 2.0, 4.0, 6.0))
+    assert list(table.effort) == [2, 2]
     assert set(table.metric) == {"psnr_rgb", "ms_ssim_db"}
     assert table.set_index("metric").bd_rate_pct["psnr_rgb"] < -1
     assert (table.times_as_long > 1).all()
-    figure = passes_figure(table, "one photograph")
+    figure = effort_figure(table, "one photograph")
     assert {text.get_text() for text in figure.axes[0].texts} == {"by PSNR", "by MS-SSIM"}
 
 

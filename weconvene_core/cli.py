@@ -65,8 +65,8 @@ def _add_codec_commands(subparsers: argparse._SubParsersAction[argparse.Argument
     )
     encode.add_argument("--model", default="lite", help="name of a trained model (default: %(default)s)")
     encode.add_argument(
-        "--refine", type=int, default=0, metavar="N",
-        help="search for a better file in N passes over the picture, each slower than coding it (default: 0; try 10)",
+        "--effort", type=int, choices=range(4), default=0,
+        help="search for a better file: 0 codes at once, 3 takes longest (default: %(default)s)",
     )  # fmt: skip
     encode.set_defaults(run=file_commands.encode)
 
@@ -137,9 +137,7 @@ def _quality(text: str) -> float:
     except ValueError:
         value = float("nan")
     if not QUALITY_MIN <= value <= QUALITY_MAX:
-        raise argparse.ArgumentTypeError(
-            f"a number from {QUALITY_MIN:g} to {QUALITY_MAX:g} is expected, not {text}"
-        )
+        raise argparse.ArgumentTypeError(f"a number from {QUALITY_MIN:g} to {QUALITY_MAX:g} is expected, not {text}")
     return value
 
 

@@ -55,7 +55,7 @@ def encode(arguments: argparse.Namespace) -> int:
         from weconvene_core.codec import api
 
         data = api.encode(
-            picture, arguments.quality, arguments.model, max_memory=arguments.max_memory, refine=arguments.refine
+            picture, arguments.quality, arguments.model, max_memory=arguments.max_memory, effort=arguments.effort
         )
         if job.target == PIPE:
             _to_pipe(data)
@@ -116,6 +116,8 @@ def info(arguments: argparse.Namespace) -> int:
         "exact": container.exact,
         "tile": container.tile,
         "tiles": list(container.grid),
+        "orientation": container.orientation,
+        "transforms": not container.plain,
         "stream_bytes": {kind: sum(map(len, container.of(kind))) for kind in dict.fromkeys(container.kinds)},
     }
     print(json.dumps(facts) if arguments.json else "\n".join(f"{name:14}{value}" for name, value in facts.items()))

@@ -7,6 +7,7 @@ Contracts are CompressAI's: ``forward`` -> {"x_hat", "likelihoods": {"y_lf", "y_
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,7 +32,7 @@ from weconvene_core.entropy import (
     tables_of,
 )
 from weconvene_core.entropy.charm import MakeSlice
-from weconvene_core.entropy.coder import Decoder, Encoder
+from weconvene_core.entropy.coder import Decoder, Encoder, Tables
 from weconvene_core.entropy.laplace import scale_table as default_scale_table
 from weconvene_core.entropy.packed_tables import unpacked
 from weconvene_core.entropy.slices import straight_through_round
@@ -65,6 +66,7 @@ class WeConvene(CompressionModel):
     Attributes
     ----------
     bypass_transforms : skip g_a and g_s while they are untrained (both end in zeros, so nothing changes but the time).
+    plain : code the pyramid alone (see ``codec.floor.without_transforms``, which sets it in a view).
     quantiser : what training puts in place of rounding (see ``entropy.steps``).
     default_quality : what ``forward``, ``compress`` and ``decompress`` take when they are given no quality.
     """
@@ -72,7 +74,7 @@ class WeConvene(CompressionModel):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.bypass_transforms = False
+        self.bypass_transforms = self.plain = False
         self.quantiser: Quantiser = "mixed"
         self.default_quality = DEFAULT_QUALITY if config.quality is None else config.quality
         self.pyramid = ImagePyramid(config.slice_order)
@@ -84,6 +86,12 @@ class WeConvene(CompressionModel):
         self.charm = WaveletCharm(config.layout, config.hyper_features, slice_maker(config))
         self.entropy_bottleneck = EntropyBottleneck(config.z_channels, init_scale=Z_INIT_SCALE)
         self.add_module(f"{config.distribution}_conditional", coding_tables(config.distribution))
+
+    @property
+    def tables(self) -> Tables:
+        """The slices' integer tables as the coder takes them."""
+        tables = tables_of(self.conditional)
+        return replace(tables, first=0) if self.plain else tables
 
     @property
     def conditional(self) -> GaussianConditional:
@@ -125,6 +133,10 @@ class WeConvene(CompressionModel):
 
     def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Image -> what is coded, (LF, HF) in quantiser steps: DWT3D(g_a(x)) plus the wavelet shortcut."""
+        if self.plain:
+            steps = QuantiserGain.base(lambda_of(quality))
+            lf, hf = self.pyramid.analysis(x)
+            return lf * steps, hf * steps
         if self.bypass_transforms:
             return self._shortcut(x, quality)
         lf, hf = to_bands(self.g_a(x, quality).float(), self.config)
@@ -144,6 +156,9 @@ class WeConvene(CompressionModel):
     def synthesise(self, lf_hat: Tensor, hf_hat: Tensor, quality: Tensor) -> Tensor:
         """What was coded, in quantiser steps -> image: inverse shortcut plus g_s(IDWT3D(y_hat))."""
         lam = lambda_of(quality)
+        if self.plain:
+            steps = QuantiserGain.base(lam)
+            return self.pyramid.synthesis(lf_hat / steps, hf_hat / steps)
         lf, hf = self.gain_lf.unscale(lf_hat, lam, quality), self.gain_hf.unscale(hf_hat, lam, quality)
         if not self.config.shortcut:
             return self.g_s(from_bands(lf, hf, self.config), quality).float() + 0.5
@@ -193,7 +208,7 @@ class WeConvene(CompressionModel):
         return {"strings": [list(streams) for streams in zip(*coded, strict=True)], "shape": shape}
 
     def _compress_one(self, x: Tensor, quality: Tensor) -> tuple[bytes, bytes, bytes]:
-        step = Write(tables_of(self.conditional))
+        step = Write(self.tables)
         z_string = self.write_z(self.walk(*self.analyse(x, quality), quality, step))
         streams = step.streams()
         return streams.get("y_lf", b""), streams.get("y_hf", b""), z_string
@@ -223,7 +238,7 @@ class WeConvene(CompressionModel):
     ) -> Tensor:
         z_hat = self.read_z(z_string, shape) + self.medians
         at = self._quality(z_hat, quality)
-        step: CodingStep = Read(tables_of(self.conditional), {"y_lf": y_lf, "y_hf": y_hf})
+        step: CodingStep = Read(self.tables, {"y_lf": y_lf, "y_hf": y_hf})
         lf_hat, hf_hat = self.charm(self.h_s(z_hat, at), step)
         return self.synthesise(lf_hat, hf_hat, at).clamp(0, 1)
 

@@ -33,7 +33,7 @@ def refining_cell(model: WeConvene, limit: int) -> int:
             return cell
     raise WeconveneError(
         f"Refining takes {min(needed.values())} MiB of working memory at least, and {limit} are allowed: raise "
-        "--max-memory, or leave --refine out."
+        "--max-memory, or use --effort 1."
     )
 
 

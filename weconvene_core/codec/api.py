@@ -15,15 +15,18 @@ import numpy as np
 import torch
 from PIL import Image
 
-from weconvene_core.codec.analysis import refining_cell
 from weconvene_core.codec.checkpoints import description_of, installed, load_checked
-from weconvene_core.codec.container import HASH_BYTES, Container, CutFileError, Prefix, pack, unpack, unpack_prefix
-from weconvene_core.codec.grid import DEFAULT_MEMORY, Block, blocks, check_memory, choose_tile, worker_count
+from weconvene_core.codec.container import HASH_BYTES, Container, Prefix, pack, unpack, unpack_prefix
+from weconvene_core.codec.effort import best_orientation, checked, refinement
+from weconvene_core.codec.floor import Watch, loss_of, without_transforms
+from weconvene_core.codec.grid import DEFAULT_MEMORY, check_memory, choose_tile, worker_count
 from weconvene_core.codec.images import Picture, load, to_pil
-from weconvene_core.codec.latents import ALL, BlockStreams, TileStreams, footprint
+from weconvene_core.codec.latents import ALL, footprint
 from weconvene_core.codec.lossless import pack_alpha, pack_profile, unpack_alpha, unpack_profile
+from weconvene_core.codec.orientation import turned, turned_back
 from weconvene_core.codec.refining import Refinement
 from weconvene_core.codec.sealing import read_seal, stated_digests
+from weconvene_core.codec.streams import by_block, in_file_order
 from weconvene_core.codec.tiles import Decoded, decode_tiles, encode_tiles, hash_latents, to_8_bit
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.model import QUALITY_DECIMALS, WeConvene
@@ -85,9 +88,12 @@ def encode(
     max_memory: int = DEFAULT_MEMORY,
     tile: int | None = None,
     exact: bool | None = None,
-    refine: int = 0,
+    effort: int = 0,
 ) -> bytes:
     """Compress a picture into the bytes of one file.
+
+    A picture that the learned transforms would harm, such as fine dithering, is coded without them (see
+    :mod:`weconvene_core.codec.floor`).
 
     Parameters
     ----------
@@ -100,39 +106,56 @@ def encode(
     tile : side of the tiles in pixels (one of ``grid.TILE_EDGES``; 0: no tiles) instead of what ``max_memory`` asks.
     exact : the entropy model computes in integers, so that the file decodes to the same bits on every machine. None:
         wherever the model is sealed.
-    refine : passes over the picture that look for latents with less squared error for their bits than g_a's (see
-        :mod:`weconvene_core.codec.refining`). Ten are most of the gain; each takes more than twice as long as coding
-        at once, and nothing changes for decoders.
+    effort : how hard to look for a file with less squared error for its bits: 0 codes at once, 1 turns the picture, 2
+        and 3 search longer and longer (see :mod:`weconvene_core.codec.effort`). Nothing changes for decoders.
 
     Raises
     ------
     WeconveneError
-        If the picture cannot be read, the quality or ``refine`` is out of range, the model is unknown, or the memory
-        too small; or if the exact path is asked of a model that is not sealed.
+        If the picture cannot be read, the quality or ``effort`` is out of range, the model is unknown, or the memory
+        too small; if the exact path is asked of a model that is not sealed, or effort of one that was not trained for
+        squared error.
     """
     released = _loaded(model)
     exact = released.exact is not None if exact is None else exact
     network, digest = load_model(model, exact=exact), released.exact_digest if exact else released.digests[0]
+    level = checked(effort, model, released.metric)
+    search = refinement(released.network, level, max_memory)
     picture, quality = load(image), round(network.check_quality(quality), QUALITY_DECIMALS)
-    width, height = picture.width, picture.height
-    tile = choose_tile(footprint(network), width, height, max_memory) if tile is None else tile
-    header = Container(
-        digest or b"", width, height, picture.mode, quality, exact=exact, icc=picture.icc is not None, tile=tile
-    )
-    workers = worker_count(footprint(network), width, height, tile, max_memory, torch.get_num_threads())
-    refinement = _refinement(released, model, refine, max_memory) if refine else None
-    found = encode_tiles(network, picture.rgb, tile, header.quality, workers, refinement)
+
+    def tile_of(height: int, width: int) -> int:
+        return choose_tile(footprint(network), width, height, max_memory) if tile is None else tile
+
+    height, width = picture.rgb.shape[:2]
+    icc, whole = picture.icc is not None, tile_of(height, width)
+    header = Container(digest or b"", width, height, picture.mode, quality, exact=exact, icc=icc, tile=whole)
+    turn = replace(header, orientation=best_orientation(released.network, picture.rgb, quality, level, whole))
+    turn = replace(turn, tile=tile_of(*turn.coded_size))
+    watch = Watch(network, torch.tensor([header.quality])) if network.config.shortcut else None
+    data = _coded(network, turn, picture, max_memory, search, watch)
+    if watch is None or not watch.alarmed:
+        return data
+    plain = _coded(without_transforms(network), replace(header, plain=True), picture, max_memory)
+    losses = [_loss(file, picture, header.quality, max_memory) for file in (data, plain)]
+    return plain if losses[1] < losses[0] else data
+
+
+def _loss(data: bytes, picture: Picture, quality: float, max_memory: int) -> float:
+    return loss_of(len(data), picture.rgb, _decode(_whole(data), ALL, max_memory).rgb, quality)
+
+
+def _coded(
+    network: WeConvene, header: Container, picture: Picture, max_memory: int,
+    search: Refinement | None = None, watch: Watch | None = None,
+) -> bytes:  # fmt: skip
+    """Return the file of a picture whose header is known."""
+    height, width = header.coded_size
+    workers = worker_count(footprint(network), width, height, header.tile, max_memory, torch.get_num_threads())
+    pixels = turned(picture.rgb, header.orientation)
+    found = encode_tiles(network, pixels, header.tile, header.quality, workers, search, watch)
     beside = [] if picture.icc is None else [pack_profile(picture.icc)]
     beside += [] if picture.alpha is None else [pack_alpha(picture.alpha)]
-    return pack(replace(header, streams=_sorted(header, found, beside)))
-
-
-def _refinement(released: Released, name: str, passes: int, max_memory: int) -> Refinement:
-    if released.metric != "mse":
-        raise WeconveneError(
-            f"The model '{name}' was tuned for {released.metric}, and refining minimises squared error: leave it out."
-        )
-    return Refinement(released.network, passes, refining_cell(released.network, max_memory))
+    return pack(replace(header, streams=in_file_order(header, found, beside)))
 
 
 def decode(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
@@ -151,8 +174,8 @@ def decode(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
     WeconveneError
         If it would take more memory.
     """
-    container = unpack(data)
-    return _picture(container, _decode(Prefix(container, b"", len(data), complete=True), ALL, max_memory))
+    whole = _whole(data)
+    return _picture(whole.container, _decode(whole, ALL, max_memory))
 
 
 def preview(data: bytes, slices: int = 0, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
@@ -199,56 +222,24 @@ def latent_hash(data: bytes) -> str:
     CutFileError, CorruptFileError
         As :func:`decode`.
     """
-    container = unpack(data)
-    streams = _streams(Prefix(container, b"", len(data), complete=True))
-    size = container.height, container.width
-    return hash_latents(_network_of(container), streams, size, container.tile, container.quality)
+    whole = _whole(data)
+    container, network = whole.container, _network_of(whole.container)
+    return hash_latents(network, by_block(whole), container.coded_size, container.tile, container.quality)
+
+
+def _whole(data: bytes) -> Prefix:
+    return Prefix(unpack(data), b"", len(data), complete=True)
 
 
 def _decode(prefix: Prefix, slices: int, max_memory: int) -> Decoded:
     container = prefix.container
-    width, height, tile = container.width, container.height, container.tile
+    (height, width), tile = container.coded_size, container.tile
     network = _network_of(container)
     quality = network.check_quality(container.quality)
     check_memory(footprint(network), width, height, tile, max_memory)
     workers = worker_count(footprint(network), width, height, tile, max_memory, torch.get_num_threads())
-    return decode_tiles(network, _streams(prefix), (height, width), tile, quality, workers, slices)
-
-
-def _sorted(header: Container, found: list[BlockStreams], beside: list[bytes]) -> tuple[bytes, ...]:
-    """Bring the streams into the file's order."""
-    tiles: dict[tuple[int, int], TileStreams] = {}
-    for block, streams in zip(blocks(header.width, header.height, header.tile), found, strict=True):
-        for (row, column), tile in zip(block.places, streams.tiles, strict=True):
-            tiles[block.first_row + row, block.first_column + column] = tile
-    ordered = [tiles[place] for place in sorted(tiles)]
-    y_ll = [streams.y_ll for streams in found if streams.y_ll is not None]
-    z, y_lf, y_hf = [s.z for s in found], [tile.y_lf for tile in ordered], [tile.y_hf for tile in ordered]
-    return (*z, *y_ll, *y_lf, *beside, *y_hf)
-
-
-def _streams(prefix: Prefix) -> list[BlockStreams]:
-    """Sort the streams by block and tile; LL, LF and HF may be cut or missing, z must be there."""
-    container = prefix.container
-    z, y_ll, y_lf, y_hf = (container.of(kind) for kind in ("z", "y_ll", "y_lf", "y_hf"))
-    if len(z) < container.blocks:
-        raise CutFileError("The file is cut inside its hyperprior: there is no preview yet; get a fresh copy.")
-    parts = {"y_ll": y_ll, "y_lf": y_lf, "y_hf": y_hf}
-    there = {kind: len(streams) for kind, streams in parts.items()}
-    for kind, streams in parts.items():
-        if not prefix.complete and container.kinds[len(container.streams)] == kind:
-            streams.append(prefix.cut)
-        streams += [b""] * (container.kinds.count(kind) - len(streams))
-
-    def of_tile(block: Block, place: tuple[int, int]) -> TileStreams:
-        i = (block.first_row + place[0]) * container.grid[1] + block.first_column + place[1]
-        return TileStreams(y_lf[i], y_hf[i], frozenset(kind for kind in ("y_lf", "y_hf") if i >= there[kind]))
-
-    found = []
-    for i, block in enumerate(blocks(container.width, container.height, container.tile)):
-        tiles = tuple(of_tile(block, place) for place in block.places)
-        found.append(BlockStreams(z[i], y_ll[i] if y_ll else None, tiles, cut=i >= there["y_ll"]))
-    return found
+    decoded = decode_tiles(network, by_block(prefix), (height, width), tile, quality, workers, slices)
+    return replace(decoded, rgb=turned_back(decoded.rgb, container.orientation))
 
 
 def _picture(container: Container, decoded: Decoded) -> Image.Image:
@@ -258,13 +249,13 @@ def _picture(container: Container, decoded: Decoded) -> Image.Image:
 
 
 def _network_of(container: Container) -> WeConvene:
-    """Return the installed model whose weights a file was made with."""
+    """Return the installed model whose weights a file was made with, without transforms where that is how."""
     names = installed(CHECKPOINTS)
     stated = [name for name in names if container.model_hash in stated_digests(CHECKPOINTS / f"{name}.safetensors")]
     for name in stated or names:
         network = _loaded(name).matching(container)
         if network is not None:
-            return network
+            return without_transforms(network) if container.plain else network
     needed = container.model_hash.hex() + (", sealed" if container.exact else "")
     raise CorruptFileError(
         f"The file was made with other weights ({needed}) than those installed here ({', '.join(names) or 'none'}); "

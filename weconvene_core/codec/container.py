@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from weconvene_core.codec.grid import TILE_EDGES, block_count, tile_count
+from weconvene_core.codec.grid import TILE_EDGES, Block, block_count, blocks, tile_count
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 Mode = Literal["RGB", "L", "RGBA", "LA"]
@@ -19,13 +19,16 @@ Kind = Literal["z", "y_ll", "y_lf", "icc", "alpha", "y_hf"]
 """What a stream holds."""
 
 MAGIC = b"WCV"
-VERSION = 3
+VERSION = 4
+EARLIER = {3: "commit 7644225 decodes it"}  # versions of past releases, and what a user can do
 MAX_PIXELS = 1 << 29  # 20,000 x 20,000 and some more: a decoder must not reserve memory for any size a header names
 HASH_BYTES = 8
 CHECKSUM_BYTES = 4
 MODES: tuple[Mode, ...] = get_args(Mode)
 CUT_HEADER = "The file is cut inside its header: nothing can be decoded; get a fresh copy."
-EXACT, ICC = 4, 8  # flag bits; bits 0-1 are the mode, bits 4-7 the tile code
+EXACT, ICC = 4, 8  # bits of the first flags; bits 0-1 are the mode, bits 4-7 the tile code
+TRANSPOSED, PLAIN = 4, 8  # bits of the second flags; bits 0-2 are the orientation, bits 4-7 are reserved
+ORIENTATIONS = 8
 
 
 class CutFileError(CorruptFileError):
@@ -45,6 +48,8 @@ class Container:
         exact: the entropy path was the integer one, the same on every machine (False: floating point).
         icc: a colour profile is among the streams.
         tile: longest side of a tile in pixels, one of TILE_EDGES; 0 for a picture in one piece.
+        orientation: how the picture was turned before coding, 0 to 7 (see :mod:`.orientation`).
+        plain: it was coded without g_a and g_s (see :mod:`.floor`).
 
     Raises:
         WeconveneError: a value that the file cannot hold.
@@ -59,6 +64,8 @@ class Container:
     exact: bool = False
     icc: bool = False
     tile: int = 0
+    orientation: int = 0
+    plain: bool = False
 
     def __post_init__(self) -> None:
         if len(self.model_hash) != HASH_BYTES:
@@ -69,19 +76,35 @@ class Container:
             )
         if self.mode not in MODES or self.tile not in TILE_EDGES:
             raise WeconveneError(f"Mode '{self.mode}' in tiles of {self.tile} cannot be stored.")
+        if self.orientation not in range(ORIENTATIONS):
+            raise WeconveneError(f"Orientation {self.orientation} cannot be stored: 0 to {ORIENTATIONS - 1} can.")
         if not 0 <= self.quality <= 65.535:
             raise WeconveneError(f"Quality {self.quality} cannot be stored: 0 to 65.535 can.")
         object.__setattr__(self, "quality", round(self.quality * 1000) / 1000)
 
     @property
+    def coded_size(self) -> tuple[int, int]:
+        """Height and width of the picture as it was turned: what tiles, blocks and latents are of."""
+        transposed = self.orientation & TRANSPOSED
+        return (self.width, self.height) if transposed else (self.height, self.width)
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of tiles."""
-        return tile_count(self.height, self.tile), tile_count(self.width, self.tile)
+        height, width = self.coded_size
+        return tile_count(height, self.tile), tile_count(width, self.tile)
 
     @property
     def blocks(self) -> int:
         """Number of blocks of tiles."""
-        return block_count(self.height, self.tile) * block_count(self.width, self.tile)
+        height, width = self.coded_size
+        return block_count(height, self.tile) * block_count(width, self.tile)
+
+    @property
+    def parts(self) -> list[Block]:
+        """The blocks, row by row."""
+        height, width = self.coded_size
+        return blocks(width, height, self.tile)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -114,7 +137,7 @@ class Prefix:
 
 
 def pack(container: Container) -> bytes:
-    """Return the file's bytes; one picture without tiles, profile and alpha has less than 40 bytes over its streams.
+    """Return the file's bytes; one picture without tiles, profile and alpha has less than 42 bytes over its streams.
 
     Raises:
         WeconveneError: the streams are not those that the header announces.
@@ -122,9 +145,10 @@ def pack(container: Container) -> bytes:
     if len(container.streams) != len(container.kinds):
         raise WeconveneError(f"{len(container.streams)} streams were given where {len(container.kinds)} belong.")
     flags = MODES.index(container.mode) | EXACT * container.exact | ICC * container.icc
+    flags |= TILE_EDGES.index(container.tile) << 4
     parts = [
         MAGIC,
-        bytes([VERSION, flags | TILE_EDGES.index(container.tile) << 4]),
+        bytes([VERSION, flags, container.orientation | PLAIN * container.plain, 0]),
         container.model_hash,
         round(container.quality * 1000).to_bytes(2, "little"),
         *map(_varint, (container.width, container.height, *map(len, container.streams))),
@@ -191,12 +215,16 @@ def header_and_lengths(data: bytes) -> tuple[Container, list[int], int]:
             "This is not a WeConvene file: it does not start with 'WCV'; choose a file made by encode."
         )
     if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
+        version = data[len(MAGIC)]
         raise CorruptFileError(
-            f"The file has format version {data[len(MAGIC)]}, this program reads {VERSION}: use a matching release."
+            f"The file has format version {version}, this program reads {VERSION}: "
+            f"{EARLIER.get(version, 'use a matching release')}."
         )
     reader = _Reader(data)
     reader.take(len(MAGIC) + 1)
-    flags = reader.take(1)[0]
+    flags, turned, reserved = reader.take(3)
+    if turned >= 2 * PLAIN or reserved:
+        raise CorruptFileError("The file was made by a newer release, or its header is damaged: use that release.")
     model_hash = reader.take(HASH_BYTES)
     quality = int.from_bytes(reader.take(2), "little") / 1000
     width, height = reader.varint(), reader.varint()
@@ -206,6 +234,7 @@ def header_and_lengths(data: bytes) -> tuple[Container, list[int], int]:
         header = Container(
             model_hash, width, height, MODES[flags & 3], quality,
             exact=bool(flags & EXACT), icc=bool(flags & ICC), tile=TILE_EDGES[flags >> 4],
+            orientation=turned % ORIENTATIONS, plain=bool(turned & PLAIN),
         )  # fmt: skip
     except WeconveneError as error:
         raise CorruptFileError(f"The file's header is damaged: {error}") from error

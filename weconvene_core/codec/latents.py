@@ -162,7 +162,7 @@ class BlockReader:
         self, model: WeConvene, block: Block, streams: BlockStreams, quality: Tensor, slices: int = ALL
     ) -> None:
         self.plan, self.streams, self.slices = BlockPlan(model, block, quality), streams, slices
-        self.tables = tables_of(model.conditional)
+        self.tables = model.tables
         _check_z(model, streams.z, self.plan.shape)
         self.z_hat = model.read_z(streams.z, self.plan.shape) + model.medians
         self.ll_hat = None if streams.y_ll is None else self._read_ll(streams.y_ll)

@@ -48,12 +48,12 @@ class WcvImageFile(ImageFile.ImageFile):
 
 
 def save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
-    """Encode with ``quality`` (0 to 7, default 3), ``model`` and ``refine``, as given to ``image.save``."""
+    """Encode with ``quality`` (0 to 7, default 3), ``model`` and ``effort``, as given to ``image.save``."""
     from weconvene_core.codec import api
 
     options = image.encoderinfo
     quality, model = options.get("quality", DEFAULT_QUALITY), options.get("model", api.DEFAULT_MODEL)
-    file.write(api.encode(image, quality, model, refine=options.get("refine", 0)))
+    file.write(api.encode(image, quality, model, effort=options.get("effort", 0)))
 
 
 def register() -> None:

@@ -72,7 +72,7 @@ class Refinement:
 
     def __post_init__(self) -> None:
         if not 0 <= self.passes <= MOST_PASSES:
-            raise WeconveneError(f"refine={self.passes}: choose a number of passes from 0 to {MOST_PASSES}.")
+            raise WeconveneError(f"passes={self.passes}: choose a number from 0 to {MOST_PASSES}.")
 
     def __call__(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Return the refined latents, or those of g_a where rounding them exactly as a file does shows no gain.
@@ -86,14 +86,18 @@ class Refinement:
         -------
         LF and HF (1, C, h, w) of the padded image, in quantiser steps.
         """
-        with torch.no_grad():
-            start = torch.cat(self.model.analyse(pad(x, self.model.config.stride), quality), 1)
-        best, y = start, start.clone()
+        best = start = self.start(x, quality)
+        y = start.clone()
         for index in range(self.passes):
             y = self._moved(y, x, quality, STEP * _cosine(index / self.passes))
         if self.passes and self.loss(y, x, quality) < self.loss(start, x, quality):
             best = y
         return self._split(best)
+
+    @torch.no_grad()
+    def start(self, x: Tensor, quality: Tensor) -> Tensor:
+        """Return the latents of g_a, LF and HF as one (1, C, h, w)."""
+        return torch.cat(self.model.analyse(pad(x, self.model.config.stride), quality), 1)
 
     def _moved(self, y: Tensor, x: Tensor, quality: Tensor, step: float) -> Tensor:
         with torch.enable_grad():

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from weconvene_core.codec.analysis import analyse
+from weconvene_core.codec.floor import Watch
 from weconvene_core.codec.grid import MARGIN, UNIT, Block, Span, blocks, spans
 from weconvene_core.codec.latents import (
     ALL,
@@ -27,7 +28,7 @@ from weconvene_core.codec.latents import (
     padded,
 )
 from weconvene_core.codec.refining import Refinement
-from weconvene_core.entropy import InCore, Write, tables_of
+from weconvene_core.entropy import InCore, Write
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model import WeConvene
 
@@ -52,12 +53,14 @@ class Decoded:
 
 
 def encode_tiles(
-    model: WeConvene, rgb: np.ndarray, tile: int, quality: float, workers: int, refinement: Refinement | None = None
-) -> list[BlockStreams]:
+    model: WeConvene, rgb: np.ndarray, tile: int, quality: float, workers: int,
+    refinement: Refinement | None = None, watch: Watch | None = None,
+) -> list[BlockStreams]:  # fmt: skip
     """Code a picture (H, W, 3) uint8 in tiles; ``tile`` is 0 or a side in pixels. Blocks come row by row.
 
     Args:
         refinement: what to do to the latents before they are coded, one tile after the other.
+        watch: is shown what a decoder will have of each tile.
 
     Raises:
         WeconveneError: the model's blocks do not fit into tiles.
@@ -67,14 +70,15 @@ def encode_tiles(
         raise WeconveneError(f"Model '{model.config.name}' needs blocks of {model.config.stride} pixels: use no tiles.")
     with _workers(workers) as run:
         parts = blocks(rgb.shape[1], rgb.shape[0], tile)
-        return [_write_block(BlockPlan(model, block, at), rgb, tile == 0, run, refinement) for block in parts]
+        return [_write_block(BlockPlan(model, block, at), rgb, tile == 0, run, refinement, watch) for block in parts]
 
 
 @torch.no_grad()
 def _write_block(
-    plan: BlockPlan, rgb: np.ndarray, one_piece: bool, run: Map, refinement: Refinement | None
+    plan: BlockPlan, rgb: np.ndarray, one_piece: bool, run: Map, refinement: Refinement | None, watch: Watch | None
 ) -> BlockStreams:
     model, block = plan.model, plan.block
+    watch = watch or (lambda pixels, decoded: None)
 
     @torch.no_grad()  # which belongs to a thread
     def analysed(place: tuple[int, int]) -> Latent:
@@ -83,9 +87,9 @@ def _write_block(
     analysing = run if refinement is None else map  # the memory of one
     lf, hf = (plan.joined(list(part), plan.ratio) for part in zip(*analysing(analysed, block.places), strict=True))
     symbols = plan.joined(list(run(torch.no_grad()(lambda place: plan.z_of((lf, hf), place)), block.places)), 1)
-    z, z_hat, step = model.write_z(symbols), symbols + model.medians, Write(tables_of(model.conditional))
+    z, z_hat, step = model.write_z(symbols), symbols + model.medians, Write(model.tables)
     if one_piece:
-        model.charm(model.h_s(z_hat, plan.quality), step, lf, hf)
+        watch(rgb, model.charm(model.h_s(z_hat, plan.quality), step, lf, hf))
         return BlockStreams(z, None, (_tile_streams(step),))
     coarse = zip(*run(torch.no_grad()(lambda place: plan.coarse(z_hat, place)), block.places), strict=True)
     levels = [plan.joined(list(level), 2**i) for i, level in enumerate(coarse)]
@@ -97,10 +101,17 @@ def _write_block(
         of_tile = Write(step.tables)
         known = None if ll_hat is None else ll_hat[..., *window]
         target = lf[..., *window], hf[..., *window]
-        model.charm.code_slices(plan.fine(z_hat, place), known, InCore(of_tile, inner), *target)
+        decoded = model.charm.code_slices(plan.fine(z_hat, place), known, InCore(of_tile, inner), *target)
+        watch(_pixels(rgb, block, place), tuple(part[..., *inner] for part in decoded))
         return _tile_streams(of_tile)
 
     return BlockStreams(z, _tile_streams(step).y_lf, tuple(run(written, block.places)))
+
+
+def _pixels(rgb: np.ndarray, block: Block, place: tuple[int, int]) -> np.ndarray:
+    """Return the pixels of a tile's core."""
+    row, column = block.rows[place[0]], block.columns[place[1]]
+    return rgb[row.start : row.stop, column.start : column.stop]
 
 
 def _tile_streams(step: Write) -> TileStreams:

@@ -54,7 +54,13 @@ class WaveletCharm(nn.Module):
     layout : slice widths.
     hyper_channels : channels of the hyper features at every resolution.
     make : builds the network of a slice.
+
+    Attributes
+    ----------
+    corrected : latent residual prediction corrects what was decoded.
     """
+
+    corrected = True
 
     def __init__(self, layout: SliceLayout, hyper_channels: int, make: MakeSlice) -> None:
         super().__init__()
@@ -83,7 +89,7 @@ class WaveletCharm(nn.Module):
             decoded.append(ll_hat)
             context.append(ll_hat * LL_CONTEXT_SCALE)
         for network, group, target in self._plain_slices(lf, hf):
-            y_hat = code_slice(network, context.so_far(), step, group, target)
+            y_hat = code_slice(network, context.so_far(), step, group, target, corrected=self.corrected)
             decoded.append(y_hat)
             context.append(y_hat)
         n_lf = len(self.layout.lf)
@@ -107,10 +113,11 @@ class WaveletCharm(nn.Module):
         targets = [None] * self.layout.ll_networks if ll is None else ll_targets(ll, self.layout)
         networks, ll_hat = list(self.ll_networks), None
         if self.layout.ll_phases:
-            ll_hat = code_in_phases(networks.pop(0), hyper[0], LL_CONTEXT_SCALE, step, targets.pop(0))
+            coarsest = networks.pop(0), hyper[0], LL_CONTEXT_SCALE, step, targets.pop(0)
+            ll_hat = code_in_phases(*coarsest, self.corrected)
         for network, features, target in zip(networks, hyper, targets, strict=False):
             known = [features] if ll_hat is None else [features, (ll_hat * LL_CONTEXT_SCALE).to(features.dtype)]
-            bands = code_slice(network, torch.cat(known, 1), step, "y_lf", target)
+            bands = code_slice(network, torch.cat(known, 1), step, "y_lf", target, corrected=self.corrected)
             if ll_hat is None:
                 ll_hat, bands = bands[:, : self.layout.lf[0]], bands[:, self.layout.lf[0] :]
             ll_hat = self.join_ll(ll_hat, bands.chunk(3, 1))

@@ -28,12 +28,14 @@ class Tables:
         escape: (K,) int64, the bin of the escape symbol, at least 1.
         offset: (K,) int64, the symbol that bin 0 stands for.
         models: K constriction models, made from the same integers.
+        first: the first row whose symbols are coded; those of the rows before it are certainly zero.
     """
 
     cdf: np.ndarray
     escape: np.ndarray
     offset: np.ndarray
     models: tuple[Any, ...]
+    first: int = 1
 
     @classmethod
     def from_buffers(cls, quantized_cdf: ArrayLike, cdf_length: ArrayLike, offset: ArrayLike) -> Tables:

@@ -40,8 +40,9 @@ def interleaved(luma: Tensor, chroma: Tensor) -> Tensor:
 
 
 def code_slice(
-    network: SliceCoder[P], context: Tensor, step: CodingStep, group: str, target: Tensor | None, *at: Positions
-) -> Tensor:
+    network: SliceCoder[P], context: Tensor, step: CodingStep, group: str, target: Tensor | None, *at: Positions,
+    corrected: bool = True,
+) -> Tensor:  # fmt: skip
     """Predict a slice (B, w, h, w), code it with ``step``, and return it as the decoder knows it.
 
     Parameters
@@ -50,13 +51,15 @@ def code_slice(
     step : is called once, or first for luma and then for chroma.
     target : the slice itself, at these positions; None when decoding.
     at : the positions, where they are not all.
+    corrected : False leaves latent residual prediction out.
     """
     prediction = network(context, *at)
+    features = prediction.features if corrected else None
     if not network.luma_first:
-        return network.reconstruct(step(group, prediction, target), prediction.mean, prediction.features)
+        return network.reconstruct(step(group, prediction, target), prediction.mean, features)
     luma = prediction.part(luma_of)
     of_luma = step(group, luma, None if target is None else luma_of(target))
     chroma = network.refine(prediction.part(chroma_of), of_luma)
     of_chroma = step(group, chroma, None if target is None else chroma_of(target))
     mean = interleaved(luma.mean, chroma.mean)
-    return network.reconstruct(interleaved(of_luma, of_chroma), mean, prediction.features)
+    return network.reconstruct(interleaved(of_luma, of_chroma), mean, features)

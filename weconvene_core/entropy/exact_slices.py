@@ -152,11 +152,14 @@ class ExactSliceNetwork(nn.Module):
         level, raw = self.chroma(luma, chroma.features[1]).chunk(2, 1)
         return replace(chroma, level=chroma.level + level, raw=chroma.raw + raw)
 
-    def reconstruct(self, residual: Tensor, mean: Tensor, features: Sequence[Tensor]) -> Tensor:
+    def reconstruct(self, residual: Tensor, mean: Tensor, features: Sequence[Tensor] | None) -> Tensor:
         """Turn the decoded residual into y_hat: mean + residual + bounded correction."""
-        largest = TANH_LIMIT << TANH_BITS
-        place = self.lrp(residual, features[0]).round_().clamp_(-largest, largest).add_(largest).long()
-        return (mean + residual.clamp(-Y_LIMIT, Y_LIMIT)).add_(look_up(self.tanh, place)).clamp_(-Y_LIMIT, Y_LIMIT)
+        y_hat = mean + residual.clamp(-Y_LIMIT, Y_LIMIT)
+        if features is not None:
+            largest = TANH_LIMIT << TANH_BITS
+            place = self.lrp(residual, features[0]).round_().clamp_(-largest, largest).add_(largest).long()
+            y_hat.add_(look_up(self.tanh, place))
+        return y_hat.clamp_(-Y_LIMIT, Y_LIMIT)
 
 
 def _late_weights(layers: nn.Sequential, features: int) -> tuple[Tensor, Tensor]:

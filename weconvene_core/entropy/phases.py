@@ -34,8 +34,9 @@ def phase_context(features: Tensor, known: Tensor, phase: int) -> Tensor:
 
 
 def code_in_phases(
-    network: SlicePredictor, features: Tensor, context_scale: float, step: CodingStep, target: Tensor | None
-) -> Tensor:
+    network: SlicePredictor, features: Tensor, context_scale: float, step: CodingStep, target: Tensor | None,
+    corrected: bool = True,
+) -> Tensor:  # fmt: skip
     """Code a band (B, c, h, w) pass by pass and return it as the decoder knows it.
 
     A mean of hundreds of steps is predicted from values as large, so nothing here is in half precision.
@@ -45,13 +46,15 @@ def code_in_phases(
     network : sees ``features`` (B, C, h, w), c channels of the band times ``context_scale``, and the four planes.
     step : codes one pass at a time, all in ``y_lf``.
     target : the band, None when decoding.
+    corrected : as in :func:`.colours.code_slice`.
     """
     features = features if features.dtype == torch.float64 else features.float()
     y_hat = features.new_zeros(len(features), network.width, *features.shape[2:])
     with torch.autocast(features.device.type, enabled=False):
         for phase, at in enumerate(positions(*features.shape[2:])):
             context = phase_context(features, y_hat * context_scale, phase)
-            decoded = code_slice(network, context, step, "y_lf", None if target is None else target[..., *at], at)
+            here = None if target is None else target[..., *at]
+            decoded = code_slice(network, context, step, "y_lf", here, at, corrected=corrected)
             y_hat = y_hat.clone()  # the passes before need theirs for the gradient
             y_hat[..., *at] = decoded
     return y_hat

@@ -74,7 +74,10 @@ class SliceCoder(Protocol[P]):
         ...
 
     def reconstruct(self, residual: Tensor, mean: Tensor, features: Any) -> Tensor:
-        """Turn the decoded integer residual, and the mean that it was taken from, into y_hat (B, w, h, w)."""
+        """Turn the decoded integer residual, and the mean that it was taken from, into y_hat (B, w, h, w).
+
+        ``features`` None leaves the correction out.
+        """
         ...
 
 
@@ -127,8 +130,10 @@ class SlicePredictor(nn.Module):
         """Move the prediction of the chroma channels by the decoded residual of the luma channels."""
         raise NotImplementedError("only a SliceNetwork with luma_first knows chroma from luma")
 
-    def reconstruct(self, residual: Tensor, mean: Tensor, features: Tensor) -> Tensor:
+    def reconstruct(self, residual: Tensor, mean: Tensor, features: Tensor | None) -> Tensor:
         """Turn the decoded integer residual into y_hat: mean + residual + bounded correction."""
+        if features is None:
+            return mean + residual
         correction = self.lrp(torch.cat([features, residual.to(features.dtype)], 1)).float()
         return mean + residual + LRP_RANGE * torch.tanh(correction)
 

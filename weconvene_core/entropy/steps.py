@@ -34,13 +34,13 @@ class CodingStep(Protocol):
         ...
 
 
-def quantise(prediction: Prediction, target: Tensor) -> tuple[Tensor, Tensor]:
+def quantise(prediction: Prediction, target: Tensor, first: int = 1) -> tuple[Tensor, Tensor]:
     """Return the integer residual that a file would hold, and the table index of every scale.
 
-    Where the scale says "certainly zero" (index 0) nothing is ever coded and zero is meant.
+    Where the index is below ``first`` the scale says "certainly zero": nothing is ever coded and zero is meant.
     """
     indexes = prediction.indexes
-    return torch.where(indexes > 0, (target - prediction.mean).round(), 0.0), indexes
+    return torch.where(indexes >= first, (target - prediction.mean).round(), 0.0), indexes
 
 
 class Estimate:
@@ -80,8 +80,8 @@ class Write:
     def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
         """Write the residual where it is not certainly zero."""
         assert target is not None, "encoding needs the latent itself"
-        residual, indexes = quantise(prediction, target)
-        coded = (indexes > 0).cpu().numpy()
+        residual, indexes = quantise(prediction, target, self.tables.first)
+        coded = (indexes >= self.tables.first).cpu().numpy()
         symbols = residual.to(torch.int32).cpu().numpy()[coded]
         self.encoders.setdefault(group, Encoder()).push(symbols, indexes.cpu().numpy()[coded], self.tables)
         return residual
@@ -101,7 +101,7 @@ class Read:
     def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
         """Return the residual that the encoder wrote."""
         indexes = prediction.indexes.cpu().numpy()
-        coded = indexes > 0
+        coded = indexes >= self.tables.first
         residual = np.zeros(indexes.shape, dtype=np.float32)
         residual[coded] = self.decoders[group].pop(indexes[coded], self.tables)
         return torch.empty_like(prediction.mean).copy_(torch.from_numpy(residual))  # in its memory format

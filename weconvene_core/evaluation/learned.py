@@ -39,12 +39,12 @@ class FileCodec:
     Attributes:
         model: name of a released checkpoint.
         folder: where the files go, one subfolder per state; named by a hash of the picture's pixels, and the quality.
-        refine: passes of the encoder over a picture's latents.
+        effort: how hard the encoder looks for a better file, 0 to 3.
     """
 
     model: str = api.DEFAULT_MODEL
     folder: Path = FILES
-    refine: int = 0
+    effort: int = 0
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
         """Write an RGB picture to its file and return what is then on disk.
@@ -53,7 +53,7 @@ class FileCodec:
             WeconveneError: an unknown model, a quality outside 0 to 7, or a folder that cannot be written.
         """
         path = self._path(image, quality)
-        data = api.encode(image, quality, self.model, refine=self.refine)
+        data = api.encode(image, quality, self.model, effort=self.effort)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes_atomically(path, data)
         return path.read_bytes()
@@ -70,7 +70,7 @@ class FileCodec:
     def state(self) -> str:
         """Return a hash of everything that files and measurements depend on: weights, code, and library versions."""
         state = _state(self.model)
-        return hashlib.sha256(f"{state} {self.refine}".encode()).hexdigest() if self.refine else state
+        return hashlib.sha256(f"{state} {self.effort}".encode()).hexdigest() if self.effort else state
 
     def weights(self) -> str:
         """Return the first digits of the hash of the model's weights, as tables keep it beside what was measured."""

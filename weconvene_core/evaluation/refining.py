@@ -1,8 +1,8 @@
-"""What refining the latents brings, and how many passes it takes (see :mod:`weconvene_core.codec.refining`).
+"""What the levels of an encoder's effort bring, and what they cost (see :mod:`weconvene_core.codec.effort`).
 
-``python -m weconvene_core.evaluation.refining passes`` codes the middles of photographs that were kept out of training
-with 0 to 30 passes: ``results/tables/refining_passes.csv``, from which the number of passes was chosen.
-``python -m weconvene_core.evaluation.refining kodak`` codes Kodak with that many and without, and compares both kinds
+``python -m weconvene_core.evaluation.refining effort`` codes the middles of photographs that were kept out of training
+at every level: ``results/tables/effort.csv``.
+``python -m weconvene_core.evaluation.refining kodak`` codes Kodak at the highest and at once, and compares both kinds
 of files with each other, with the published anchors, and with the live codecs that notebook 05 measured:
 ``results/tables/refining.csv``, and the points in ``results/tables/rd_points_refined.csv``.
 """
@@ -20,6 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from weconvene_core.codec import api
+from weconvene_core.codec.effort import EFFORTS
 from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.evaluation.anchors import anchors_of
 from weconvene_core.evaluation.curves import METRIC_TITLES
@@ -33,51 +34,51 @@ from weconvene_core.inputs import middle
 from weconvene_core.paths import RESULTS
 
 TABLES = RESULTS / "tables"
-TABLE, POINTS, BY_PASSES = TABLES / "refining.csv", TABLES / "rd_points_refined.csv", TABLES / "refining_passes.csv"
+TABLE, POINTS, BY_EFFORT = TABLES / "refining.csv", TABLES / "rd_points_refined.csv", TABLES / "effort.csv"
 PLAIN, REFINED = api.DEFAULT_MODEL, f"{api.DEFAULT_MODEL} refined"
-PASSES = 10
-TRIED, TRIED_QUALITIES, SIDE = (0, 3, 10, 30), (0.0, 2.0, 4.0, 6.0), 256
+EFFORT = len(EFFORTS) - 1
+TRIED, TRIED_QUALITIES, PICTURES, SIDE = tuple(range(EFFORT + 1)), (1.0, 3.0, 5.0, 6.0), 6, 256
 KEPT_OUT = "kept out of training"
 
 
-def by_passes(
+def by_effort(
     pictures: Sequence[np.ndarray],
     tried: Sequence[int] = TRIED,
     qualities: Sequence[float] = TRIED_QUALITIES,
     model: str = api.DEFAULT_MODEL,
 ) -> pd.DataFrame:
-    """Return the BD-rates of files refined in so many passes against those of the first number tried, by real bytes.
+    """Return the BD-rates of files of the levels of effort tried against those of the first, by real bytes.
 
     Args:
         pictures: (H, W, 3) uint8, of more than 160 pixels a side.
 
     Returns:
-        A row for each number of ``passes`` and metric: ``images``, ``bd_rate_pct`` with its 95 % interval over
-        images, and ``times_as_long``, what encoding took over what it took with the first number of passes.
+        A row for each further level of ``effort`` and metric: ``images``, ``bd_rate_pct`` with its 95 % interval over
+        images, and ``times_as_long``, what encoding took over what it took at the first level.
     """
     rows = []
-    for number, picture in enumerate(tqdm(pictures, desc="refining")):
-        for passes in tried:
+    for number, picture in enumerate(tqdm(pictures, desc="effort")):
+        for effort in tried:
             for quality in qualities:
-                numbers = asdict(measure_picture(FileCodec(model, refine=passes), Image.fromarray(picture), quality))
-                rows.append({"dataset": KEPT_OUT, "image": number, "codec": str(passes), "quality": quality, **numbers})
+                numbers = asdict(measure_picture(FileCodec(model, effort=effort), Image.fromarray(picture), quality))
+                rows.append({"dataset": KEPT_OUT, "image": number, "codec": str(effort), "quality": quality, **numbers})
     points = with_means(rows)
     tables = [bd_table(points, [str(tried[0])], metric) for metric in METRIC_TITLES]
     table = pd.concat(tables, ignore_index=True).query("method == 'pchip'")
     seconds = points[points.image != MEAN].groupby("codec").encode_s.sum()
     longer = table.codec.map(seconds / seconds[str(tried[0])])
-    table = table.assign(passes=table.codec.astype(int), times_as_long=longer)
-    return table[["images", "passes", "metric", "bd_rate_pct", "ci_low", "ci_high", "times_as_long"]]
+    table = table.assign(effort=table.codec.astype(int), times_as_long=longer)
+    return table[["images", "effort", "metric", "bd_rate_pct", "ci_low", "ci_high", "times_as_long"]]
 
 
 def points_of(codec: FileCodec, name: str, images: ImageSet) -> pd.DataFrame:
     """Measure the files of a released checkpoint, every processor its own pictures.
 
     Returns:
-        A table with ``POINT_COLUMNS``, ``passes``, and ``weights``, the first digits of the hash of the weights.
+        A table with ``POINT_COLUMNS``, ``effort``, and ``weights``, the first digits of the hash of the weights.
     """
     points = measure(codec, name, images, QUALITIES, codec.state(), processes=os.cpu_count() or 1)
-    return points.assign(weights=codec.weights(), passes=codec.refine)
+    return points.assign(weights=codec.weights(), effort=codec.effort)
 
 
 def kept_refined() -> pd.DataFrame:
@@ -112,13 +113,13 @@ def compare(images: ImageSet, refined: pd.DataFrame, measured: pd.DataFrame) -> 
 def main() -> None:
     """Measure what is asked for, and write its tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("passes", "kodak"))
-    if parser.parse_args().what == "passes":
-        table = by_passes([middle(picture, SIDE) for picture in photographs()])
-        table.to_csv(BY_PASSES, index=False, float_format="%.4f")
+    parser.add_argument("what", choices=("effort", "kodak"))
+    if parser.parse_args().what == "effort":
+        table = by_effort([middle(picture, SIDE) for picture in photographs()[:PICTURES]])
+        table.to_csv(BY_EFFORT, index=False, float_format="%.4f")
     else:
         images, stored = image_set("kodak"), read_points()
-        points, plain = points_of(FileCodec(refine=PASSES), REFINED, images), points_of(FileCodec(), PLAIN, images)
+        points, plain = points_of(FileCodec(effort=EFFORT), REFINED, images), points_of(FileCodec(), PLAIN, images)
         points.to_csv(POINTS, index=False, float_format="%.6f", lineterminator="\n")
         live = stored[(stored.dataset == images.name) & ~stored.codec.isin([PLAIN, REFINED])]
         table = compare(images, points, pd.concat([plain[POINT_COLUMNS], live[POINT_COLUMNS]], ignore_index=True))

@@ -61,11 +61,11 @@ def _write(axes: Axes, place: float, start: float, height: float, colour: str) -
         axes.text(beside, start + height / 2, f"{height:.0f}", va="center", color=colour, fontsize=10)
 
 
-def passes_figure(table: pd.DataFrame, title: str) -> Figure:
-    """Draw what refining saves against how long it takes, by both metrics, with intervals over the images.
+def effort_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Draw what each level of effort saves against how long it takes, by both metrics, with intervals over the images.
 
     Args:
-        table: what :func:`weconvene_core.evaluation.refining.by_passes` returned.
+        table: what :func:`weconvene_core.evaluation.refining.by_effort` returned.
         title: heading; say which images were coded.
     """
     looks = {"psnr_rgb": ("PSNR", PALETTE[0], "-", 0.97), "ms_ssim_db": ("MS-SSIM", PALETTE[1], "--", 1.03)}
@@ -73,22 +73,24 @@ def passes_figure(table: pd.DataFrame, title: str) -> Figure:
         figure = Figure(figsize=(9.0, 4.6), layout="constrained")
         axes = figure.add_subplot()
         axes.axhline(0.0, color="#333333", linewidth=1.2)
-        ends = table[table.passes == table.passes.max()].set_index("metric").bd_rate_pct
+        ends = table[table.effort == table.effort.max()].set_index("metric").bd_rate_pct
         for metric, (name, colour, dash, beside) in looks.items():
-            rows = table[table.metric == metric].sort_values("passes")
+            rows = table[table.metric == metric].sort_values("effort")
             y, *limits = (rows[column].to_numpy() for column in ("bd_rate_pct", "ci_low", "ci_high"))
-            x = rows.passes.to_numpy() * beside  # beside each other, so that both intervals are seen
+            x = rows.times_as_long.to_numpy() * beside  # beside each other, so that both intervals are seen
             interval = np.abs(y - limits)
             axes.errorbar(x, y, interval, color=colour, linestyle=dash, marker="o", capsize=4)
             offset = (8, 8 if ends[metric] == ends.max() else -8)
             said = {"textcoords": "offset points", "va": "center", "color": colour}
-            axes.annotate(f"by {name}", (1.05 * rows.passes.iloc[-1], y[-1]), offset, **said)
+            axes.annotate(f"by {name}", (1.05 * rows.times_as_long.iloc[-1], y[-1]), offset, **said)
         axes.set_xscale("log")
-        axes.set_xticks(sorted(set(table.passes)), [f"{passes}" for passes in sorted(set(table.passes))])
+        levels = table.drop_duplicates("effort")
+        said = [f"effort {row.effort}:\n{row.times_as_long:.0f} times" for row in levels.itertuples()]
+        axes.set_xticks(levels.times_as_long, said)
         axes.minorticks_off()
         axes.margins(x=0.2)
-        axes.set_xlabel("Passes of the encoder over a picture")
-        axes.set_ylabel("BD-rate against no passes (%)")
+        axes.set_xlabel("Time of encoding over that at effort 0")
+        axes.set_ylabel("BD-rate against effort 0 (%)")
         axes.set_title(title)
     return figure
 

@@ -20,7 +20,7 @@ from weconvene_core.evaluation.anchors import ANCHOR_NAMES
 from weconvene_core.evaluation.curves import METRIC_TITLES
 from weconvene_core.evaluation.fidelity import ledger_markdown, ledger_summary, read_ledger
 from weconvene_core.evaluation.larger_sets import SETS
-from weconvene_core.evaluation.refining import PASSES, PLAIN, REFINED, kept_refined
+from weconvene_core.evaluation.refining import EFFORT, PLAIN, REFINED, kept_refined
 from weconvene_core.paths import ROOT
 from weconvene_core.reproduce.blocks import ANCHORS, EXPECTED, MODEL, WEIGHTS, expected, facts, measured, replaced
 from weconvene_core.reproduce.claims import accept as accept_claims
@@ -80,15 +80,15 @@ def _headline() -> pd.DataFrame:
 
 
 def _refined() -> str:
-    """What refining latents brings: on photographs kept out of training, and on Kodak where that was measured."""
-    table = measured("refining_passes").query(f"passes == {PASSES}").set_index("metric")
+    """What an encoder's full effort brings: on photographs kept out of training, and on Kodak if that was measured."""
+    table = measured("effort").query(f"effort == {EFFORT}").set_index("metric")
     said = [
         f"{row.bd_rate_pct:+.1f} % ({row.ci_low:+.1f} to {row.ci_high:+.1f}) by {name}"
         for name, row in ((name, table.loc[metric]) for metric, name in METRIC_TITLES.items())
     ]
     first = table.iloc[0]
     sentences = [
-        f"All files above are coded at once. With `--refine {PASSES}` the encoder searches, picture by picture, and "
+        f"All files above are coded at once. With `--effort {EFFORT}` the encoder searches, picture by picture, and "
         f"takes {first.times_as_long:.0f} times as long; on {first['images']:.0f} photographs kept out of training its "
         f"files have a BD-rate of {' and '.join(said)} against those coded at once."
     ]

@@ -1,0 +1,118 @@
+"""A floor under every picture: where the learned transforms harm it, it is coded without them.
+
+g_a and g_s were trained on photographs. On textures as fine as the pixels, such as dithering, they can make things
+worse, and more bits do not help. The wavelet shortcut alone cannot fail like that: without g_a, g_s and LRP every
+coefficient comes back within half a quantiser step. To know which is better costs a second encoding, so :class:`Watch`
+first looks at what g_s makes of the few places that have most detail.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weconvene_core.codec.latents import Latent
+from weconvene_core.errors import CorruptFileError
+from weconvene_core.inputs import from_8_bit, pad
+from weconvene_core.layers.rate_table import lambda_of
+from weconvene_core.model import WeConvene
+
+SIDE = 32  # pixels of the squares that are looked at
+AROUND = 32  # pixels around a square that are synthesised with it
+WINDOW = SIDE + 2 * AROUND
+PIXELS_PER_SQUARE = 1 << 16  # of a tile
+MOST_SQUARES = 8  # in a tile
+SUSPECT = 2.0  # times the squared error of plain coding (photographs: 1.1 at most), from which on both ways are tried
+LEAST_ERROR = 1.0  # grey levels squared, below which nothing is suspect
+
+
+def without_transforms(model: WeConvene) -> WeConvene:
+    """Return a view, sharing all weights, that codes the image's own pyramid as it is: without g_a, g_s and LRP.
+
+    Its steps are those of the base gain, and no coefficient is certainly zero. So each comes back within half a step,
+    whatever the networks predict: they decide over the rate alone.
+
+    Raises
+    ------
+    CorruptFileError
+        If the model has no wavelet shortcut, so that no file can be coded like this.
+    """
+    if not model.config.shortcut:
+        raise CorruptFileError(
+            f"The model '{model.config.name}' codes nothing without transforms: the file is damaged."
+        )
+    plain = copy.copy(model)
+    plain._modules = dict(model._modules)
+    plain.charm = copy.copy(model.charm)
+    plain.plain, plain.charm.corrected = True, False
+    return plain
+
+
+class Watch:
+    """Compares the squared error of what is being coded with that of plain coding, in the squares with most detail.
+
+    Attributes
+    ----------
+    alarmed : somewhere it is so much larger that plain coding should be tried.
+    """
+
+    def __init__(self, model: WeConvene, quality: Tensor) -> None:
+        self.model, self.plain, self.quality = model, without_transforms(model), quality
+        self.alarmed = False  # threads only ever set it
+
+    @torch.no_grad()
+    def __call__(self, pixels: np.ndarray, decoded: Latent) -> None:
+        """Look at a tile: ``pixels`` (H, W, 3) uint8, and its latents as a decoder has them."""
+        count = min(MOST_SQUARES, max(1, pixels.shape[0] * pixels.shape[1] // PIXELS_PER_SQUARE))
+        for top, left in finest_squares(pixels, count):
+            x = pad(from_8_bit(pixels[top : top + WINDOW, left : left + WINDOW]))
+            rows, columns = (self._latent_of(*edge) for edge in ((top, x.shape[2]), (left, x.shape[3])))
+            found = self.model.synthesise(*(part[..., rows, columns] for part in decoded), self.quality)
+            plain = self.plain.synthesise(*(part.round() for part in self.plain.analyse(x, self.quality)), self.quality)
+            errors = [_error_inside(made, x) for made in (found, plain)]
+            self.alarmed |= errors[0] > SUSPECT * max(errors[1], LEAST_ERROR)
+
+    def _latent_of(self, start: int, length: int) -> slice:
+        scale = self.model.config.coded_stride
+        return slice(start // scale, (start + length) // scale)
+
+
+def finest_squares(pixels: np.ndarray, count: int) -> list[tuple[int, int]]:
+    """Return the top and left of the windows around the ``count`` squares whose neighbouring pixels differ most.
+
+    Windows lie within ``pixels`` (H, W, 3), padded; what is too small to have squares inside is one window.
+    """
+    detail = np.stack([_detail(pixels[top : top + SIDE]) for top in range(0, pixels.shape[0], SIDE)])
+    for axis, number in enumerate(detail.shape):
+        inside = range(1, number - 1)
+        detail = detail.take(inside, axis) if inside else detail.sum(axis, keepdims=True)
+    places = np.argsort(detail, axis=None, kind="stable")[::-1][:count]
+    rows, columns = np.unravel_index(places, detail.shape)
+    return [(int(row) * SIDE, int(column) * SIDE) for row, column in zip(rows, columns, strict=True)]
+
+
+def _detail(strip: np.ndarray) -> np.ndarray:
+    """Sum the squared differences of neighbours in a strip (h, W, 3) of squares, for each of them."""
+    samples = strip.astype(np.float32)
+    along = np.square(np.diff(samples, axis=0)).sum((0, 2))
+    along[1:] += np.square(np.diff(samples, axis=1)).sum((0, 2))
+    return np.add.reduceat(along, np.arange(0, len(along), SIDE))
+
+
+def _error_inside(made: Tensor, x: Tensor) -> float:
+    """Return the mean squared error in grey levels, without the surroundings of a square."""
+    inside = (slice(AROUND, -AROUND) if side == WINDOW else slice(None) for side in x.shape[2:])
+    return 255**2 * float((made.clamp(0, 1) - x)[..., *inside].square().mean())
+
+
+def loss_of(size: int, picture: np.ndarray, decoded: np.ndarray, quality: float) -> float:
+    """Return what training minimises: the bits of a file of ``size`` bytes plus lambda times its squared error.
+
+    The error is between pictures (H, W, 3) uint8: a sum over the pixels, a mean over the colours.
+    """
+    strips = (slice(top, top + SIDE) for top in range(0, len(picture), SIDE))
+    squares = sum(float(np.square(np.subtract(decoded[at], picture[at], dtype=np.float32)).sum()) for at in strips)
+    return 8 * size + float(lambda_of(torch.tensor([quality]))) * squares / picture.shape[2]
