@@ -108,12 +108,12 @@ def test_more_effort_never_loses_and_repeats_itself(photo: np.ndarray, monkeypat
     files = [api.encode(part, 4, effort=level) for level in range(4)]
     losses = [file_loss(data, part, 4) for data in files]
     assert losses[1] <= 1.001 * losses[0]  # the estimate is of the network in floating point
-    assert losses[2] < losses[1]
+    assert losses[2] <= losses[1]
     assert losses[3] < 1.001 * losses[2]
     assert files[3] == api.encode(part, 4, effort=3)
 
 
 def test_effort_does_not_lose_the_floor() -> None:
-    checks = np.indices((64, 64)).sum(0)[..., None].repeat(3, 2) % 2 * np.uint8(255)
+    checks = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)
     losses = [file_loss(api.encode(checks, 5, effort=level), checks, 5) for level in (0, 1)]
     assert losses[1] <= losses[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -166,20 +167,26 @@ def test_squares_lie_where_the_detail_is() -> None:
     picture[170:180, 333:340] = np.random.default_rng(0).integers(0, 256, (10, 7, 3))
     (top, left), *_ = finest_squares(picture, 2)
     assert (top + floor.AROUND, left + floor.AROUND) == (160, 320)
-    for size in ((1, 1), (40, 500), (95, 97), (96, 96)):
+    for size in ((1, 1), (40, 500), (63, 97), (96, 96), (65, 64)):
         places = finest_squares(picture[: size[0], : size[1]], 9)
         assert all(0 <= top < size[0] and 0 <= left < size[1] for top, left in places)
 
 
 def test_a_watch_looks_at_a_small_part_of_large_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
+
+    def gone(lf: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(lf), 3, 8 * lf.shape[2], 8 * lf.shape[3])
+
     model, at = api.load_model(), torch.tensor([3.0])
     watch = Watch(model, at)
-    monkeypatch.setattr(watch.model, "synthesise", lambda lf, hf, at: seen.append(lf) or torch.zeros(1, 3, 96, 96))
+    monkeypatch.setattr(
+        watch, "model", SimpleNamespace(config=model.config, synthesise=lambda lf, hf, at: seen.append(lf) or gone(lf))
+    )
     latents = torch.zeros(1, 48, 64, 96), torch.zeros(1, 144, 64, 96)
-    watch(np.zeros((512, 768, 3), np.uint8), latents)
-    assert sum(part.shape[2] * part.shape[3] for part in seen) < 0.1 * 64 * 96
-    assert not watch.alarmed
+    watch(np.full((512, 768, 3), 90, np.uint8), latents)
+    assert 0 < sum(part[:, 0].numel() for part in seen) < 0.1 * 64 * 96
+    assert watch.alarmed  # black where the picture has some light
 
 
 def test_models_without_shortcut_need_their_transforms() -> None:
