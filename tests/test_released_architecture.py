@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 import zlib
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from names_of_release import name_in_release
 
 from weconvene_core.checkpoint import renamed
 from weconvene_core.codec import api
@@ -38,21 +38,6 @@ SIDECAR = {
     "ll_phases": True, "luma_first": True,
 }  # fmt: skip
 """The architecture as files of release 0.2.0 spell at least; what they leave out takes its default."""
-
-
-OLD_NAMES = {
-    r"^(gain_[lh]f)\.gain\.": r"\1.up.",
-    r"^(gain_[lh]f)\.inverse_gain\.": r"\1.down.",
-    r"^g_s\.from_shortcut\.": "g_s.look.",
-    r"^charm\.(ll_)?slices\.": r"charm.\1networks.",
-}
-
-
-def name_in_release(name: str) -> str:
-    """What release 0.2.0 called a tensor of today."""
-    for new, old in OLD_NAMES.items():
-        name = re.sub(new, old, name)
-    return name
 
 
 def formula_weights(model: WeConvene) -> None:

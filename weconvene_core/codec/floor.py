@@ -1,9 +1,9 @@
 """A floor under every picture: where the learned transforms harm it, it is coded without them.
 
 g_a and g_s were trained on photographs. On textures as fine as the pixels, such as dithering, they can make things
-worse, and more bits do not help. The wavelet shortcut alone cannot fail like that: without g_a, g_s and LRP every
-coded coefficient comes back within half a quantiser step. To know which is better costs a second encoding, so
-:class:`Watch` first looks at what g_s makes of the few places that have most detail.
+worse, and more bits do not help. The wavelet shortcut alone cannot fail like that: without g_a, g_s and LRP what is
+coded comes back within half a quantiser step. To know which is better costs a second encoding, so :class:`Watch`
+first looks at what g_s makes of the few places that have most detail.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from weconvene_core.layers.rate_table import lambda_of
 from weconvene_core.model import WeConvene
 
 SIDE = 32  # pixels of the squares that are looked at
-AROUND = 32  # pixels around a square that are synthesised with it
+AROUND = 16  # pixels around a square that are synthesised with it
 WINDOW = SIDE + 2 * AROUND
 PIXELS_PER_SQUARE = 1 << 16  # of a tile
 MOST_SQUARES = 8  # in a tile
@@ -32,8 +32,8 @@ LEAST_ERROR = 1.0  # grey levels squared, below which nothing is suspect
 def without_transforms(model: WeConvene) -> WeConvene:
     """Return a view, sharing all weights, that codes the image's own pyramid as it is: without g_a, g_s and LRP.
 
-    Its steps are those of the base gain, and no coefficient is certainly zero. So each comes back within half a step
-    (of the LL band: each of its own pyramid), whatever the networks predict: they decide over the rate alone.
+    Its steps are those of the base gain, and no coefficient is certainly zero. So what is coded comes back within half
+    a step, whatever the networks predict: they decide over the rate alone.
 
     Raises
     ------
@@ -67,13 +67,17 @@ class Watch:
     def __call__(self, pixels: np.ndarray, decoded: Latent) -> None:
         """Look at a tile: ``pixels`` (H, W, 3) uint8, and its latents as a decoder has them."""
         count = min(MOST_SQUARES, max(1, pixels.shape[0] * pixels.shape[1] // PIXELS_PER_SQUARE))
+        windows, latents = [], []
         for top, left in finest_squares(pixels, count):
             x = pad(from_8_bit(pixels[top : top + WINDOW, left : left + WINDOW]))
-            rows, columns = (self._latent_of(*edge) for edge in ((top, x.shape[2]), (left, x.shape[3])))
-            found = self.model.synthesise(*(part[..., rows, columns] for part in decoded), self.quality)
-            plain = self.plain.synthesise(*(part.round() for part in self.plain.analyse(x, self.quality)), self.quality)
-            errors = [_error_inside(made, x) for made in (found, plain)]
-            self.alarmed |= errors[0] > SUSPECT * max(errors[1], LEAST_ERROR)
+            windows.append(x)
+            rows, columns = self._latent_of(top, x.shape[2]), self._latent_of(left, x.shape[3])
+            latents.append([part[..., rows, columns] for part in decoded])
+        x, at = torch.cat(windows), self.quality.expand(len(windows))  # which all have the same size
+        found = self.model.synthesise(*map(torch.cat, zip(*latents, strict=True)), at)
+        plain = self.plain.synthesise(*(part.round() for part in self.plain.analyse(x, at)), at)
+        errors = [_errors_inside(made, x) for made in (found, plain)]
+        self.alarmed |= bool((errors[0] > SUSPECT * errors[1].clamp_min(LEAST_ERROR)).any())
 
     def _latent_of(self, start: int, length: int) -> slice:
         scale = self.model.config.coded_stride
@@ -83,15 +87,17 @@ class Watch:
 def finest_squares(pixels: np.ndarray, count: int) -> list[tuple[int, int]]:
     """Return the top and left of the windows around the ``count`` squares whose neighbouring pixels differ most.
 
-    Windows lie within ``pixels`` (H, W, 3), padded; what is too small to have squares inside is one window.
+    Windows lie within ``pixels`` (H, W, 3), padded; along a side that has no squares inside they take all of it.
     """
     detail = np.stack([_detail(pixels[top : top + SIDE]) for top in range(0, pixels.shape[0], SIDE)])
+    first = [SIDE - AROUND if number > 2 else 0 for number in detail.shape]
     for axis, number in enumerate(detail.shape):
         inside = range(1, number - 1)
         detail = detail.take(inside, axis) if inside else detail.sum(axis, keepdims=True)
     places = np.argsort(detail, axis=None, kind="stable")[::-1][:count]
     rows, columns = np.unravel_index(places, detail.shape)
-    return [(int(row) * SIDE, int(column) * SIDE) for row, column in zip(rows, columns, strict=True)]
+    tops, lefts = first[0] + SIDE * rows, first[1] + SIDE * columns
+    return [(int(top), int(left)) for top, left in zip(tops, lefts, strict=True)]
 
 
 def _detail(strip: np.ndarray) -> np.ndarray:
@@ -102,10 +108,10 @@ def _detail(strip: np.ndarray) -> np.ndarray:
     return np.add.reduceat(along, np.arange(0, len(along), SIDE))
 
 
-def _error_inside(made: Tensor, x: Tensor) -> float:
-    """Return the mean squared error in grey levels, without the surroundings of a square."""
+def _errors_inside(made: Tensor, x: Tensor) -> Tensor:
+    """Return the mean squared errors (B,) in grey levels, without the surroundings of the squares."""
     inside = (slice(AROUND, -AROUND) if side == WINDOW else slice(None) for side in x.shape[2:])
-    return 255**2 * float((made.clamp(0, 1) - x)[..., *inside].square().mean())
+    return 255**2 * (made.clamp(0, 1) - x)[..., *inside].square().mean((1, 2, 3))
 
 
 def loss_of(size: int, picture: np.ndarray, decoded: np.ndarray, quality: float) -> float:
