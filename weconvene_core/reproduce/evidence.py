@@ -63,9 +63,7 @@ MEASUREMENTS: tuple[Measurement, ...] = (
     Measurement("evaluation_speed", ("evaluation_speed.csv",), "minutes"),
     Measurement("training_speed", ("training_speed.csv",), "a minute"),
 )
-EARLIER = (
-    "diagnosis_calibration_before.csv", "ablations_earlier.csv", "refining_passes.csv", "training_throughput.csv",
-)  # fmt: skip
+EARLIER = ("diagnosis_calibration_before.csv", "ablations_earlier.csv", "training_throughput.csv")
 """Measured once, with weights or on a machine of before, to compare with: nothing makes them again."""
 KEPT_TABLES = frozenset((*EARLIER, *(table for measurement in MEASUREMENTS for table in measurement.tables)))
 
