@@ -51,6 +51,7 @@ TRIALS = {
         Trial("split", "control", {"quantiser": "split"}),
         Trial("synthetic", "split", {"quantiser": "split", "synthetic_share": 0.04}),
         Trial("synthetic-limited", "split", {"quantiser": "split", "synthetic_share": 0.03, "largest_loss": 2.0}),
+        Trial("synthetic-fewer", "split", {"quantiser": "split", "synthetic_share": 0.02, "largest_loss": 2.0}),
     )
 }
 
