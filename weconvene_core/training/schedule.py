@@ -32,6 +32,7 @@ FREE = (
     "synthetic_share",
     "largest_loss",
 )
+"""Fields that may change while a run goes on."""
 
 
 @dataclass(frozen=True)
@@ -192,10 +193,10 @@ class TrainConfig:
         raise WeconveneError(f"step {step} lies beyond the end of the schedule.")
 
     def goes_on_from(self, other: TrainConfig, step: int) -> bool:
-        """Whether both lead to the same weights up to ``step``.
+        """Whether a state that ``other`` left at ``step`` may go on under this configuration.
 
-        They may differ in names, places, what is written when, which pictures are drawn, and in what comes later: a
-        run at a constant rate can be given its decay, or more steps, while it goes on.
+        Both may differ in names, places, what is written when, which pictures are drawn, and in what comes later: a
+        run at a constant rate can be given its decay, or more steps, while it goes on. All else must be the same.
         """
         same = {name: getattr(other, name) for name in (*FREE, "phases")}
         return replace(self, **same) == other and self._past(step) == other._past(step)
