@@ -5,7 +5,8 @@
 
 MODE ?= quick
 PY := .venv/bin/python
-RUN = $(PY) -m weconvene_core.reproduce.run --mode $(MODE)
+LAB = cd notebooks && ../$(PY) -m lab
+RUN = $(LAB).reproduce.run_notebooks --mode $(MODE)
 STAMP := .venv/.ready
 
 # A virtual environment holds absolute paths: one that was made elsewhere (a moved or copied folder) is made anew.
@@ -61,28 +62,28 @@ bench-complexity: $(STAMP) ## measure MACs, memory and latency on this machine a
 	@$(RUN) --force 07
 
 bench-wavelets: $(STAMP) ## time every DWT library and the 3DM-WeConv layer side by side (keep the machine idle)
-	$(PY) -m weconvene_core.evaluation.wavelet_speed
+	$(LAB).wavelet_analysis.dwt_speed
 
 fuzz: $(STAMP) ## decode N=100000 damaged files under limits of memory and time (some twenty minutes; N=5000: one)
-	$(PY) -m weconvene_core.evaluation.robustness $(or $(N),100000)
+	$(LAB).studies.robustness $(or $(N),100000)
 
 ablations: $(STAMP) ## train the ablations that are missing (most of an hour on one core)
-	$(PY) -m weconvene_core.evaluation.ablations
+	$(LAB).studies.ablations
 
 resolution: $(STAMP) ## measure the gain at four scales of the high-resolution photographs (some minutes)
-	$(PY) -m weconvene_core.evaluation.resolution
+	$(LAB).studies.resolution
 
 modern-codecs: $(STAMP) ## measure HEVC, VVC, AV1 and JPEG XL (extra `codecs`; VVC takes most of an hour)
-	$(PY) -m weconvene_core.evaluation.modern_codecs
+	$(LAB).studies.video_intra_codecs
 
 larger-sets: $(STAMP) ## measure whatever of CLIC 2020 and Tecnick is at hand, whole images
-	$(PY) -m weconvene_core.evaluation.larger_sets
+	$(LAB).studies.larger_sets
 
 evidence: $(STAMP) ## make all tables that notebooks only show (NAMES="recipe tiling" picks some; a working day on two cores)
-	$(PY) -m weconvene_core.reproduce.evidence $(NAMES)
+	$(LAB).reproduce.long_measurements $(NAMES)
 
 readme: $(STAMP) ## write the tables' numbers into README.md
-	$(PY) -m weconvene_core.reproduce.readme
+	$(LAB).reproduce.fill_readme
 
 lock: $(STAMP) ## resolve pyproject.toml into requirements.lock (known versions are kept where they fit)
 	.venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra bench \

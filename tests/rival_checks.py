@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from weconvene_core.evaluation.quality import bpp, psnr_rgb
+from lab.rd.metrics import bpp, psnr_rgb
 
 
 def check_quality_rises(rival, picture: Image.Image, knobs: Sequence[float]) -> None:

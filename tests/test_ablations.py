@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lab.studies import ablations
+from lab.studies.ablation_rows import BASE, LADDER, ROWS
+from lab.studies.ablations import PlainStart, compared, identity, trainings
+from lab.studies.training_recipe import measure, train
 from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.evaluation import ablations
-from weconvene_core.evaluation.ablation_rows import BASE, LADDER, ROWS
-from weconvene_core.evaluation.ablations import PlainStart, compared, identity, trainings
-from weconvene_core.evaluation.recipe import measure, train
-from weconvene_core.presets import preset
-from weconvene_core.training.data import ImagePool
+from weconvene_core.model.presets import preset
+from weconvene_core.training.images import ImagePool
 from weconvene_core.training.run import total_flops
 
 NAMES = {row.variant: row for row in ROWS}

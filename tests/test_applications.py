@@ -12,15 +12,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from weconvene_core.applications import classification, denoising, segmentation
-from weconvene_core.applications.findings import FIGURES, findings
-from weconvene_core.applications.pairs import EQUAL_MACS, EQUAL_PARAMETERS, PLAIN, contenders, with_weconv
-from weconvene_core.applications.sources import spread
-from weconvene_core.applications.study import COLUMNS, compare, differences, fit, interval, write_rows
+from lab.applications import classification, denoising, segmentation
+from lab.applications.findings import FIGURES, findings
+from lab.applications.pairs import EQUAL_MACS, EQUAL_PARAMETERS, PLAIN, contenders, with_weconv
+from lab.applications.sources import spread
+from lab.applications.study import COLUMNS, compare, differences, fit, interval, write_rows
+from lab.layer_analysis.denoising_trial import Denoiser, forward_macs
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.layer_trial import Denoiser, forward_macs
 from weconvene_core.layers import WeConv3d, WeConvSpec
-from weconvene_core.training.schedule import Phase
+from weconvene_core.training.config import Phase
 
 SPEC = WeConvSpec("5/3", 1)
 PHASE = Phase("short", 12, 5e-3, 1e-3, batch=4, crop=32, warmup=2)
@@ -175,8 +175,10 @@ def test_noise_has_its_strength_and_wavelet_thresholds_remove_it() -> None:
     noisy = denoising.noisy_version(clean, 25)
     assert 255 * (noisy - clean).std() == pytest.approx(25, rel=0.03)
     assert np.array_equal(noisy, denoising.noisy_version(clean, 25))
-    table = {name: denoising.measure(method, {"waves": clean}, [25]).psnr_db[0]
-             for name, method in (("noisy", denoising.rivals()["noisy"]), ("wavelet", denoising.wavelet_denoiser))}
+    table = {
+        name: denoising.measure(method, {"waves": clean}, [25]).psnr_db[0]
+        for name, method in (("noisy", denoising.rivals()["noisy"]), ("wavelet", denoising.wavelet_denoiser))
+    }
     assert table["noisy"] == pytest.approx(20.2, abs=0.5)  # -20 log10(25 / 255), a little more by clipping
     assert table["wavelet"] > table["noisy"] + 5
 

@@ -10,18 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from weconvene_core.applications import inter, motion, video_rd
-from weconvene_core.applications.clips import Clip, clips, load_clip, moved_photograph, moving_pairs
-from weconvene_core.applications.frame_coding import frame_of, latent_of, read, write
-from weconvene_core.applications.pairs import with_weconv
-from weconvene_core.applications.temporal import TemporalCodec
-from weconvene_core.codec.latents import padded
+from lab.applications import inter, motion, video_rd
+from lab.applications.clips import Clip, clips, load_clip, moved_photograph, moving_pairs
+from lab.applications.frame_coding import frame_of, latent_of, read, write
+from lab.applications.pairs import with_weconv
+from lab.applications.temporal import TemporalCodec
+from weconvene_core.codec.tile_streams import padded
 from weconvene_core.errors import CorruptFileError, WeconveneError
-from weconvene_core.inputs import from_8_bit
+from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.layers import WeConvSpec
-from weconvene_core.model import WeConvene
-from weconvene_core.presets import preset
-from weconvene_core.training.schedule import Phase
+from weconvene_core.model.presets import preset
+from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.training.config import Phase
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.anchors import anchor_curve, published_curve, reference_curve
-from weconvene_core.evaluation.bd_rate import METHODS, bd_rate, common_range, log_rate
-from weconvene_core.evaluation.curves import Curve
-from weconvene_core.evaluation.points import MEASURED, POINT_COLUMNS, with_means
-from weconvene_core.evaluation.tables import (
+from lab.figures.bd_steps import bd_example_figure, image_bd_figure, local_rate_figure
+from lab.figures.certificate import margin_figure
+from lab.figures.curves import bd_rate_figure, rd_figure
+from lab.figures.rates import spread_figure, streams_figure
+from lab.rd.bd_rate import METHODS, bd_rate, common_range, log_rate
+from lab.rd.curves import Curve
+from lab.rd.points import MEASURED, POINT_COLUMNS, with_means
+from lab.rd.published_curves import anchor_curve, published_curve, reference_curve
+from lab.rd.tables import (
     BD_COLUMNS,
     image_bd_rates,
     published_bd_table,
@@ -21,11 +24,8 @@ from weconvene_core.evaluation.tables import (
     write_bd_table,
     write_points,
 )
-from weconvene_core.figures.bd_steps import bd_example_figure, image_bd_figure, local_rate_figure
-from weconvene_core.figures.certificate import margin_figure
-from weconvene_core.figures.curves import bd_rate_figure, rd_figure
-from weconvene_core.figures.rates import spread_figure, streams_figure
-from weconvene_core.reproduce.certificate import Entry
+from lab.reproduce.certificate import Entry
+from weconvene_core.errors import WeconveneError
 
 QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0)
 RATIOS = {"a.png": 0.8, "b.png": 1.25, "c.png": 1.0}

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.rd.bd_rate import METHODS, bd_psnr, bd_rate, common_range, comparable
+from lab.rd.bootstrap import Draws, bootstrap_bd_rate, interval
+from lab.rd.curves import Curve, ImageCurves
+from lab.rd.published_curves import ANCHOR_NAMES, anchor_curve, anchors_of, published_curve, published_labels
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.anchors import ANCHOR_NAMES, anchor_curve, anchors_of, published_curve, published_labels
-from weconvene_core.evaluation.bd_rate import METHODS, bd_psnr, bd_rate, common_range, comparable
-from weconvene_core.evaluation.bootstrap import Draws, bootstrap_bd_rate, interval
-from weconvene_core.evaluation.curves import Curve, ImageCurves
 from weconvene_core.paths import NOTEBOOKS
 
 CHECK_VALUES = [

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.reproduce.certificate import certify
+from lab.reproduce.claims import read_claims
+from lab.reproduce.run_records import REPOSITORY, Stamp, Tree, write_stamp
+from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.errors import WeconveneError
-from weconvene_core.files import sha256_of, write_text
-from weconvene_core.reproduce.certificate import certify
-from weconvene_core.reproduce.claims import read_claims
-from weconvene_core.reproduce.tree import REPOSITORY, Stamp, Tree, write_stamp
 
 HEADER = "id,claim,tier,paper,expected,tolerance,notebook,table,select,column,cost\n"
 OWN = HEADER.replace("\n", ",command\n")

@@ -13,12 +13,12 @@ from compressai.losses import RateDistortionLoss
 from compressai.optimizers import net_aux_optimizer
 from PIL import Image
 
+from lab.rd import compressai_results as bridge
+from lab.rd.points import POINT_COLUMNS
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import compressai_bridge as bridge
-from weconvene_core.evaluation.points import POINT_COLUMNS
-from weconvene_core.model import WeConvene
-from weconvene_core.presets import preset
+from weconvene_core.model.presets import preset
+from weconvene_core.model.weconvene import WeConvene
 
 
 @pytest.fixture(autouse=True)

@@ -8,17 +8,17 @@ import nbformat
 import pandas as pd
 import pytest
 
+from lab.rd.bd_rate import METHODS
+from lab.rd.curves import METRIC_TITLES
+from lab.rd.ffmpeg_codecs import FFMPEG_RIVALS
+from lab.rd.pillow_codecs import JPEG_2000_BY_DEFAULT, RIVALS, avif
+from lab.rd.published_curves import ANCHOR_NAMES, DATASETS, published_labels
+from lab.rd.tables import BD_COLUMNS, published_bd_table, write_bd_table
+from lab.reproduce.blocks import ANCHORS, expected
+from lab.reproduce.claims import Claim, accept, obtained_value, read_claims
+from lab.reproduce.run_records import REPOSITORY, Tree
+from weconvene_core.atomic_files import write_text
 from weconvene_core.codec.api import DEFAULT_MODEL
-from weconvene_core.evaluation.anchors import ANCHOR_NAMES, DATASETS, published_labels
-from weconvene_core.evaluation.bd_rate import METHODS
-from weconvene_core.evaluation.curves import METRIC_TITLES
-from weconvene_core.evaluation.ffmpeg_rivals import FFMPEG_RIVALS
-from weconvene_core.evaluation.rivals import JPEG_2000_BY_DEFAULT, RIVALS, avif
-from weconvene_core.evaluation.tables import BD_COLUMNS, published_bd_table, write_bd_table
-from weconvene_core.files import write_text
-from weconvene_core.reproduce.blocks import ANCHORS, expected
-from weconvene_core.reproduce.claims import Claim, accept, obtained_value, read_claims
-from weconvene_core.reproduce.tree import REPOSITORY, Tree
 
 ALL = read_claims(REPOSITORY.data / "claims.csv")
 CLAIMS = [claim for claim in ALL if claim.tier == "R"]

@@ -25,7 +25,7 @@ FAILED, WRONG_COMMAND, DAMAGED, INTERRUPTED = 1, 2, 3, 130
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "weconvene_core.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "weconvene_core", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, **pipes, env=environment, preexec_fn=hear_interrupts)
 
@@ -193,7 +193,7 @@ class TestInfo:
 
     def test_torch_is_not_loaded(self, compressed: Path) -> None:
         """It takes seconds, and nothing here computes."""
-        code = "import sys; from weconvene_core.cli import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+        code = "import sys; from weconvene_core.cli.main import main; main(sys.argv[1:]); print('torch' in sys.modules)"
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         result = subprocess.run(
             [sys.executable, "-c", code, "info", str(compressed)],
@@ -297,7 +297,7 @@ class TestWithTheTrainedModel:
         assert sorted(path.name for path in photo.parent.iterdir()) == ["photo.png", "photo.wcv"]
 
     def test_pipes_and_previews(self, photo: Path) -> None:
-        program = [sys.executable, "-m", "weconvene_core.cli"]
+        program = [sys.executable, "-m", "weconvene_core"]
         run = partial(subprocess.run, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
         data = run([*program, "encode", "-", "-", "--quality", "6"], input=photo.read_bytes()).stdout
         assert data.startswith(b"WCV")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weconvene_core.entropy.coder import ANS_CODER, RANGE_CODER, Decoder, Encoder, SymbolCoder, Tables
+from weconvene_core.entropy.range_coder import ANS_CODER, RANGE_CODER, Decoder, Encoder, SymbolCoder, Tables
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 SCALES = np.exp(np.linspace(math.log(0.11), math.log(64), 64))

@@ -10,19 +10,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from weconvene_core.checkpoint import load_start, release
-from weconvene_core.codec.latents import ReadUpTo, TileStreams
-from weconvene_core.codec.sealing import exact_model, seal
+from lab.complexity.mac_formulas import slice_macs
+from lab.entropy_analysis.context_ablation import context_gains
+from lab.entropy_analysis.scale_calibration import calls
+from lab.entropy_analysis.slice_bits import coded_slices
+from weconvene_core.codec.tile_streams import ReadUpTo, TileStreams
 from weconvene_core.entropy import Write, tables_of
-from weconvene_core.entropy.colours import chroma_of, code_slice, interleaved, luma_of
+from weconvene_core.entropy.luma_before_chroma import chroma_of, code_slice, interleaved, luma_of
 from weconvene_core.entropy.slices import Prediction, SliceNetwork
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.by_hand import slice_macs
-from weconvene_core.evaluation.calibration import calls
-from weconvene_core.evaluation.context_gains import context_gains
-from weconvene_core.evaluation.slice_bits import coded_slices
-from weconvene_core.model import WeConvene
-from weconvene_core.presets import preset
+from weconvene_core.exact.calibrate import exact_model, seal
+from weconvene_core.model.checkpoint import load_start, release
+from weconvene_core.model.presets import preset
+from weconvene_core.model.weconvene import WeConvene
 
 CONFIG = replace(preset("tiny"), luma_first=True, ll_passes=True)
 

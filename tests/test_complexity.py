@@ -15,13 +15,13 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from lab.complexity import count_macs, latency, mac_formulas, tables
+from lab.complexity.models import contender, sample_image
+from lab.complexity.peak_memory import LOADED, peak_memory
+from lab.figures import complexity as figures
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import by_hand, complexity, costs, latency
-from weconvene_core.evaluation.contenders import contender, sample_image
-from weconvene_core.evaluation.peak_memory import LOADED, peak_memory
-from weconvene_core.figures import complexity as figures
-from weconvene_core.model import WeConvene
-from weconvene_core.presets import ModelConfig, preset
+from weconvene_core.model.presets import ModelConfig, preset
+from weconvene_core.model.weconvene import WeConvene
 
 TINY = preset("tiny")
 VARIANTS = {
@@ -53,12 +53,12 @@ def codec(config: ModelConfig) -> WeConvene:
 def test_counted_macs_are_those_of_the_formulas(name: str, height: int, width: int) -> None:
     model = codec(VARIANTS[name])
     x = torch.rand(1, 3, height, width)
-    assert complexity.count_macs(model, x) == by_hand.macs_by_hand(model.config, height, width)
+    assert count_macs.count_macs(model, x) == mac_formulas.macs_by_hand(model.config, height, width)
 
 
 def test_macs_of_a_known_convolution_codec() -> None:
     """bmshj2018-hyperprior at quality 3 (N=128, M=192), as Balle et al. (2018) describe it: 5x5 kernels and GDN."""
-    encode, decode = complexity.count_macs(contender("bmshj2018-hyperprior"), torch.rand(1, 3, 64, 64))
+    encode, decode = count_macs.count_macs(contender("bmshj2018-hyperprior"), torch.rand(1, 3, 64, 64))
     n, m, pixels = 128, 192, 64 * 64
     transform = 25 * 3 * n // 4 + 25 * n * n // 16 + 25 * n * n // 64 + 25 * n * m // 256
     gdn = n * n // 4 + n * n // 16 + n * n // 64
@@ -68,8 +68,8 @@ def test_macs_of_a_known_convolution_codec() -> None:
 
 
 def test_slices_add_up_to_the_autoregressive_model() -> None:
-    encode, decode = by_hand.macs_by_hand(TINY, 64, 64)
-    rows = by_hand.slice_macs(TINY, 64, 64)
+    encode, decode = mac_formulas.macs_by_hand(TINY, 64, 64)
+    rows = mac_formulas.slice_macs(TINY, 64, 64)
     assert sum(row[-1] for row in rows) == encode["charm"] == decode["charm"]
     assert sum(coded for name, _, coded, _ in rows if name.startswith("HF")) == sum(TINY.layout.hf)
 
@@ -106,7 +106,7 @@ def test_lifting_operations_are_those_that_run(name: str) -> None:
         coded = model.compress(x)
     with LiftingOperations() as decoding:
         model.decompress(coded["strings"], coded["shape"])
-    assert (encoding.flops, decoding.flops) == by_hand.lifting_flops(model.config, 128, 128)
+    assert (encoding.flops, decoding.flops) == mac_formulas.lifting_flops(model.config, 128, 128)
     assert (encoding.flops == 0) == name.startswith("baseline")
 
 
@@ -177,15 +177,15 @@ def test_unknown_contender_is_named() -> None:
 
 def test_growth_finds_a_line_and_refuses_two_points() -> None:
     table = pd.DataFrame({"image": ["1000x500", "1000x1000", "2000x1000"], "decode_ms": [150.0, 250.0, 450.0]})
-    slope, start, fit = costs.growth(table, "decode_ms")
+    slope, start, fit = tables.growth(table, "decode_ms")
     assert (slope, start, fit) == pytest.approx((200.0, 50.0, 1.0))
     with pytest.raises(WeconveneError, match="at least three"):
-        costs.growth(table[:2], "decode_ms")
+        tables.growth(table[:2], "decode_ms")
 
 
 def test_parts_table_names_a_mismatch() -> None:
     found, formula = {"g_a": 2000, "h_s": 10}, {"g_a": 2000, "h_s": 11}
-    table = costs.parts_table((found, {}), (formula, {}), (2, 1))
+    table = tables.parts_table((found, {}), (formula, {}), (2, 1))
     assert table.verdict.tolist() == ["match", "MISMATCH"]
     assert table.kmac_px[0] == 1.0
 
@@ -193,42 +193,42 @@ def test_parts_table_names_a_mismatch() -> None:
 def test_costs_of_one_model_fill_every_column() -> None:
     size = (64, 128)
     peaks = {"bmshj2018-hyperprior": {"128x64": 300.0}}
-    table, stages = costs.measure_costs(["bmshj2018-hyperprior"], [size], peaks, runs=1)
-    assert list(table) == costs.COLUMNS
+    table, stages = tables.measure_costs(["bmshj2018-hyperprior"], [size], peaks, runs=1)
+    assert list(table) == tables.COLUMNS
     assert table.notna().all(axis=None)
     row = table.iloc[0]
     assert (row.image, row.peak_mb) == ("128x64", 300.0)
     assert 0 < row.entropy_coding_ms < row.decode_ms
     assert stages.side.tolist() == ["encode", "decode"]
-    both = costs.kmac_per_pixel("bmshj2018-hyperprior", size)
+    both = tables.kmac_per_pixel("bmshj2018-hyperprior", size)
     assert (row.kmac_px_encode, row.kmac_px_decode) == both[:2]
     assert max(both[:2]) < both[2] < sum(both[:2])  # h_s runs on both sides
 
 
 def test_published_figures_name_their_sources() -> None:
-    published = costs.published_complexity()
+    published = tables.published_complexity()
     assert (published.params_m_low <= published.params_m_high).all()
     assert published.source.str.len().min() > 0
     assert 2343 in published.kmac_px.tolist()
 
 
 def test_bars_of_the_figures_add_up() -> None:
-    found, _ = by_hand.macs_by_hand(TINY, 64, 64)
+    found, _ = mac_formulas.macs_by_hand(TINY, 64, 64)
     axes = figures.macs_figure({"encode": found}, 64 * 64, limit=5.0, title="tiny").axes[0]
     assert sum(bar.get_width() for bar in axes.patches) == pytest.approx(sum(found.values()) / (1e3 * 64 * 64))
-    stages = pd.DataFrame([["m", "i", "encode", 1.0, 2.0, 3.0, 4.0, 10.0, 1]], columns=costs.STAGE_COLUMNS)
+    stages = pd.DataFrame([["m", "i", "encode", 1.0, 2.0, 3.0, 4.0, 10.0, 1]], columns=tables.STAGE_COLUMNS)
     axes = figures.stages_figure(stages, "an image").axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([10.0, 20.0, 30.0, 40.0])
 
 
 def test_parts_too_small_to_see_are_not_in_the_legend() -> None:
-    figure = figures.macs_figure({"encode": {"g_a": 20_000, by_hand.OUTSIDE: 9}}, 1, limit=30.0, title="made up")
+    figure = figures.macs_figure({"encode": {"g_a": 20_000, mac_formulas.OUTSIDE: 9}}, 1, limit=30.0, title="made up")
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["g_a (analysis)"]
 
 
 def test_names_in_the_landscape_touch_no_mark_and_no_other_name() -> None:
     near = pd.DataFrame({"model": ["paper", "b", "c"], "params_m": [80.0, 84, 90], "kmac_px": [900.0, 950, 990]})
-    published = costs.published_complexity()
+    published = tables.published_complexity()
     figure = figures.landscape_figure(near, published)
     figure.draw_without_rendering()
     axes = figure.axes[0]

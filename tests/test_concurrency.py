@@ -19,11 +19,11 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from weconvene_core.checkpoint import read_tensors, weights_hash
 from weconvene_core.codec import api
-from weconvene_core.codec.checkpoints import load_checked
 from weconvene_core.codec.container import unpack
 from weconvene_core.errors import WeconveneError
+from weconvene_core.model.checkpoint import read_tensors, weights_hash
+from weconvene_core.model.released import load_checked
 from weconvene_core.paths import CHECKPOINTS, ROOT
 
 SHIPPED = CHECKPOINTS / "lite.safetensors"
@@ -56,7 +56,7 @@ def test_a_killed_encode_leaves_no_half_file(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (320, 640, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "in.png")
     target = tmp_path / "out.wcv"
-    command = [sys.executable, "-m", "weconvene_core.cli", "encode", tmp_path / "in.png", target, "--quality", "6"]
+    command = [sys.executable, "-m", "weconvene_core", "encode", tmp_path / "in.png", target, "--quality", "6"]
     for moment in ("early", "writing"):
         process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL)
         if moment == "early":

@@ -7,7 +7,8 @@ import pytest
 import torch
 from scipy.stats import laplace
 
-from weconvene_core.entropy.laplace import (
+from weconvene_core.entropy.coding_steps import Estimate, split_likelihood
+from weconvene_core.entropy.distributions import (
     LIKELIHOOD_MIN,
     SCALE_MIN,
     coding_tables,
@@ -16,7 +17,6 @@ from weconvene_core.entropy.laplace import (
     scale_table,
 )
 from weconvene_core.entropy.slices import SlicePrediction
-from weconvene_core.entropy.steps import Estimate, split_likelihood
 
 
 @pytest.mark.parametrize("scale", [0.06, 0.5, 1.0, 20.0])

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model import WeConvene
-from weconvene_core.presets import ModelConfig, preset
+from weconvene_core.model.presets import ModelConfig, preset
+from weconvene_core.model.weconvene import WeConvene
 
 TINY = preset("tiny")
 PAPER = preset("paper")

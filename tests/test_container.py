@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.studies.mutations import reseal
 from weconvene_core.codec.container import (
     MAX_PIXELS,
     MODES,
@@ -21,9 +22,8 @@ from weconvene_core.codec.container import (
     unpack,
     unpack_prefix,
 )
-from weconvene_core.codec.grid import TILE_EDGES, blocks
+from weconvene_core.codec.tile_grid import TILE_EDGES, blocks
 from weconvene_core.errors import CorruptFileError, WeconveneError
-from weconvene_core.evaluation.mutations import reseal
 
 SMALL = Container(bytes(range(8)), 768, 512, "RGB", 3.25, (b"hyperprior", b"", b"h"))
 DATA = pack(SMALL)

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.figures.curves import LABEL_GAP, _spread, bd_rate_figure, rd_figure, sensitivity_figure
+from lab.figures.style import CODEC_LOOK, codec_looks, save
+from lab.rd.bd_rate import METHODS, bd_rate
+from lab.rd.ffmpeg_codecs import FFMPEG_RIVALS
+from lab.rd.pillow_codecs import JPEG_2000_BY_DEFAULT, RIVALS, avif
+from lab.rd.published_curves import anchor_curve, published_curve
+from lab.rd.tables import BD_COLUMNS
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.anchors import anchor_curve, published_curve
-from weconvene_core.evaluation.bd_rate import METHODS, bd_rate
-from weconvene_core.evaluation.ffmpeg_rivals import FFMPEG_RIVALS
-from weconvene_core.evaluation.rivals import JPEG_2000_BY_DEFAULT, RIVALS, avif
-from weconvene_core.evaluation.tables import BD_COLUMNS
-from weconvene_core.figures.curves import LABEL_GAP, _spread, bd_rate_figure, rd_figure, sensitivity_figure
-from weconvene_core.figures.style import CODEC_LOOK, codec_looks, save
 
 LIVE = ["BPG444", "WebP", "JPEG"]
 

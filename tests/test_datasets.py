@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab.rd.published_curves import DATASETS, anchors_of
+from weconvene_core.atomic_files import sha256_of
 from weconvene_core.datasets.image_sets import (
     IncompleteSetError,
     folder_set,
@@ -24,8 +26,6 @@ from weconvene_core.datasets.image_sets import (
 )
 from weconvene_core.datasets.registry import REGISTRY, UNKNOWN_HASH, cache_folder, fetch, load_registry
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.anchors import DATASETS, anchors_of
-from weconvene_core.files import sha256_of
 
 KODAK = Path(os.environ.get("WECONVENE_DATA", "")) / "kodak"
 needs_kodak = pytest.mark.skipif(not KODAK.is_dir(), reason="the Kodak images are not at hand")

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from weconvene_core.reproduce import evidence, fresh
-from weconvene_core.reproduce.claims import read_claims
-from weconvene_core.reproduce.evidence import KEPT_TABLES, MEASUREMENTS, PACKAGE, Measurement, command_of
-from weconvene_core.reproduce.tree import REPOSITORY
+from lab.reproduce import fresh, long_measurements
+from lab.reproduce.claims import read_claims
+from lab.reproduce.long_measurements import KEPT_TABLES, MEASUREMENTS, PACKAGE, Measurement, command_of
+from lab.reproduce.run_records import REPOSITORY
 
 
 def test_every_table_is_made_by_a_notebook_or_by_a_named_command() -> None:
@@ -39,9 +39,9 @@ def test_a_table_of_a_notebook_has_no_command() -> None:
 
 
 def test_the_list_says_what_is_made_and_unknown_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert evidence.main(["--list", "tiling"]) == 0
+    assert long_measurements.main(["--list", "tiling"]) == 0
     assert "evaluation.tiling: tiles.csv (" in capsys.readouterr().out
-    assert evidence.main(["tilings"]) == 1
+    assert long_measurements.main(["tilings"]) == 1
     assert "no measurement is called 'tilings': choose from recipe, ablations" in capsys.readouterr().err
 
 
@@ -49,8 +49,8 @@ def test_a_measurement_that_fails_is_named_and_the_others_run(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     both = (Measurement("no_such_module", ("a.csv",), "nothing"), Measurement("ablations", (), "nothing", ("--help",)))
-    monkeypatch.setattr(evidence, "MEASUREMENTS", both)
-    assert evidence.main([]) == 1
+    monkeypatch.setattr(long_measurements, "MEASUREMENTS", both)
+    assert long_measurements.main([]) == 1
     said = capfd.readouterr()
     assert "Ablations of 3DM-WeConvene" in said.out
     assert f"error: python -m {PACKAGE}.no_such_module did not finish" in said.err

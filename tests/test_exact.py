@@ -19,18 +19,19 @@ from names_of_release import name_in_release
 from PIL import Image
 from torch import Tensor
 
-from weconvene_core.codec import api, sealing
+from lab.rd.metrics import psnr_rgb
+from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.entropy import Read, tables_of
-from weconvene_core.entropy.exact_seal import Seal, scale_thresholds
-from weconvene_core.entropy.laplace import Staircase, count_below
+from weconvene_core.entropy.distributions import Staircase, count_below
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
-from weconvene_core.evaluation.quality import psnr_rgb
-from weconvene_core.model import WeConvene
+from weconvene_core.exact import calibrate
+from weconvene_core.exact.seal import Seal, scale_thresholds
+from weconvene_core.model.presets import preset
+from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import ROOT
-from weconvene_core.presets import preset
 
 OTHER_PYTHON = "WECONVENE_OTHER_PYTHON"
 """Names an interpreter of another environment, say with the oldest torch, that is to decode the same files."""
@@ -169,8 +170,8 @@ def test_the_integers_are_those_recorded() -> None:
             parameter.copy_(((place % 509 - 254) * scale).view(parameter.shape))
             if name.endswith("scale_bias"):
                 parameter.add_(1.0)
-    names = sealing._exact(model, Seal.draft("9/7"))[1].drafts
-    exact = sealing.exact_model(model, replace(Seal.draft("9/7"), grids=dict.fromkeys(names, 10)))
+    names = calibrate._exact(model, Seal.draft("9/7"))[1].drafts
+    exact = calibrate.exact_model(model, replace(Seal.draft("9/7"), grids=dict.fromkeys(names, 10)))
     z = ((torch.arange(2 * config.z_channels * 6) * 31) % 13 - 6).view(2, config.z_channels, 2, 3).float()
 
     def step(group: str, prediction: Prediction, target: Tensor | None) -> Tensor:

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from weconvene_core.checkpoint import release
 from weconvene_core.codec import api
 from weconvene_core.codec.floor import Watch
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model import WeConvene, pad
-from weconvene_core.presets import PRESETS, ModelConfig, preset
+from weconvene_core.model.checkpoint import release
+from weconvene_core.model.presets import PRESETS, ModelConfig, preset
+from weconvene_core.model.weconvene import WeConvene, pad
 
 SMALL = replace(preset("tiny"), narrow=8, wide=12, hyper=12, z_channels=8, slice_hidden=28)
 OWN_SLICES = {"lf_slices": (3, 9, 18, 18), "hf_slices": (36,) * 4}
@@ -43,7 +43,10 @@ FACTORS: dict[str, dict[str, dict[str, object]]] = {
     "network": {"joint": {}, "split": {"slice_network": "split"}},
     "attention": {"off": {}, "on": {"slice_attention": True}},
     "shortcut": {
-        "on": {}, "in passes": {"ll_passes": True}, "luma first": {"luma_first": True}, "off": {"shortcut": False}
+        "on": {},
+        "in passes": {"ll_passes": True},
+        "luma first": {"luma_first": True},
+        "off": {"shortcut": False},
     },
     "rate": {"every": {}, "one": {"quality": 3.0}},
     "distribution": {"laplace": {}, "gaussian": {"distribution": "gaussian"}},

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 from rival_checks import check_quality_rises
 
+from lab.rd.ffmpeg_codecs import AV1, FFMPEG_RIVALS, HEVC, JPEG_XL, VVC, ffmpeg
+from lab.rd.metrics import psnr_rgb
+from lab.rd.pillow_codecs import JPEG, available, measure_live, measure_rivals
+from lab.rd.points import MEAN
+from lab.rd.tables import write_points
+from lab.studies import video_intra_codecs
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import modern_codecs
-from weconvene_core.evaluation.ffmpeg_rivals import AV1, FFMPEG_RIVALS, HEVC, JPEG_XL, VVC, ffmpeg
-from weconvene_core.evaluation.points import MEAN
-from weconvene_core.evaluation.quality import psnr_rgb
-from weconvene_core.evaluation.rivals import JPEG, available, measure_live, measure_rivals
-from weconvene_core.evaluation.tables import write_points
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what is left out is tested below
@@ -125,12 +125,12 @@ def test_stored_points_are_shown_for_their_own_images_alone(tmp_path, monkeypatc
     for name in ("a.png", "b.png"):
         picture.save(tmp_path / name)
     both = folder_set(tmp_path)
-    monkeypatch.setattr(modern_codecs, "TABLE", tmp_path / "modern.csv")
-    assert modern_codecs.modern_points(both).empty
-    write_points(measure_rivals(both, [JPEG], processes=1, folder=tmp_path / "cache"), modern_codecs.TABLE)
-    assert set(modern_codecs.modern_points(both).codec) == {JPEG.name}
+    monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
+    assert video_intra_codecs.modern_points(both).empty
+    write_points(measure_rivals(both, [JPEG], processes=1, folder=tmp_path / "cache"), video_intra_codecs.TABLE)
+    assert set(video_intra_codecs.modern_points(both).codec) == {JPEG.name}
     (tmp_path / "b.png").unlink()
-    assert modern_codecs.modern_points(folder_set(tmp_path)).empty
+    assert video_intra_codecs.modern_points(folder_set(tmp_path)).empty
 
 
 @needs
@@ -140,14 +140,14 @@ def test_a_codec_that_fails_costs_itself_alone_and_its_stored_points_stay(tmp_pa
     jpeg, last = (replace(JPEG, name=name, knobs=(10, 50)) for name in ("first", "last"))
     broken = replace(HERE[0], name="broken", options=("-no_such_option", "1"))
     foreign = replace(HEVC, name="EVC", encoder="libevc_of_nobody")
-    monkeypatch.setattr(modern_codecs, "TABLE", tmp_path / "modern.csv")
-    monkeypatch.setattr(modern_codecs, "FFMPEG_RIVALS", (jpeg, broken, foreign, last))
-    monkeypatch.setattr(modern_codecs, "measure_live", partial(measure_live, processes=1, folder=kept))
+    monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
+    monkeypatch.setattr(video_intra_codecs, "FFMPEG_RIVALS", (jpeg, broken, foreign, last))
+    monkeypatch.setattr(video_intra_codecs, "measure_live", partial(measure_live, processes=1, folder=kept))
     before = measure_rivals(images, [replace(jpeg, name="broken")], processes=1, folder=kept)
     other = before.replace("cat.png", "dog.png").assign(codec="EVC")  # of other images: not to be shown
-    write_points(pd.concat([before, other]), modern_codecs.TABLE)
+    write_points(pd.concat([before, other]), video_intra_codecs.TABLE)
     with pytest.warns(UserWarning, match="was not measured anew") as said:
-        points = modern_codecs.modern_points(images, fresh=True)
+        points = video_intra_codecs.modern_points(images, fresh=True)
     texts = [str(warning.message) for warning in said]
     assert [text.split(":")[0] for text in texts] == [f"{name} was not measured anew" for name in ("broken", "EVC")]
     assert "no_such_option" in texts[0]
@@ -159,7 +159,7 @@ def test_a_codec_that_fails_costs_itself_alone_and_its_stored_points_stay(tmp_pa
 
 
 def test_without_any_encoder_the_stored_points_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(modern_codecs, "TABLE", tmp_path / "modern.csv")
-    monkeypatch.setattr(modern_codecs, "FFMPEG_RIVALS", (replace(HEVC, encoder="no_such_encoder"),))
+    monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
+    monkeypatch.setattr(video_intra_codecs, "FFMPEG_RIVALS", (replace(HEVC, encoder="no_such_encoder"),))
     with pytest.warns(UserWarning, match="HEVC 4:4:4 .* was not measured anew"):
-        assert modern_codecs.modern_points(image_set("default", 1), fresh=True).empty
+        assert video_intra_codecs.modern_points(image_set("default", 1), fresh=True).empty

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from skimage import data
 
-from weconvene_core.figures.style import COLOURS, DPI, EXACT, GREY, PALETTE, PHOTO_DPI, SHADE, save, style
-from weconvene_core.figures.svg import tidied
+from lab.figures.style import COLOURS, DPI, EXACT, GREY, PALETTE, PHOTO_DPI, SHADE, save, style
+from lab.figures.svg import tidied
 from weconvene_core.paths import ROOT
 
 NUMBER = re.compile(r"-?\d+\.?\d*")
@@ -28,12 +28,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from weconvene_core.evaluation.anchors import anchor_curve, published_curve
-from weconvene_core.evaluation.tables import published_bd_table, write_bd_table
-from weconvene_core.figures.curves import rd_figure
-from weconvene_core.figures.recipe import recipe_figure
-from weconvene_core.figures.resolution import resolution_figure
-from weconvene_core.figures.style import save
+from lab.rd.published_curves import anchor_curve, published_curve
+from lab.rd.tables import published_bd_table, write_bd_table
+from lab.figures.curves import rd_figure
+from lab.figures.recipe import recipe_figure
+from lab.figures.resolution import resolution_figure
+from lab.figures.style import save
 from weconvene_core.paths import RESULTS
 
 folder, codecs = Path(sys.argv[1]), ("BPG444", "WebP", "JPEG")

@@ -9,8 +9,16 @@ import torch
 from compressai.layers import GDN
 from torch import nn
 
-from weconvene_core.datasets.image_sets import image_set
-from weconvene_core.evaluation.layer_anatomy import (
+from lab.figures.layer import flow_figure, footprint_figure
+from lab.figures.layer_costs import (
+    cost_figure,
+    projection_figure,
+    responses_figure,
+    speed_figure,
+    trial_figure,
+)
+from lab.layer_analysis.denoising_trial import Denoiser, forward_macs, grey_crops, train_denoisers
+from lab.layer_analysis.layer_internals import (
     FIELD,
     band_convolutions,
     footprint,
@@ -19,17 +27,10 @@ from weconvene_core.evaluation.layer_anatomy import (
     response_errors,
     window,
 )
-from weconvene_core.evaluation.layer_trial import Denoiser, forward_macs, grey_crops, train_denoisers
-from weconvene_core.figures.layer import flow_figure, footprint_figure
-from weconvene_core.figures.layer_costs import (
-    cost_figure,
-    projection_figure,
-    responses_figure,
-    speed_figure,
-    trial_figure,
-)
+from lab.layer_analysis.receptive_field import receptive_field_of
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.layers import WeConv3d
-from weconvene_core.layers.convert import convert, from_conv
+from weconvene_core.layers.convert_network import convert, from_conv
 
 PREDECESSOR = {"wavelet": "haar", "channel_dwt": False, "high_kernel": 3, "joint_high": True, "norm": GDN}
 
@@ -78,9 +79,9 @@ def test_data_flow_of_a_layer_without_channel_dwt_has_no_halves():
 @pytest.mark.parametrize(("wavelet", "levels"), [("haar", 1), ("haar", 2), ("5/3", 2), ("9/7", 1)])
 def test_measured_reach_is_the_formula(wavelet, levels, channel_dwt):
     probe = WeConv3d(4, 4, wavelet, levels, channel_dwt)
-    assert measured_reach(probe) == probe.receptive_field()
+    assert measured_reach(probe) == receptive_field_of(probe)
     if wavelet == "haar":
-        assert probe.receptive_field() == 3 * 2**levels
+        assert receptive_field_of(probe) == 3 * 2**levels
 
 
 def test_high_kernels_alone_see_their_block_and_come_back_unharmed():

@@ -12,15 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from weconvene_core.codec.container import Container, pack
-from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import channels, compaction, subband_bits
-from weconvene_core.figures.energies import channel_figure, wavelet_lines
-from weconvene_core.figures.explorer import Setting, explorer, kept_figure
-from weconvene_core.figures.pictures import anatomy_figure, crops_figure, detail_box, file_anatomy
-from weconvene_core.figures.style import PHOTO_DPI, save
-from weconvene_core.figures.subbands import (
+from lab.figures.energies import channel_figure, wavelet_lines
+from lab.figures.explorer import Setting, explorer, kept_figure
+from lab.figures.pictures import anatomy_figure, crops_figure, detail_box, file_anatomy
+from lab.figures.style import PHOTO_DPI, save
+from lab.figures.subbands import (
     drawn_size,
     lifting_figure,
     mosaic,
@@ -28,6 +24,10 @@ from weconvene_core.figures.subbands import (
     shapes_figure,
     wavelet_shape,
 )
+from lab.wavelet_analysis import channel_correlation, energy_compaction, lossless_bits
+from weconvene_core.codec.container import Container, pack
+from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets import SCHEMES, LearnableLifting, dwt2d, dwt3d, idwt2d
 
 # L2 norms of JPEG 2000's 5/3 synthesis functions (OpenJPEG, opj_dwt_norms)
@@ -109,13 +109,13 @@ def test_lifting_residuals_are_written_beside_their_samples():
 
 
 def test_synthesis_norms_of_5_3_are_those_published_for_jpeg_2000():
-    one, two = (compaction.synthesis_norms("5/3", levels, "jpeg2000") for levels in (1, 2))
+    one, two = (energy_compaction.synthesis_norms("5/3", levels, "jpeg2000") for levels in (1, 2))
     assert {name: (one | two)[name] for name in NORMS_53} == pytest.approx(NORMS_53, abs=1e-3)
 
 
 @pytest.mark.parametrize(("wavelet", "pywt_name"), [("haar", "haar"), ("5/3", "bior2.2"), ("9/7", "bior4.4")])
 def test_synthesis_norms_are_pywavelets(wavelet, pywt_name):
-    found = compaction.synthesis_norms(wavelet, 2)
+    found = energy_compaction.synthesis_norms(wavelet, 2)
     zeros = pywt.wavedec2(np.zeros((64, 64)), pywt_name, "periodization", 2)
     for name, at in (("LL2", 0), ("HL2", 1), ("HL1", 2)):
         coefficients = copy.deepcopy(zeros)
@@ -127,8 +127,10 @@ def test_synthesis_norms_are_pywavelets(wavelet, pywt_name):
 @pytest.mark.parametrize("percent", [0.01, 3.3, 50, 100])
 def test_exactly_the_asked_share_is_kept_largest_first(noise, percent):
     pyramid = dwt2d(noise, "9/7", 3)
-    kept = compaction.keep_largest(pyramid, percent)
-    before, after = (torch.cat([b.flatten() for b in compaction.weighted_bands(p).values()]) for p in (pyramid, kept))
+    kept = energy_compaction.keep_largest(pyramid, percent)
+    before, after = (
+        torch.cat([b.flatten() for b in energy_compaction.weighted_bands(p).values()]) for p in (pyramid, kept)
+    )
     assert (after != 0).sum() == math.ceil(noise.numel() * percent / 100)
     assert torch.equal(after[after != 0], before[after != 0])
     assert before[after == 0].abs().max().item() <= after[after != 0].abs().min() if percent < 100 else True
@@ -136,14 +138,14 @@ def test_exactly_the_asked_share_is_kept_largest_first(noise, percent):
 
 def test_haar_loses_exactly_the_energy_that_was_dropped(noise):
     pyramid = dwt2d(noise, "haar", 3)
-    kept = compaction.keep_largest(pyramid, 20)
+    kept = energy_compaction.keep_largest(pyramid, 20)
     dropped = sum((a - b).square().sum() for a, b in zip(pyramid.bands().values(), kept.bands().values(), strict=True))
     assert (idwt2d(kept) - noise).square().sum().item() == pytest.approx(dropped.item())
 
 
 @pytest.mark.parametrize("wavelet", sorted(SCHEMES))
 def test_keeping_more_is_never_worse_and_everything_is_lossless(noise, wavelet):
-    rows = compaction.compaction(noise.round(), wavelet, 3, [1, 5, 25, 100])
+    rows = energy_compaction.compaction(noise.round(), wavelet, 3, [1, 5, 25, 100])
     assert rows.energy_kept_pct.is_monotonic_increasing
     assert rows.psnr_db.is_monotonic_increasing
     assert rows.energy_kept_pct.iloc[-1] == pytest.approx(100)
@@ -153,7 +155,7 @@ def test_keeping_more_is_never_worse_and_everything_is_lossless(noise, wavelet):
 @pytest.mark.parametrize("percent", [0, -1, 101, math.nan])
 def test_an_impossible_share_is_refused(percent):
     with pytest.raises(WeconveneError, match="cannot be kept"):
-        compaction.keep_largest(dwt2d(torch.rand(4, 4), "haar", 1), percent)
+        energy_compaction.keep_largest(dwt2d(torch.rand(4, 4), "haar", 1), percent)
 
 
 def test_coding_gain_of_haar_on_a_markov_field_is_the_closed_form():
@@ -163,21 +165,21 @@ def test_coding_gain_of_haar_on_a_markov_field_is_the_closed_form():
     root = torch.linalg.cholesky(r ** (lags[:, None] - lags).abs())
     white = torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     field = root @ white @ root.T
-    assert compaction.coding_gain_db(field, "haar", 1) == pytest.approx(-10 * math.log10(1 - r**2), abs=0.05)
-    assert compaction.coding_gain_db(white, "haar", 1) == pytest.approx(0, abs=0.02)
+    assert energy_compaction.coding_gain_db(field, "haar", 1) == pytest.approx(-10 * math.log10(1 - r**2), abs=0.05)
+    assert energy_compaction.coding_gain_db(white, "haar", 1) == pytest.approx(0, abs=0.02)
 
 
 def test_the_energy_of_a_band_is_that_of_the_picture_it_makes_alone():
     smooth = dwt2d(torch.full((32, 32), 5.0), "5/3", 2)
-    rows = compaction.band_energies(smooth).set_index("band")
+    rows = energy_compaction.band_energies(smooth).set_index("band")
     assert rows.energy_pct["LL2"] == pytest.approx(100)
     haar = dwt2d(torch.rand(16, 24, dtype=torch.float64), "haar", 2)  # orthonormal: coefficients' energy, no detour
-    found = compaction.band_energies(haar).set_index("band").energy_pct.to_dict()
+    found = energy_compaction.band_energies(haar).set_index("band").energy_pct.to_dict()
     assert found == pytest.approx({name: 100 * share for name, share in haar.energies().items()})
 
 
 def test_band_shares_sum_to_a_hundred(noise):
-    rows = compaction.band_energies(dwt2d(noise, "9/7", 2))
+    rows = energy_compaction.band_energies(dwt2d(noise, "9/7", 2))
     assert list(rows.band) == ["LL2", "HL2", "LH2", "HH2", "HL1", "LH1", "HH1"]
     assert list(rows[["coefficients_pct", "energy_pct"]].sum()) == pytest.approx([100, 100])
 
@@ -187,18 +189,18 @@ def test_the_channel_dwt_gathers_what_neighbouring_channels_share():
     unlike = torch.diag(torch.ones(6, dtype=torch.float64))
     in_pairs = torch.block_diag(*[torch.ones(2, 2, dtype=torch.float64)] * 3)
     apart = torch.tensor([0, 2, 1, 3, 4, 5])
-    assert channels.channel_low_share(alike, "haar") == pytest.approx(1.0)
-    assert channels.channel_low_share(unlike, "haar") == pytest.approx(0.5)
-    assert channels.channel_low_share(in_pairs, "haar") == pytest.approx(1.0)
-    assert channels.channel_low_share(in_pairs, "haar", apart) == pytest.approx(2 / 3)
+    assert channel_correlation.channel_low_share(alike, "haar") == pytest.approx(1.0)
+    assert channel_correlation.channel_low_share(unlike, "haar") == pytest.approx(0.5)
+    assert channel_correlation.channel_low_share(in_pairs, "haar") == pytest.approx(1.0)
+    assert channel_correlation.channel_low_share(in_pairs, "haar", apart) == pytest.approx(2 / 3)
     white = torch.eye(256, dtype=torch.float64)
-    assert [channels.channel_low_share(white, name) for name in ("5/3", "9/7")] == pytest.approx([0.5, 0.5])
+    assert [channel_correlation.channel_low_share(white, name) for name in ("5/3", "9/7")] == pytest.approx([0.5, 0.5])
 
 
 @pytest.mark.parametrize("wavelet", ["5/3", "9/7"])
 def test_energies_of_a_3d_transform_come_by_halves(wavelet):
     white = torch.randn(64, 64, 64, generator=torch.Generator().manual_seed(2))
-    rows = compaction.band_energies(dwt3d(white, wavelet, 1))
+    rows = energy_compaction.band_energies(dwt3d(white, wavelet, 1))
     assert list(zip(rows.band, rows.half, strict=True))[:2] == [("LL1", "channel-low"), ("LL1", "channel-high")]
     # white noise: every coefficient is worth about the same
     assert list(rows.energy_pct) == pytest.approx(list(rows.coefficients_pct), rel=0.25)
@@ -227,7 +229,7 @@ def test_a_wavelet_beside_itself_draws_no_line():
 def test_channel_correlation_is_numpys_and_a_constant_channel_correlates_with_none():
     features = torch.randn(2, 3, 4, 5)
     features[:, 2] = 7.0
-    found = channels.channel_correlation(features)
+    found = channel_correlation.channel_correlation(features)
     np.testing.assert_allclose(found[:2, :2], np.corrcoef(features.permute(1, 0, 2, 3).reshape(3, -1)[:2]), atol=1e-6)
     assert not found[2].any()
 
@@ -309,7 +311,7 @@ def test_shapes_are_box_tent_and_half_and_half():
 def test_a_setting_shows_its_coefficients_and_its_picture(noise):
     figure = kept_figure(noise.float(), [Setting("9/7", 2, 10.0)], "noise")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    psnr = compaction.compaction(noise.float(), "9/7", 2, [10.0]).psnr_db[0]
+    psnr = energy_compaction.compaction(noise.float(), "9/7", 2, [10.0]).psnr_db[0]
     assert titles == ["9/7, 2 levels, 10 % kept", f"rebuilt: {psnr:.2f} dB"]
     zeros = (figure.axes[0].images[0].get_array() == 0.5).mean()
     assert zeros > 0.8
@@ -330,35 +332,38 @@ def test_stack_gain_without_channels_is_that_of_the_pictures_and_the_klt_bounds_
     torch.manual_seed(3)
     mixing = torch.eye(8) + 0.8 * torch.eye(8).roll(1, 0)
     maps = torch.einsum("ij,jhw->ihw", mixing, torch.randn(8, 64, 64))
-    flat = [compaction.coding_gain_db(m, "9/7", 2) for m in maps]
-    assert channels.stack_gain_db(maps, "9/7", 2, 0) == pytest.approx(np.mean(flat), abs=0.05)
-    bound = channels.channel_bound_db(channels.channel_correlation(maps[None]))
-    assert 0.1 < channels.stack_gain_db(maps, "haar", 0, 1) < bound
+    flat = [energy_compaction.coding_gain_db(m, "9/7", 2) for m in maps]
+    assert channel_correlation.stack_gain_db(maps, "9/7", 2, 0) == pytest.approx(np.mean(flat), abs=0.05)
+    bound = channel_correlation.channel_bound_db(channel_correlation.channel_correlation(maps[None]))
+    assert 0.1 < channel_correlation.stack_gain_db(maps, "haar", 0, 1) < bound
 
 
 def test_order_is_what_a_channel_dwt_lives_on():
     torch.manual_seed(0)
     smooth = torch.nn.functional.interpolate(torch.rand(1, 1, 9, 9) * 255, size=96, mode="bicubic")[0, 0]
-    ordered = channels.edge_stack(smooth + torch.randn(96, 96))
+    ordered = channel_correlation.edge_stack(smooth + torch.randn(96, 96))
     shuffled = ordered[torch.randperm(16)]
-    assert channels.stack_gain_db(ordered, "9/7", 0, 1) > channels.stack_gain_db(shuffled, "9/7", 0, 1) + 3
+    assert (
+        channel_correlation.stack_gain_db(ordered, "9/7", 0, 1)
+        > channel_correlation.stack_gain_db(shuffled, "9/7", 0, 1) + 3
+    )
     assert ordered.min() >= 0
 
 
 def test_entropy_is_that_of_the_histogram():
-    assert subband_bits.entropy_bits(torch.tensor([7, 7, 7])) == 0
-    assert subband_bits.entropy_bits(torch.arange(256).repeat(3)) == pytest.approx(8 * 768)
-    assert subband_bits.entropy_bits(torch.tensor([0, 0, 0, 1])) == pytest.approx(4 * (2 - 0.75 * math.log2(3)))
+    assert lossless_bits.entropy_bits(torch.tensor([7, 7, 7])) == 0
+    assert lossless_bits.entropy_bits(torch.arange(256).repeat(3)) == pytest.approx(8 * 768)
+    assert lossless_bits.entropy_bits(torch.tensor([0, 0, 0, 1])) == pytest.approx(4 * (2 - 0.75 * math.log2(3)))
 
 
 def test_zlib_keeps_every_signed_number():
     values = torch.tensor([0, -1, 1, -300, 300], dtype=torch.int16)
-    assert subband_bits.zlib_bytes([values]) > subband_bits.zlib_bytes([torch.zeros(5, dtype=torch.int16)])
+    assert lossless_bits.zlib_bytes([values]) > lossless_bits.zlib_bytes([torch.zeros(5, dtype=torch.int16)])
 
 
 def test_lossless_sizes_of_a_photograph_shrink_by_the_transform():
     photograph = np.asarray(load_rgb(image_set("default").paths[0]))[:128, :128].copy()
-    table = subband_bits.lossless_sizes(torch.from_numpy(photograph).permute(2, 0, 1).contiguous())
+    table = lossless_bits.lossless_sizes(torch.from_numpy(photograph).permute(2, 0, 1).contiguous())
     bits = table.set_index(["coded", "by"]).bits_per_sample
     assert bits["5/3 bands", "entropy"] < bits["samples", "entropy"] <= 8
     assert 0 < bits["file", "JPEG 2000, reversible"] < 8
@@ -367,9 +372,9 @@ def test_lossless_sizes_of_a_photograph_shrink_by_the_transform():
 def test_estimated_bits_are_those_of_a_laplacian_and_differentiable():
     torch.manual_seed(0)
     samples = torch.distributions.Laplace(0.0, 20.0).sample((64, 64))
-    estimate = subband_bits.laplace_bits(dwt2d(samples, "haar", 0)).item()
+    estimate = lossless_bits.laplace_bits(dwt2d(samples, "haar", 0)).item()
     assert estimate == pytest.approx(math.log2(2 * math.e * 20), abs=0.1)  # the Laplacian's entropy
-    assert estimate == pytest.approx(subband_bits.entropy_bits(samples.round()) / 4096, abs=0.3)
+    assert estimate == pytest.approx(lossless_bits.entropy_bits(samples.round()) / 4096, abs=0.3)
     lifting = LearnableLifting("5/3")
-    subband_bits.laplace_bits(dwt2d(samples, lifting.scheme(), 2)).backward()
+    lossless_bits.laplace_bits(dwt2d(samples, lifting.scheme(), 2)).backward()
     assert all(c.grad.isfinite().all() and c.grad.any() for c in lifting.coefficients)

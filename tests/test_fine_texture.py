@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lab.studies import fine_texture
+from lab.studies.fine_texture import measure, pictures, summary
 from weconvene_core.codec import api
-from weconvene_core.evaluation import fine_texture
-from weconvene_core.evaluation.fine_texture import measure, pictures, summary
 from weconvene_core.training.synthetic import FAMILIES
 from weconvene_core.training.textures import PATTERNS
 

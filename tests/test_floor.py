@@ -12,18 +12,18 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from lab.rd.metrics import psnr_rgb
+from lab.studies.mutations import reseal
 from weconvene_core.codec import api, floor
 from weconvene_core.codec.container import unpack
 from weconvene_core.codec.floor import Watch, finest_squares, loss_of, without_transforms
-from weconvene_core.config import ModelConfig
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.entropy import Write
 from weconvene_core.errors import CorruptFileError
-from weconvene_core.evaluation.mutations import reseal
-from weconvene_core.evaluation.quality import psnr_rgb
-from weconvene_core.inputs import from_8_bit
-from weconvene_core.model import WeConvene
-from weconvene_core.presets import PRESETS
+from weconvene_core.image_tensors import from_8_bit
+from weconvene_core.model.config import ModelConfig
+from weconvene_core.model.presets import PRESETS
+from weconvene_core.model.weconvene import WeConvene
 
 SIDE = 64
 QUALITIES = range(8)

@@ -9,11 +9,11 @@ from importlib.util import find_spec
 import pytest
 from PIL import Image
 
+from lab.studies import container_fuzzing, robustness
+from lab.studies.mutations import FORGED_BY_NATURE, MUTATIONS
+from lab.studies.robustness import BAD, OTHER, REFUSED, Case, cases, corpus, fuzz, judge, table
 from weconvene_core.codec import api
 from weconvene_core.errors import CorruptFileError, WeconveneError
-from weconvene_core.evaluation import parser_fuzz, robustness
-from weconvene_core.evaluation.mutations import FORGED_BY_NATURE, MUTATIONS
-from weconvene_core.evaluation.robustness import BAD, OTHER, REFUSED, Case, cases, corpus, fuzz, judge, table
 
 
 @pytest.fixture(scope="module")
@@ -85,12 +85,12 @@ def faulty_child(pipe: robustness.Connection, waiting: list[Case]) -> None:
 
 
 def test_the_parser_accepts_what_pack_writes_and_nothing_else() -> None:
-    seeds = parser_fuzz.seeds()
+    seeds = container_fuzzing.seeds()
     for data in seeds:
-        parser_fuzz.one_input(data)
+        container_fuzzing.one_input(data)
     for kind in MUTATIONS:
         for case in (Case(kind, False, seed) for seed in range(30)):
-            parser_fuzz.one_input(case.file(seeds))
+            container_fuzzing.one_input(case.file(seeds))
 
 
 LIBFUZZER = """#524288\tpulse  cov: 69 ft: 201 corp: 45/2130b lim: 4096 exec/s: 2621 rss: 61Mb
@@ -101,20 +101,20 @@ stat::number_of_executed_units: 600001
 
 
 def test_a_row_tells_what_the_fuzzer_reported() -> None:
-    (row,) = parser_fuzz.outcome(LIBFUZZER, 0, 0).to_dict("records")
+    (row,) = container_fuzzing.outcome(LIBFUZZER, 0, 0).to_dict("records")
     assert row == {
         "executions": 600001, "edges": 70, "features": 209, "corpus": 48, "seconds": 226, "crashes": 0, "exit_code": 0
     }  # fmt: skip
-    (row,) = parser_fuzz.outcome(LIBFUZZER.splitlines()[-1], 77, 1).to_dict("records")
+    (row,) = container_fuzzing.outcome(LIBFUZZER.splitlines()[-1], 77, 1).to_dict("records")
     assert (row["executions"], row["crashes"], row["exit_code"]) == (600001, 1, 77)
     with pytest.raises(WeconveneError, match="did not run: No such flag"):
-        parser_fuzz.outcome("No such flag.\n", 1, 0)
+        container_fuzzing.outcome("No such flag.\n", 1, 0)
 
 
 @pytest.mark.skipif(find_spec("atheris") is not None, reason="atheris is there")
 def test_without_atheris_a_sentence_says_what_to_install() -> None:
     with pytest.raises(WeconveneError, match="pip install 'weconvene-core"):
-        parser_fuzz.fuzz([])
+        container_fuzzing.fuzz([])
 
 
 def test_refusals_are_value_errors(files: list[bytes]) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from weconvene_core.codec.images import Picture, PictureWarning, load, save, to_pil, write_bytes_atomically
+from weconvene_core.codec.pictures import Picture, PictureWarning, load, save, to_pil, write_bytes_atomically
 from weconvene_core.errors import WeconveneError
 
 RNG = np.random.default_rng(0)

@@ -8,9 +8,9 @@ import nbformat
 import psutil
 from nbclient import NotebookClient
 
-from weconvene_core.reproduce.execute import START_TIMEOUT
-from weconvene_core.reproduce.kernels import KernelsAhead, process_id, shut_down
-from weconvene_core.reproduce.warm_up import imports_of
+from lab.reproduce.execute_notebook import START_TIMEOUT
+from lab.reproduce.kernels import KernelsAhead, process_id, shut_down
+from lab.reproduce.warm_up import imports_of
 
 CELLS = (
     "import json as j, no_such_module\nfrom weconvene_core import load_model",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from weconvene_core.evaluation import kill_resume
-from weconvene_core.training.schedule import Phase
+from lab.studies import kill_resume
+from weconvene_core.training.config import Phase
 
 SHORT = Phase("short", 24, 1e-3, 1e-4, batch=2, crop=32, warmup=2)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lab.rd.evaluation_speed import speeds
+from lab.rd.our_codec import FileCodec
+from lab.rd.pillow_codecs import WEBP
+from lab.rd.points import MEAN, POINT_COLUMNS
+from lab.studies import larger_sets
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import larger_sets
-from weconvene_core.evaluation.evaluation_speed import speeds
-from weconvene_core.evaluation.learned import FileCodec
-from weconvene_core.evaluation.points import MEAN, POINT_COLUMNS
-from weconvene_core.evaluation.rivals import WEBP
 
 QUALITIES = (0.0, 7.0)
 

@@ -1,53 +1,34 @@
-"""Dependencies run in one direction: a room of the package imports from rooms before it, never from those after it."""
+"""Imports run in one direction, the core never needs the laboratory, and old import paths say where things are."""
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
+import importlib
+import os
+import subprocess
+import sys
 
 import pytest
 
-from weconvene_core.paths import ROOT
-
-PACKAGE = ROOT / "weconvene_core"
-ORDER = (
-    *("errors", "version", "lambdas", "paths", "files"),
-    *("wavelets", "layers", "entropy", "config_checks", "config", "presets"),
-    *("bands", "inputs", "transforms", "model", "checkpoint", "datasets", "codec"),
-    *("training", "evaluation", "applications", "reproduce", "figures"),
-    *("file_commands", "commands", "cli"),
-)
-EXCEPTIONS = {
-    ("config_checks.py", "config"): "the type that it checks, for type checkers alone",
-    ("evaluation/large_image.py", "cli"): "measures the command line itself",
-}
+from weconvene_core.moved import MOVED
+from weconvene_core.paths import NOTEBOOKS, ROOT
 
 
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def test_imports_keep_to_their_contracts() -> None:
+    code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+    environment = {**os.environ, "PYTHONPATH": str(NOTEBOOKS)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
-def imported(path: Path) -> set[str]:
-    """Rooms that a module imports from, at its top or within functions."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            one_by_one = node.module == PACKAGE.name
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} if one_by_one else {node.module}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    return {name.split(".")[1] for name in names if name.startswith(f"{PACKAGE.name}.")}
+@pytest.mark.parametrize("old", sorted(MOVED))
+def test_an_old_path_names_the_new_one(old: str) -> None:
+    with pytest.raises(ImportError, match=MOVED[old].replace(".", r"\.")):
+        importlib.import_module(f"weconvene_core.{old}")
+    importlib.import_module(f"weconvene_core.{MOVED[old]}")
 
 
-MODULES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE or path.name != "__init__.py"]
-
-
-def test_every_room_has_its_place() -> None:
-    assert {room(path) for path in MODULES} == set(ORDER)
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_module_imports_nothing_that_comes_after_it(path: Path) -> None:
-    name, place = str(path.relative_to(PACKAGE)), ORDER.index(room(path))
-    later = {other for other in imported(path) if other in ORDER and ORDER.index(other) > place}
-    assert {other for other in later if (name, other) not in EXCEPTIONS} == set()
+def test_an_old_path_of_the_laboratory_names_its_folder() -> None:
+    with pytest.raises(ImportError, match="notebooks/lab"):
+        importlib.import_module("weconvene_core.evaluation.bd_rate")
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("weconvene_core.no_such_room")

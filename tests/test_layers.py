@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lab.layer_analysis.receptive_field import receptive_field_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.lambdas import LAMBDAS
 from weconvene_core.layers import (
@@ -19,8 +20,8 @@ from weconvene_core.layers import (
     WeConv3d,
     WeConvSpec,
 )
-from weconvene_core.layers.rate_table import check_quality, lambda_of
-from weconvene_core.layers.shortcut import HF_CHANNELS, LF_CHANNELS, polyphase_order
+from weconvene_core.layers.rate_conditioning import check_quality, lambda_of
+from weconvene_core.layers.wavelet_shortcut import HF_CHANNELS, LF_CHANNELS, polyphase_order
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (9, 13), (16, 16)])
@@ -140,7 +141,7 @@ def test_receptive_field_is_what_one_output_really_depends_on() -> None:
     x = torch.zeros(1, 1, 32, 32, requires_grad=True)
     layer(x)[0, 0, 16, 16].backward()
     assert x.grad is not None
-    assert x.grad[0, 0].any(0).sum().item() == layer.receptive_field() == 12
+    assert x.grad[0, 0].any(0).sum().item() == receptive_field_of(layer) == 12
 
 
 @pytest.mark.parametrize("factor", [2, 3])

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from lab.rd import our_codec
+from lab.rd.our_codec import FileCodec, estimated_bytes
+from lab.rd.pillow_codecs import JPEG, JPEG_2000, Rival
 from weconvene_core.codec.api import encode
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import learned
-from weconvene_core.evaluation.learned import FileCodec, estimated_bytes
-from weconvene_core.evaluation.rivals import JPEG, JPEG_2000, Rival
 from weconvene_core.paths import ROOT
 
 CANNOT_DECIDE = {
@@ -53,17 +53,17 @@ def test_a_kept_file_is_read_and_a_missing_one_made(picture: Image.Image, tmp_pa
 
 
 def test_the_state_follows_the_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for part in learned.DECIDING:
-        assert (learned.PACKAGE / part).exists()
+    for part in our_codec.DECIDING:
+        assert (our_codec.ROOT / part).exists()
     before = FileCodec().state()
     (tmp_path / "model.py").write_text("changed = True\n")
-    monkeypatch.setattr(learned, "PACKAGE", tmp_path)
-    monkeypatch.setattr(learned, "DECIDING", ("model.py",))
-    learned._state.cache_clear()
+    monkeypatch.setattr(our_codec, "ROOT", tmp_path)
+    monkeypatch.setattr(our_codec, "DECIDING", ("model.py",))
+    our_codec._state.cache_clear()
     try:
         assert FileCodec().state() != before
     finally:
-        learned._state.cache_clear()
+        our_codec._state.cache_clear()
 
 
 def test_everything_that_the_codec_imports_decides() -> None:
@@ -72,8 +72,8 @@ def test_everything_that_the_codec_imports_decides() -> None:
         "print(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'weconvene_core'), sep='\\n')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    imported = {Path(line).relative_to(learned.PACKAGE) for line in done.stdout.splitlines()}
-    deciding = set(map(Path, learned.DECIDING))
+    imported = {Path(line).relative_to(our_codec.PACKAGE) for line in done.stdout.splitlines()}
+    deciding = set(map(Path, our_codec.DECIDING))
     assert {str(path) for path in imported if not {path, path.parent} & deciding} == set(CANNOT_DECIDE)
 
 

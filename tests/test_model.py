@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from weconvene_core.checkpoint import release
 from weconvene_core.codec import api
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import CorruptFileError, WeconveneError
-from weconvene_core.model import WeConvene, pad
-from weconvene_core.presets import PRESETS, preset
+from weconvene_core.model.checkpoint import release
+from weconvene_core.model.presets import PRESETS, preset
+from weconvene_core.model.weconvene import WeConvene, pad
 
 FACTS = {"steps": 0}
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pandas as pd
 import pytest
 
-from weconvene_core.evaluation.model_trials import TRIALS, compared, main
+from lab.studies.model_trials import TRIALS, compared, main
 
 
 def test_a_trial_differs_from_its_control_only_in_what_it_tries() -> None:

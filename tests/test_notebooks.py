@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from weconvene_core.reproduce.inputs import needs
-from weconvene_core.reproduce.tree import REPOSITORY
+from lab.reproduce.input_digest import needs
+from lab.reproduce.run_records import REPOSITORY
 
 NOTEBOOKS = REPOSITORY.notebooks
 

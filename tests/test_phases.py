@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from weconvene_core.entropy.charm import SliceLayout, WaveletCharm, slice_shapes
-from weconvene_core.entropy.phases import code_in_phases, joined, positions
+from weconvene_core.entropy.polyphase_passes import code_in_phases, joined, positions
 from weconvene_core.entropy.slices import Prediction, SliceNetwork
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model import WeConvene
-from weconvene_core.presets import preset
+from weconvene_core.model.presets import preset
+from weconvene_core.model.weconvene import WeConvene
 
 SIZES = [(1, 1), (1, 5), (4, 1), (2, 2), (5, 7)]
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lab.figures.progressive import prefix_pictures, progressive_pictures
+from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
 from weconvene_core.codec.container import CutFileError, unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import CorruptFileError
-from weconvene_core.evaluation.quality import psnr_rgb
-from weconvene_core.figures.progressive import prefix_pictures, progressive_pictures
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
-from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.anchors import anchor_curve
-from weconvene_core.evaluation.bd_rate import bd_rate
-from weconvene_core.evaluation.quality import ms_ssim, ms_ssim_db, psnr_rgb
-from weconvene_core.evaluation.rate_distortion import (
+from lab.rd.bd_rate import bd_rate
+from lab.rd.measure_set import (
     BD_COLUMNS,
     MEAN,
     POINT_COLUMNS,
@@ -27,7 +23,11 @@ from weconvene_core.evaluation.rate_distortion import (
     write_bd_table,
     write_points,
 )
-from weconvene_core.evaluation.rivals import JPEG, WEBP
+from lab.rd.metrics import ms_ssim, ms_ssim_db, psnr_rgb
+from lab.rd.pillow_codecs import JPEG, WEBP
+from lab.rd.published_curves import anchor_curve
+from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
+from weconvene_core.errors import WeconveneError
 
 QUALITIES = (10, 25, 50, 75, 90)
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from lab.reproduce.blocks import WEIGHTS, replaced
+from lab.reproduce.claims import read_claims
+from lab.reproduce.fill_readme import README, documents, rendered
+from lab.reproduce.model_card import CARD, core_hours
+from lab.reproduce.run_records import REPOSITORY
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import CHECKPOINTS
-from weconvene_core.reproduce.blocks import WEIGHTS, replaced
-from weconvene_core.reproduce.claims import read_claims
-from weconvene_core.reproduce.model_card import CARD, core_hours
-from weconvene_core.reproduce.readme import README, documents, rendered
-from weconvene_core.reproduce.tree import REPOSITORY
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.stem)

@@ -12,34 +12,33 @@ import pandas as pd
 import pytest
 import torch
 
-from weconvene_core.checkpoint import release
+from lab.figures import recipe as figures
+from lab.rd import curve_difference, evaluation_speed
+from lab.rd.curves import METRIC_TITLES
+from lab.rd.in_memory import code
+from lab.rd.metrics import ms_ssim
+from lab.studies import (
+    compute_scaling,
+    compute_trend,
+    latent_refinement,
+    ms_ssim_tuning,
+    second_step_weights,
+    training_recipe,
+    video_intra_codecs,
+)
+from lab.studies.recipe_trials import BASE, CONFIG, TRIALS, Trial
 from weconvene_core.codec.api import load_model
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import (
-    compute_curve,
-    compute_trend,
-    evaluation_speed,
-    modern_codecs,
-    ms_ssim_tuning,
-    recipe,
-    refining,
-    step_two,
-    trained_curves,
-)
-from weconvene_core.evaluation.curves import METRIC_TITLES
-from weconvene_core.evaluation.in_memory import code
-from weconvene_core.evaluation.quality import ms_ssim
-from weconvene_core.evaluation.recipe_trials import BASE, CONFIG, TRIALS, Trial
-from weconvene_core.figures import recipe as figures
 from weconvene_core.lambdas import LAMBDAS
-from weconvene_core.model import WeConvene
+from weconvene_core.model.checkpoint import release
+from weconvene_core.model.presets import preset
+from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import RESULTS
-from weconvene_core.presets import preset
-from weconvene_core.training.data import ImagePool
-from weconvene_core.training.loop import Trainer
+from weconvene_core.training.config import Phase
+from weconvene_core.training.images import ImagePool
 from weconvene_core.training.run import total_flops
-from weconvene_core.training.schedule import Phase
+from weconvene_core.training.trainer import Trainer
 
 
 def photograph(number: int, side: int = 160) -> np.ndarray:
@@ -53,14 +52,14 @@ def pool() -> ImagePool:
 
 def test_every_trial_differs_from_the_base_and_from_the_others() -> None:
     assert TRIALS[0] is BASE
-    assert len({recipe.settings(trial) for trial in TRIALS}) == len(TRIALS)
+    assert len({training_recipe.settings(trial) for trial in TRIALS}) == len(TRIALS)
     assert len({(trial.question, trial.variant) for trial in TRIALS}) == len(TRIALS)
 
 
 @pytest.mark.parametrize("trial", [t for t in TRIALS if t.question in ("schedule", "width and depth", "optimiser")])
 def test_all_trials_cost_the_same_arithmetic(trial: Trial) -> None:
     budget = total_flops(BASE.config)
-    assert total_flops(recipe.within_budget(trial, budget)) == pytest.approx(trial.share * budget, rel=0.01)
+    assert total_flops(training_recipe.within_budget(trial, budget)) == pytest.approx(trial.share * budget, rel=0.01)
 
 
 def test_a_start_changes_steps_and_scales_and_nothing_else() -> None:
@@ -74,14 +73,16 @@ def test_a_start_changes_steps_and_scales_and_nothing_else() -> None:
     torch.testing.assert_close(state["gain_lf.inverse_gain.rows"], torch.full((len(LAMBDAS), 48), factor))
 
 
-@pytest.mark.parametrize("module", [compute_curve, evaluation_speed, modern_codecs, ms_ssim_tuning, refining])
+@pytest.mark.parametrize(
+    "module", [compute_scaling, evaluation_speed, video_intra_codecs, ms_ssim_tuning, latent_refinement]
+)
 def test_without_kodak_the_kept_tables_stay(
     module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run on what stands in for the images would take the place of hours."""
     for name in ("WECONVENE_DATA", "WECONVENE_CACHE"):
         monkeypatch.setenv(name, str(tmp_path))
-    monkeypatch.setattr(sys, "argv", ["x", *(["kodak"] if module is refining else [])])
+    monkeypatch.setattr(sys, "argv", ["x", *(["kodak"] if module is latent_refinement else [])])
     with pytest.raises(WeconveneError, match="'kodak' is not at hand"):
         module.main()
 
@@ -89,7 +90,7 @@ def test_without_kodak_the_kept_tables_stay(
 def test_without_training_photographs_there_is_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WECONVENE_DATA", str(tmp_path))
     with pytest.raises(WeconveneError, match="only four stand-ins are at hand"):
-        recipe.training_images.__wrapped__()
+        training_recipe.training_images.__wrapped__()
 
 
 def test_a_trial_trains_and_is_compared_on_the_same_photographs(pool: ImagePool) -> None:
@@ -99,13 +100,13 @@ def test_a_trial_trains_and_is_compared_on_the_same_photographs(pool: ImagePool)
     )
     budget, tables = total_flops(first.config), []
     for trial in (first, second):
-        model, trainer = recipe.train(trial, pool, budget)
+        model, trainer = training_recipe.train(trial, pool, budget)
         assert trainer.step == 5
-        tables.append(recipe.measure(model, pool))
+        tables.append(training_recipe.measure(model, pool))
     assert tables[0][["image", "quality"]].equals(tables[1][["image", "quality"]])
     assert not np.allclose(tables[0].bpp, tables[1].bpp)
-    curves = trained_curves.curves_of(tables[0], "one")
-    assert curves.bpp.shape == (2, len(recipe.QUALITIES))
+    curves = curve_difference.curves_of(tables[0], "one")
+    assert curves.bpp.shape == (2, len(training_recipe.QUALITIES))
     assert curves.averaged().is_monotone()
 
 
@@ -116,11 +117,11 @@ def test_a_tenth_fewer_bits_is_ten_percent_by_both_metrics() -> None:
         for q in range(1, 6)
     ]
     reference = pd.DataFrame(rows)
-    found = trained_curves.difference(reference.assign(bpp=0.9 * reference.bpp), reference)
+    found = curve_difference.difference(reference.assign(bpp=0.9 * reference.bpp), reference)
     for name in ("bd_rate_pct", "low_pct", "high_pct", "ms_ssim_bd_rate_pct", "ms_ssim_low_pct", "ms_ssim_high_pct"):
         assert found[name] == pytest.approx(-10)
     assert found["bd_psnr_db"] > 0
-    apart = trained_curves.difference(reference.assign(psnr_db=reference.psnr_db + 50), reference)
+    apart = curve_difference.difference(reference.assign(psnr_db=reference.psnr_db + 50), reference)
     assert "bd_rate_pct" not in apart
     assert apart["ms_ssim_bd_rate_pct"] == pytest.approx(0, abs=1e-9)
 
@@ -128,7 +129,7 @@ def test_a_tenth_fewer_bits_is_ten_percent_by_both_metrics() -> None:
 def test_second_steps_start_from_the_same_weights(pool: ImagePool) -> None:
     phase = Phase("step 2", 1, 1e-9, 1e-9, batch=1, crop=64, warmup=0)
     start = Trainer(replace(CONFIG, phases=(phase,)), pool).ema
-    moved = step_two.trained(replace(CONFIG, phases=(phase,)), pool, start)
+    moved = second_step_weights.trained(replace(CONFIG, phases=(phase,)), pool, start)
     for name, tensor in start.named_parameters():
         if name.endswith(".quantiles"):  # of z: they follow a rate of their own
             continue
@@ -138,7 +139,7 @@ def test_second_steps_start_from_the_same_weights(pool: ImagePool) -> None:
 def test_compute_is_summed_over_all_runs_of_a_checkpoint() -> None:
     phases = [{"steps": 10, "batch": 2, "crop": 100}, {"steps": 10, "batch": 1, "crop": 1000}]
     first = {"steps": 20, "seconds": 60, "config": {"phases": phases}, "started_from": None}
-    found = compute_curve.compute_of({**first, "steps": 11, "seconds": 30, "started_from": first})
+    found = compute_scaling.compute_of({**first, "steps": 11, "seconds": 30, "started_from": first})
     assert (found.steps, found.minutes) == (31, 1.5)
     assert found.megapixels == pytest.approx(0.2 + 10 + 0.2 + 1)
 
@@ -149,8 +150,8 @@ def test_released_weights_and_the_state_of_a_run_give_the_same_curve(tmp_path: P
     trainer.run()
     facts = {"steps": 2, "seconds": 1, "config": trainer.config.to_dict(), "started_from": None}
     release(trainer.ema, tmp_path / "model.safetensors", facts)
-    shipped, spent = compute_curve.load(tmp_path / "model.safetensors")
-    running, same = compute_curve.load(trainer.state_path)
+    shipped, spent = compute_scaling.load(tmp_path / "model.safetensors")
+    running, same = compute_scaling.load(trainer.state_path)
     assert spent.megapixels == same.megapixels == pytest.approx(2 * 64**2 / 1e6)
     one, two = (code(model, pool.validation[0], 3.0) for model in (shipped, running))
     assert one.bpp == pytest.approx(two.bpp, rel=0.01)  # shipped kernels are rounded to half precision
@@ -158,10 +159,10 @@ def test_released_weights_and_the_state_of_a_run_give_the_same_curve(tmp_path: P
 
 
 def test_the_curve_over_compute_is_the_mean_of_what_streams_measure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute_curve, "QUALITIES", (1.0, 2.0, 4.0, 6.0))
+    monkeypatch.setattr(compute_scaling, "QUALITIES", (1.0, 2.0, 4.0, 6.0))
     model, images = load_model("lite"), image_set("default", 2)
-    monkeypatch.setattr(compute_curve, "load_rgb", lambda path: load_rgb(path).crop((0, 0, 192, 176)))
-    found = compute_curve.curves(model, images)
+    monkeypatch.setattr(compute_scaling, "load_rgb", lambda path: load_rgb(path).crop((0, 0, 192, 176)))
+    found = compute_scaling.curves(model, images)
     pictures = [np.asarray(load_rgb(path).crop((0, 0, 192, 176))) for path in images.paths]
     coded = [code(model, picture, 4.0) for picture in pictures]
     assert set(found) == set(METRIC_TITLES)

@@ -13,21 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from weconvene_core import cli
-from weconvene_core.codec import api, floor, refining
+from lab.figures.rates import effort_figure
+from lab.rd.our_codec import FileCodec
+from lab.rd.points import POINT_COLUMNS, with_means
+from lab.studies import latent_refinement as evaluation
+from weconvene_core.cli.main import main
+from weconvene_core.codec import api, floor, latent_refinement
 from weconvene_core.codec.analysis import CELLS, refining_cell
 from weconvene_core.codec.container import unpack
 from weconvene_core.codec.effort import EFFORTS
-from weconvene_core.codec.grid import MARGIN, TILE_EDGES, UNIT, cells, spans
+from weconvene_core.codec.latent_refinement import Refinement
 from weconvene_core.codec.orientation import turned
-from weconvene_core.codec.refining import Refinement
+from weconvene_core.codec.tile_grid import MARGIN, TILE_EDGES, UNIT, cells, spans
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import refining as evaluation
-from weconvene_core.evaluation.learned import FileCodec
-from weconvene_core.evaluation.points import POINT_COLUMNS, with_means
-from weconvene_core.figures.rates import effort_figure
-from weconvene_core.inputs import from_8_bit
+from weconvene_core.image_tensors import from_8_bit
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_the_estimate_that_decides_is_what_the_file_costs(photo: Image.Image) ->
 @pytest.mark.parametrize("step", [1e4, float("nan")])
 def test_what_went_astray_is_not_used(photo: Image.Image, monkeypatch: pytest.MonkeyPatch, step: float) -> None:
     plain = api.encode(photo, 2, effort=1)
-    monkeypatch.setattr(refining, "STEP", step)
-    monkeypatch.setattr(refining, "LIMIT", 1e4)
+    monkeypatch.setattr(latent_refinement, "STEP", step)
+    monkeypatch.setattr(latent_refinement, "LIMIT", 1e4)
     assert api.encode(photo, 2, effort=2) == plain
 
 
@@ -118,7 +118,7 @@ def test_effort_that_cannot_be_made_is_refused(photo: Image.Image, arguments: di
 def test_the_command_line_and_pillow_make_an_effort(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "photo.png")
     line = ["encode", str(tmp_path / "photo.png"), str(tmp_path / "a.wcv"), "--quality", "3", "--effort", "2"]
-    assert cli.main(line) == 0
+    assert main.main(line) == 0
     photo.save(tmp_path / "b.wcv", quality=3, effort=2)
     expected = api.encode(photo, 3, effort=2)
     assert (tmp_path / "a.wcv").read_bytes() == (tmp_path / "b.wcv").read_bytes() == expected

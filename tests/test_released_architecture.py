@@ -16,12 +16,12 @@ import pytest
 import torch
 from names_of_release import name_in_release
 
-from weconvene_core.checkpoint import renamed
+from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
 from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.evaluation.quality import psnr_rgb
-from weconvene_core.model import WeConvene
-from weconvene_core.presets import ModelConfig, preset
+from weconvene_core.model.checkpoint import renamed
+from weconvene_core.model.presets import ModelConfig, preset
+from weconvene_core.model.weconvene import WeConvene
 
 BEFORE = "lite before luma_first"
 MODELS = {"lite": preset("lite"), BEFORE: replace(preset("lite"), luma_first=False), "tiny": preset("tiny")}

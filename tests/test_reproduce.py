@@ -13,20 +13,20 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from lab.reproduce import provenance
+from lab.reproduce.input_digest import input_digest
+from lab.reproduce.run_notebooks import reproduce, run_all, select
+from lab.reproduce.run_records import Tree, read_stamp
+from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.errors import WeconveneError
-from weconvene_core.files import sha256_of, write_text
 from weconvene_core.paths import ROOT
-from weconvene_core.reproduce import provenance
-from weconvene_core.reproduce.inputs import input_digest
-from weconvene_core.reproduce.run import reproduce, run_all, select
-from weconvene_core.reproduce.tree import Tree, read_stamp
 
 WRITE_A_TABLE = "from pathlib import Path\nPath('../results/tables').mkdir(parents=True, exist_ok=True)\n"
 
 
 RUN = """
 import pathlib, sys
-from weconvene_core.reproduce.run import Tree, reproduce
+from lab.reproduce.run_notebooks import Tree, reproduce
 reproduce("quick", tree=Tree(pathlib.Path(sys.argv[1])))
 """
 
@@ -286,7 +286,7 @@ def test_executed_copies_are_kept_small() -> None:
     from nbformat.v4 import new_code_cell, new_notebook, new_output
     from PIL import Image
 
-    from weconvene_core.reproduce.compact import compact
+    from lab.reproduce.compact import compact
 
     photograph = BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(photograph, "PNG")

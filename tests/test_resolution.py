@@ -5,15 +5,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lab.figures.resolution import resolution_figure
+from lab.figures.style import save
+from lab.rd.measure_set import measure
+from lab.rd.pillow_codecs import JPEG_2000, WEBP
+from lab.rd.points import MEAN
+from lab.rd.tables import change_with_scale
+from lab.studies.resolution import at_scale, header_bytes, resolution_table
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.points import MEAN
-from weconvene_core.evaluation.rate_distortion import measure
-from weconvene_core.evaluation.resolution import at_scale, header_bytes, resolution_table
-from weconvene_core.evaluation.rivals import JPEG_2000, WEBP
-from weconvene_core.evaluation.tables import change_with_scale
-from weconvene_core.figures.resolution import resolution_figure
-from weconvene_core.figures.style import save
 
 
 @pytest.fixture(scope="module")

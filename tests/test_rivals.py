@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 from rival_checks import check_quality_rises
 
+from lab.rd.bd_rate import bd_rate
+from lab.rd.curves import Curve
+from lab.rd.measure_set import MEAN, POINT_COLUMNS, averaged_curve
+from lab.rd.metrics import bpp, psnr_rgb
+from lab.rd.pillow_codecs import JPEG, JPEG_2000, RIVALS, WEBP, Rival, available, avif, measure_rivals
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.bd_rate import bd_rate
-from weconvene_core.evaluation.curves import Curve
-from weconvene_core.evaluation.quality import bpp, psnr_rgb
-from weconvene_core.evaluation.rate_distortion import MEAN, POINT_COLUMNS, averaged_curve
-from weconvene_core.evaluation.rivals import JPEG, JPEG_2000, RIVALS, WEBP, Rival, available, avif, measure_rivals
 
 by_name = pytest.mark.parametrize("rival", RIVALS, ids=lambda rival: rival.name)
 

@@ -15,19 +15,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from weconvene_core.checkpoint import read_tensors, release, weights_hash, write_tensors
-from weconvene_core.codec import api, sealing
+from lab.rd.metrics import psnr_rgb
+from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.entropy.exact import ExactConv, Span, on_grid
-from weconvene_core.entropy.exact_lifting import growth, integer_lifting, join, lifting_of, split
-from weconvene_core.entropy.packed_tables import packed, unpacked
+from weconvene_core.entropy.cdf_packing import packed, unpacked
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.quality import psnr_rgb
+from weconvene_core.exact import calibrate
+from weconvene_core.exact.fixed_point import ExactConv, Span, on_grid
+from weconvene_core.exact.integer_lifting import growth, integer_lifting, join, lifting_of, split
 from weconvene_core.layers.weconv import SPACE
-from weconvene_core.model import WeConvene
+from weconvene_core.model.checkpoint import read_tensors, release, weights_hash, write_tensors
+from weconvene_core.model.presets import ModelConfig, preset
+from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
-from weconvene_core.presets import ModelConfig, preset
 from weconvene_core.wavelets import scheme
 from weconvene_core.wavelets.lifting import split_axes
 
@@ -80,7 +81,7 @@ def test_every_kind_can_be_sealed(kind: str, folder: Path, photo: Image.Image) -
     release(model, path, {"steps": 0})
     picture, quality = np.array(photo)[:70, :101], model.default_quality
     before = api.encode(picture, quality, "kind")
-    sealing.seal_checkpoint(path, [picture])
+    calibrate.seal_checkpoint(path, [picture])
     api._loaded.cache_clear()
     exact, floating = (api.encode(picture, quality, "kind", exact=exact) for exact in (None, False))
     assert unpack(exact).exact
@@ -95,7 +96,7 @@ def test_what_has_no_integer_form_is_refused(name: str) -> None:
     narrow = {"narrow": 8, "wide": 8, "hyper": 12, "z_channels": 8, "slice_hidden": 28, "latent_channels": 40}
     model = WeConvene(replace(preset(name), **narrow, blocks_a=1, blocks_s=1, hyper_blocks=1))
     with pytest.raises(WeconveneError, match=f"'{name}' has .*slice_attention=True"):
-        sealing.seal(model, [np.zeros((64, 64, 3), np.uint8)])
+        calibrate.seal(model, [np.zeros((64, 64, 3), np.uint8)])
 
 
 def test_sums_that_may_be_inexact_are_refused() -> None:
@@ -110,7 +111,7 @@ def sealed(tmp_path: Path) -> Path:
 
 
 def stated_seal(path: Path) -> dict:
-    return read_tensors(path)[1][sealing.SEAL]
+    return read_tensors(path)[1][calibrate.SEAL]
 
 
 @pytest.mark.parametrize(
@@ -129,30 +130,30 @@ def stated_seal(path: Path) -> dict:
 )
 def test_an_altered_seal_is_refused(sealed: Path, change: Callable[[dict], object], said: str) -> None:
     tensors, description = read_tensors(sealed)
-    change(description[sealing.SEAL])
+    change(description[calibrate.SEAL])
     write_tensors(sealed, tensors, description)
     with pytest.raises(WeconveneError, match=said):
-        sealing.read_seal(api.load_model(), weights_hash(sealed), sealed)
+        calibrate.read_seal(api.load_model(), weights_hash(sealed), sealed)
 
 
 @pytest.mark.parametrize("wrong", ["text", ["a"], {"hash": 5, "weights": "no hex"}])
 def test_a_malformed_seal_states_nothing_and_is_named(sealed: Path, wrong: object) -> None:
     tensors, description = read_tensors(sealed)
-    description[sealing.SEAL] = wrong
+    description[calibrate.SEAL] = wrong
     write_tensors(sealed, tensors, description)
-    assert sealing.stated_digests(sealed) == []
+    assert calibrate.stated_digests(sealed) == []
     with pytest.raises(WeconveneError, match="seal"):
-        sealing.read_seal(api.load_model(), weights_hash(sealed), sealed)
+        calibrate.read_seal(api.load_model(), weights_hash(sealed), sealed)
 
 
 def test_sealing_again_gives_the_same_hash_and_leaves_the_weights(tmp_path: Path, photo: Image.Image) -> None:
     path = tmp_path / "tiny.safetensors"
     release(stirred(SMALL), path, {"steps": 0})
     before, weights = read_tensors(path)[0], weights_hash(path)
-    first, again = (sealing.seal_checkpoint(path, [np.array(photo)]) for _ in range(2))
+    first, again = (calibrate.seal_checkpoint(path, [np.array(photo)]) for _ in range(2))
     assert first == again
     after, description = read_tensors(path)
-    assert description[sealing.SEAL][sealing.UNSEALED] == weights.hex()
+    assert description[calibrate.SEAL][calibrate.UNSEALED] == weights.hex()
     assert json.loads(path.with_suffix(".json").read_text())["steps"] == description["steps"] == 0
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)

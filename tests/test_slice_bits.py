@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
+from lab.entropy_analysis import context_ablation, slice_bits
+from lab.figures import entropy as figures
 from weconvene_core.codec.api import load_model, to_8_bit
 from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.evaluation import context_gains, slice_bits
-from weconvene_core.figures import entropy as figures
-from weconvene_core.model import WeConvene
-from weconvene_core.presets import PRESETS, preset
+from weconvene_core.model.presets import PRESETS, preset
+from weconvene_core.model.weconvene import WeConvene
 
 QUALITY = 3.0
 
@@ -80,7 +80,7 @@ def test_picture_grows_slice_by_slice_into_the_decoded_one(lite: WeConvene, pict
 
 
 def test_context_saves_bits_and_the_parts_add_up(lite: WeConvene, picture: np.ndarray, slices) -> None:
-    table = context_gains.context_gains(lite, picture, QUALITY).set_index("slice")
+    table = context_ablation.context_gains(lite, picture, QUALITY).set_index("slice")
     coded = np.array([s.total / (130 * 187) for s in slices])
     assert table.bpp.to_numpy() == pytest.approx(coded, rel=0.08)
     assert table.bpp.sum() == pytest.approx(coded.sum(), rel=0.03)
@@ -93,13 +93,13 @@ def test_context_saves_bits_and_the_parts_add_up(lite: WeConvene, picture: np.nd
 def test_context_of_an_untrained_model_is_worth_nothing(picture: np.ndarray) -> None:
     torch.manual_seed(0)
     model = WeConvene(preset("tiny")).eval()
-    table = context_gains.context_gains(model, picture[:64, :64], QUALITY)
+    table = context_ablation.context_gains(model, picture[:64, :64], QUALITY)
     assert table[["saved_by_lf", "saved_by_earlier"]].abs().to_numpy().max() < 1e-6 * table.bpp.sum()
 
 
 def test_residual_prediction_acts_once_it_is_trained(lite: WeConvene, picture: np.ndarray) -> None:
-    trained = context_gains.residual_prediction(lite, picture, QUALITY)
-    untrained = context_gains.residual_prediction(WeConvene(preset("tiny")).eval(), picture, QUALITY)
+    trained = context_ablation.residual_prediction(lite, picture, QUALITY)
+    untrained = context_ablation.residual_prediction(WeConvene(preset("tiny")).eval(), picture, QUALITY)
     for column in ("bpp", "mse_steps", "psnr_db"):
         assert untrained[column][0] == untrained[column][1]
         assert trained[column][0] != trained[column][1]
@@ -117,7 +117,7 @@ def test_streams_keep_the_promise_of_the_likelihoods(lite: WeConvene, picture: n
 def test_figures_show_what_they_were_given(lite: WeConvene, picture: np.ndarray, slices) -> None:
     maps = figures.maps_figure(picture, slices, "maps")
     assert sum(len(axes.images) for axes in maps.axes) == 1 + len(slices)
-    table = context_gains.context_gains(lite, picture, QUALITY)
+    table = context_ablation.context_gains(lite, picture, QUALITY)
     axes = figures.context_figure(table, "context").axes[0]
     assert [bar.get_width() for bar in axes.patches[: len(table)]] == pytest.approx(table.bpp.tolist())
     bands = slice_bits.subband_table(slices, lite.config, picture.shape[0] * picture.shape[1])
@@ -131,7 +131,7 @@ def test_figures_show_what_they_were_given(lite: WeConvene, picture: np.ndarray,
 
 def test_a_part_that_costs_bits_does_not_lengthen_its_row() -> None:
     rows = [["LL band", 0.012, -0.003, 0.0, 0.005, 0.0], ["LF slice 1", 0.06, 0.02, 0.0, 0.01, 0.01]]
-    axes = figures.context_figure(pd.DataFrame(rows, columns=context_gains.COLUMNS), "context").axes[0]
+    axes = figures.context_figure(pd.DataFrame(rows, columns=context_ablation.COLUMNS), "context").axes[0]
     assert [text.get_text() for text in axes.texts] == ["-14 %; the hyperprior costs 0.003", "-40 %"]
     marks = [segment[0][0] for segment in axes.collections[0].get_segments()]
     assert marks == pytest.approx([0.014, 0.1])

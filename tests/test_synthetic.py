@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from weconvene_core.training.data import ImagePool
-from weconvene_core.training.parallel import Team
-from weconvene_core.training.sampling import Sampler, cut, draw_crops
-from weconvene_core.training.schedule import Phase, TrainConfig
+from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.crops import Sampler, cut, draw_crops
+from weconvene_core.training.distributed import Team
+from weconvene_core.training.images import ImagePool
 from weconvene_core.training.synthetic import FAMILIES, MIX, draw
 from weconvene_core.training.textures import PATTERNS, texture
 

@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lab.studies import large_image
+from lab.studies.tiling_cost import borders, tile_costs
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
-from weconvene_core.codec.grid import (
+from weconvene_core.codec.tile_grid import (
     BLOCK,
     MARGIN,
     TILE_EDGES,
@@ -29,11 +31,9 @@ from weconvene_core.codec.grid import (
     worker_count,
     working_memory,
 )
-from weconvene_core.codec.latents import footprint
+from weconvene_core.codec.tile_streams import footprint
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation import large_image
-from weconvene_core.evaluation.tiling import borders, tile_costs
 from weconvene_core.paths import ROOT
 
 LITE = Footprint(160, 12)
@@ -164,7 +164,7 @@ def test_a_mosaic_of_any_side_and_its_psnr(tmp_path: Path) -> None:
 MEASURE = """
 import numpy as np
 from weconvene_core.codec import api
-from weconvene_core.evaluation.peak_memory import peak_of_this_process as peak
+from lab.complexity.peak_memory import peak_of_this_process as peak
 api.decode(api.encode(np.zeros((64, 64, 3), np.uint8), 1))
 pixels = np.tile(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), (16, 16, 1))
 before, limit = peak(), 60

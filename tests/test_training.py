@@ -11,19 +11,19 @@ import pytest
 import torch
 from PIL import Image
 
-from weconvene_core.checkpoint import load_model_file, read_tensors, release, write_tensors
+from lab.rd.metrics import psnr_rgb
 from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.quality import psnr_rgb
-from weconvene_core.model import WeConvene, pad
-from weconvene_core.presets import preset
-from weconvene_core.training.data import ImagePool, load_pool
-from weconvene_core.training.loop import Trainer
+from weconvene_core.model.checkpoint import load_model_file, read_tensors, release, write_tensors
+from weconvene_core.model.presets import preset
+from weconvene_core.model.weconvene import WeConvene, pad
+from weconvene_core.training.config import Phase, TrainConfig, load_config
+from weconvene_core.training.crops import on_device
+from weconvene_core.training.images import ImagePool, load_pool
+from weconvene_core.training.log import LOG, RunLog
 from weconvene_core.training.losses import MIDDLE_LAMBDA, RateDistortion
-from weconvene_core.training.runlog import LOG, RunLog
-from weconvene_core.training.sampling import on_device
-from weconvene_core.training.schedule import Phase, TrainConfig, load_config
 from weconvene_core.training.throughput import PROBE_SIDE, step_flops
+from weconvene_core.training.trainer import Trainer
 from weconvene_core.training.validation import estimate, validate
 
 ENTROPY = Phase("entropy", 6, 2e-3, 1e-3, batch=2, crop=64, warmup=2, transforms=False)

@@ -11,15 +11,15 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
+from lab.figures import live, training
+from lab.rd.in_memory import TOLERANCE, code, code_at_rate
+from lab.rd.metrics import psnr_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.evaluation.in_memory import TOLERANCE, code, code_at_rate
-from weconvene_core.evaluation.quality import psnr_rgb
-from weconvene_core.figures import live, training
-from weconvene_core.model import WeConvene
-from weconvene_core.presets import preset
-from weconvene_core.training.data import ImagePool
-from weconvene_core.training.loop import Trainer
-from weconvene_core.training.schedule import Phase, TrainConfig
+from weconvene_core.model.presets import preset
+from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.images import ImagePool
+from weconvene_core.training.trainer import Trainer
 
 COLUMNS = ["step", "seconds", "quality", "bpp", "bpp_lf", "bpp_hf", "bpp_z", "psnr_db", "loss"]
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from weconvene_core.checkpoint import STATE, read_tensors
 from weconvene_core.errors import WeconveneError
+from weconvene_core.model.checkpoint import STATE, read_tensors
 from weconvene_core.training import travel
-from weconvene_core.training.data import VALIDATION_EVERY, ImagePool, load_pool
-from weconvene_core.training.loop import Trainer
+from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.crops import Crop, Sampler, cut, draw_crops, on_device
+from weconvene_core.training.distributed import Team
+from weconvene_core.training.images import VALIDATION_EVERY, ImagePool, load_pool
 from weconvene_core.training.packs import PackedImages, write_packs
-from weconvene_core.training.parallel import Team
 from weconvene_core.training.run import load_images
-from weconvene_core.training.sampling import Crop, Sampler, cut, draw_crops, on_device
-from weconvene_core.training.schedule import Phase, TrainConfig
+from weconvene_core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 PHASE = Phase("p", 4, 1e-3, 1e-4, batch=8, crop=32, warmup=1)

@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from weconvene_core.checkpoint import STATE, read_tensors
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.parallel import Team
+from weconvene_core.model.checkpoint import STATE, read_tensors
+from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.distributed import Team
+from weconvene_core.training.log import LOG
 from weconvene_core.training.run import train_from_config
-from weconvene_core.training.runlog import LOG
-from weconvene_core.training.schedule import Phase, TrainConfig
 
 ENTROPY = Phase("entropy", 4, 2e-3, 1e-3, batch=4, crop=32, warmup=1, transforms=False)
 JOINT = Phase("joint", 4, 1e-3, 1e-4, batch=4, crop=64, warmup=1, w_lf=1.2, w_hf=0.9)
@@ -41,7 +41,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps(settings.to_dict()))
     train_from_config(tmp_path / "one.json")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*torchrun, "-m", "weconvene_core.cli", "train", str(tmp_path / "two.json")]
+    command = [*torchrun, "-m", "weconvene_core", "train", str(tmp_path / "two.json")]
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, **threads})
     one, two = rows(tmp_path / "one"), rows(tmp_path / "two")

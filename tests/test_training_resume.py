@@ -18,14 +18,14 @@ import pytest
 import torch
 from PIL import Image
 
-from weconvene_core.checkpoint import STATE, read_tensors, write_tensors
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.data import ImagePool
-from weconvene_core.training.guard import BACK_AFTER, CALM_STEPS, GIVE_UP_AFTER, Guard
-from weconvene_core.training.loop import Trainer
+from weconvene_core.model.checkpoint import STATE, read_tensors, write_tensors
+from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.divergence_guard import BACK_AFTER, CALM_STEPS, GIVE_UP_AFTER, Guard
+from weconvene_core.training.images import ImagePool
+from weconvene_core.training.log import LOG
 from weconvene_core.training.run import train_from_config
-from weconvene_core.training.runlog import LOG
-from weconvene_core.training.schedule import Phase, TrainConfig
+from weconvene_core.training.trainer import Trainer
 
 ENTROPY = Phase("entropy", 15, 2e-3, 1e-3, batch=2, crop=32, warmup=2, transforms=False)
 JOINT = Phase("joint", 25, 1e-3, 1e-4, batch=2, crop=32, warmup=2, w_hf=0.9)
@@ -93,7 +93,8 @@ def test_forty_steps_equal_twenty_a_kill_and_the_rest(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps(settings.to_dict()))
     train_from_config(tmp_path / "straight.json")
     killed = subprocess.Popen(
-        [sys.executable, "-m", "weconvene_core.cli", "train", str(tmp_path / "killed.json")], stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "weconvene_core", "train", str(tmp_path / "killed.json")],
+        stderr=subprocess.DEVNULL,
     )
     wait_for_step(tmp_path / "killed", 20, killed)
     killed.kill()

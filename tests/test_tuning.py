@@ -10,17 +10,17 @@ import pytest
 import torch
 from pytorch_msssim import ms_ssim
 
-from weconvene_core.checkpoint import BASE, load_model_file, read_tensors, release, weights_hash, write_tensors
-from weconvene_core.codec.checkpoints import load_checked
-from weconvene_core.codec.sealing import read_seal, seal_checkpoint
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model import WeConvene
-from weconvene_core.presets import preset
-from weconvene_core.training.data import load_pool
-from weconvene_core.training.loop import Trainer
+from weconvene_core.exact.calibrate import read_seal, seal_checkpoint
+from weconvene_core.model.checkpoint import BASE, load_model_file, read_tensors, release, weights_hash, write_tensors
+from weconvene_core.model.presets import preset
+from weconvene_core.model.released import load_checked
+from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.images import load_pool
 from weconvene_core.training.losses import MS_SSIM_WEIGHT, rate_distortion
-from weconvene_core.training.schedule import Phase, TrainConfig
+from weconvene_core.training.trainer import Trainer
 
 PARTS = ("gain_", "g_s.tail")
 PHASE = Phase("MS-SSIM", 2, 1e-3, 1e-4, batch=1, crop=192, warmup=1)

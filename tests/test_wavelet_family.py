@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from lab.wavelet_analysis.filter_gains import analysis_filters, conversion_table, energy_bounds, synthesis_filters
 from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets import SCHEMES, AxisSplit, channel_matrix, dwt1d, dwt2d, dwt3d, idwt2d, idwt3d, scheme
-from weconvene_core.wavelets.gains import analysis_filters, conversion_table, energy_bounds, synthesis_filters
 
 FACTORED = (
     "db2", "db3", "db4", "db8", "sym4", "coif1", "bior1.3", "bior2.2", "bior3.3", "bior4.4", "bior6.8", "rbio2.2",

@@ -13,11 +13,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
 
+from lab.layer_analysis.receptive_field import receptive_field_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConv3d
-from weconvene_core.layers.convert import convert, from_conv
+from weconvene_core.layers.convert_network import convert, from_conv
 from weconvene_core.wavelets import LearnableLifting, Wavelet
-from weconvene_core.wavelets.filters import LiftingScheme, predict, update
+from weconvene_core.wavelets.lifting_schemes import LiftingScheme, predict, update
 
 VARIANTS = {
     "predecessor": {"wavelet": "haar", "channel_dwt": False, "high_kernel": 3, "joint_high": True, "norm": GDN},
@@ -119,7 +120,7 @@ def test_receptive_field_is_what_an_output_depends_on(wavelet: str, levels: int,
         (gradient,) = torch.autograd.grad(layer(x)[0, 0, middle + phase].sum(), x)
         rows = gradient[0, 0].abs().sum(1).gt(1e-14).nonzero()
         widths.append(int(rows.max() - rows.min()) + 1)
-    assert max(widths) == layer.receptive_field()
+    assert max(widths) == receptive_field_of(layer)
 
 
 @pytest.mark.parametrize("name", ["predecessor", "joint", "packets", "5x5"])

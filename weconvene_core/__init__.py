@@ -9,10 +9,12 @@ Importing it also teaches Pillow the format: ``Image.open("photo.wcv")``, ``imag
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
 from weconvene_core.codec import pillow_plugin
+from weconvene_core.moved import Moved
 
 if TYPE_CHECKING:
     from weconvene_core.codec.api import decode, encode, load_model
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 # CompressAI compiles with torch.jit on import; its deprecation is nothing that a reader of this package can act on.
 warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
 
+sys.meta_path.append(Moved())
 pillow_plugin.register()  # which loads neither torch nor numpy
 
 __version__ = "0.2.0"

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weconvene_core.codec.grid import MARGIN, UNIT, Span, cells
-from weconvene_core.codec.latents import Latent, footprint, padded
-from weconvene_core.codec.refining import Refinement
+from weconvene_core.codec.latent_refinement import Refinement
+from weconvene_core.codec.tile_grid import MARGIN, UNIT, Span, cells
+from weconvene_core.codec.tile_streams import Latent, footprint, padded
 from weconvene_core.errors import WeconveneError
-from weconvene_core.inputs import from_8_bit, pad
-from weconvene_core.model import WeConvene
+from weconvene_core.image_tensors import from_8_bit, pad
+from weconvene_core.model.weconvene import WeConvene
 
 CELLS = (512, 256, 128)  # pixels, the sides of what is refined at a time
 GRADIENTS = 12.5  # memory of a pass with its gradients over that of coding (measured for `lite`: 11 to 12)

@@ -15,21 +15,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from weconvene_core.codec.checkpoints import description_of, installed, load_checked
-from weconvene_core.codec.container import HASH_BYTES, Container, Prefix, pack, unpack, unpack_prefix
+from weconvene_core.atomic_files import HASH_BYTES
+from weconvene_core.codec.container import Container, Prefix, pack, unpack, unpack_prefix
 from weconvene_core.codec.effort import best_orientation, checked, refinement
 from weconvene_core.codec.floor import Watch, loss_of, without_transforms
-from weconvene_core.codec.grid import DEFAULT_MEMORY, check_memory, choose_tile, worker_count
-from weconvene_core.codec.images import Picture, load, to_pil
-from weconvene_core.codec.latents import ALL, footprint
+from weconvene_core.codec.latent_refinement import Refinement
 from weconvene_core.codec.lossless import pack_alpha, pack_profile, unpack_alpha, unpack_profile
 from weconvene_core.codec.orientation import turned, turned_back
-from weconvene_core.codec.refining import Refinement
-from weconvene_core.codec.sealing import read_seal, stated_digests
+from weconvene_core.codec.pictures import Picture, load, to_pil
 from weconvene_core.codec.streams import by_block, in_file_order
-from weconvene_core.codec.tiles import Decoded, decode_tiles, encode_tiles, hash_latents, to_8_bit
+from weconvene_core.codec.tile_coder import Decoded, decode_tiles, encode_tiles, hash_latents, to_8_bit
+from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, check_memory, choose_tile, worker_count
+from weconvene_core.codec.tile_streams import ALL, footprint
 from weconvene_core.errors import CorruptFileError, WeconveneError
-from weconvene_core.model import QUALITY_DECIMALS, WeConvene
+from weconvene_core.exact.calibrate import read_seal, stated_digests
+from weconvene_core.model.released import description_of, installed, load_checked
+from weconvene_core.model.weconvene import QUALITY_DECIMALS, WeConvene
 from weconvene_core.paths import CHECKPOINTS
 
 __all__ = [
@@ -98,7 +99,7 @@ def encode(
     Parameters
     ----------
     image : a path, a Pillow image, an array (H, W[, C]) of uint8 or uint16, or a Picture; any H, W >= 1. Grey is coded
-        as RGB and comes back grey, alpha is kept without loss (see :mod:`weconvene_core.codec.images`).
+        as RGB and comes back grey, alpha is kept without loss (see :mod:`weconvene_core.codec.pictures`).
     quality : a real number from 0 (smallest file) to 7 (finest).
     model : name of a released checkpoint.
     max_memory : working memory in MiB, beyond the picture's own pixels; larger pictures are coded in tiles, and a

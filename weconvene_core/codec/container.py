@@ -9,7 +9,8 @@ import zlib
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from weconvene_core.codec.grid import TILE_EDGES, Block, block_count, blocks, tile_count
+from weconvene_core.atomic_files import HASH_BYTES
+from weconvene_core.codec.tile_grid import TILE_EDGES, Block, block_count, blocks, tile_count
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 Mode = Literal["RGB", "L", "RGBA", "LA"]
@@ -22,7 +23,6 @@ MAGIC = b"WCV"
 VERSION = 4
 EARLIER = {3: "commit 7644225 decodes it"}  # versions of past releases, and what a user can do
 MAX_PIXELS = 1 << 29  # 20,000 x 20,000 and some more: a decoder must not reserve memory for any size a header names
-HASH_BYTES = 8
 CHECKSUM_BYTES = 4
 MODES: tuple[Mode, ...] = get_args(Mode)
 CUT_HEADER = "The file is cut inside its header: nothing can be decoded; get a fresh copy."

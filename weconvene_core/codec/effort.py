@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from weconvene_core.codec.analysis import refining_cell
-from weconvene_core.codec.grid import spans
+from weconvene_core.codec.latent_refinement import Refinement
 from weconvene_core.codec.orientation import turned
-from weconvene_core.codec.refining import Refinement
+from weconvene_core.codec.tile_grid import spans
 from weconvene_core.errors import WeconveneError
-from weconvene_core.inputs import from_8_bit
-from weconvene_core.model import WeConvene
+from weconvene_core.image_tensors import from_8_bit
+from weconvene_core.model.weconvene import WeConvene
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import IO
 
 from PIL import Image
 
+from weconvene_core.atomic_files import atomic_file
 from weconvene_core.errors import WeconveneError
-from weconvene_core.files import atomic_file
 
 FORMATS: dict[str, tuple[str, dict[str, object]]] = {
     ".png": ("PNG", {}),

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weconvene_core.codec.latents import Latent
+from weconvene_core.codec.tile_streams import Latent
 from weconvene_core.errors import CorruptFileError
-from weconvene_core.inputs import from_8_bit, pad
-from weconvene_core.layers.rate_table import lambda_of
-from weconvene_core.model import WeConvene
+from weconvene_core.image_tensors import from_8_bit, pad
+from weconvene_core.layers.rate_conditioning import lambda_of
+from weconvene_core.model.weconvene import WeConvene
 
 SIDE = 32  # pixels of the squares that are looked at
 AROUND = 16  # pixels around a square that are synthesised with it

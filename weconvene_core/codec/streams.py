@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from weconvene_core.codec.container import Container, CutFileError, Prefix
-from weconvene_core.codec.grid import Block
-from weconvene_core.codec.latents import BlockStreams, TileStreams
+from weconvene_core.codec.tile_grid import Block
+from weconvene_core.codec.tile_streams import BlockStreams, TileStreams
 
 
 def in_file_order(header: Container, found: list[BlockStreams], beside: list[bytes]) -> tuple[bytes, ...]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from weconvene_core.atomic_files import sha256_of
 from weconvene_core.datasets.registry import Entry, cache_folder, faults, fetch, full_name, known_images, load_registry
 from weconvene_core.errors import WeconveneError
-from weconvene_core.files import sha256_of
 from weconvene_core.paths import ROOT, data_folder
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})

@@ -13,8 +13,8 @@ from zipfile import BadZipFile, ZipFile
 
 import pooch
 
+from weconvene_core.atomic_files import sha256_of, write_bytes_atomically, write_text
 from weconvene_core.errors import WeconveneError
-from weconvene_core.files import sha256_of, write_bytes_atomically, write_text
 from weconvene_core.paths import DATA
 
 REGISTRY = DATA / "registry.csv"

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from weconvene_core.entropy.colours import code_slice
-from weconvene_core.entropy.phases import PHASES, code_in_phases
+from weconvene_core.entropy.coding_steps import CodingStep
+from weconvene_core.entropy.luma_before_chroma import code_slice
+from weconvene_core.entropy.polyphase_passes import PHASES, code_in_phases
 from weconvene_core.entropy.slices import SlicePredictor
-from weconvene_core.entropy.steps import CodingStep
 from weconvene_core.layers import appended, layout_of
 from weconvene_core.wavelets import Details, Pyramid, dwt2d, idwt2d
 

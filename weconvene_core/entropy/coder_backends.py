@@ -9,7 +9,7 @@ from typing import Protocol
 import constriction
 import numpy as np
 
-from weconvene_core.entropy.coder_tables import Tables
+from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.errors import CorruptFileError
 
 DAMAGED = "The compressed data does not fit the model's probability tables: the file is damaged or of another model."

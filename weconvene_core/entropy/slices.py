@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weconvene_core.entropy.colours import Channels, chroma_of, luma_of
-from weconvene_core.entropy.laplace import SCALE_MIN, scale_indexes
+from weconvene_core.entropy.distributions import SCALE_MIN, scale_indexes
+from weconvene_core.entropy.luma_before_chroma import Channels, chroma_of, luma_of
 from weconvene_core.layers import Pointwise, activation, appended
-from weconvene_core.layers.attention import HEAD_WIDTH, WindowedAttention
+from weconvene_core.layers.window_attention import HEAD_WIDTH, WindowedAttention
 
 SliceNetworkKind = Literal["joint", "split"]
 Positions = tuple[slice, slice]

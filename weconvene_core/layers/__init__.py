@@ -11,8 +11,8 @@ from weconvene_core.layers.blocks import (
     WeConvSpec,
     activation,
 )
-from weconvene_core.layers.rate_table import RateTable
-from weconvene_core.layers.shortcut import ImagePyramid
+from weconvene_core.layers.rate_conditioning import RateTable
+from weconvene_core.layers.wavelet_shortcut import ImagePyramid
 from weconvene_core.layers.weconv import Pointwise, WeConv3d, appended, layout_of
 
 __all__ = [

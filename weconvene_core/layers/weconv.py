@@ -20,10 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.layers.reach import receptive_field
 from weconvene_core.wavelets import AxisSplit, LearnableLifting, Wavelet, dwt2d
-from weconvene_core.wavelets.filters import scheme
 from weconvene_core.wavelets.lifting import join_axes, split_axes
+from weconvene_core.wavelets.lifting_schemes import scheme
 from weconvene_core.wavelets.pyramid import CHANNEL, HEIGHT, WIDTH
 
 BANDS_PER_LEVEL = 3  # HL, LH, HH
@@ -202,10 +201,6 @@ class WeConv3d(nn.Module):
             total += kernel * (low_h * low_w if self.joint_high else h * w - low_h * low_w)
             h, w = low_h, low_w
         return total + self.low_weight.numel() * h * w
-
-    def receptive_field(self) -> int:
-        """Width in samples of the input window that one output depends on (see :mod:`.reach`)."""
-        return receptive_field(_plain(self.wavelet), self.levels, self.low_weight.shape[-1], self.high_weight.shape[-1])
 
 
 def _plain(wavelet: Wavelet | LearnableLifting) -> Wavelet:

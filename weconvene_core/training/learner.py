@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weconvene_core.checkpoint import load_weights
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model import WeConvene
+from weconvene_core.model.checkpoint import load_weights
+from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.distributed import Team
 from weconvene_core.training.losses import RateDistortion
 from weconvene_core.training.objective import Objective
-from weconvene_core.training.parallel import Team
-from weconvene_core.training.schedule import Phase, TrainConfig
 from weconvene_core.training.soap import OPTIMIZERS
 
 AUX_RATE = 1e-3  # learning rate of the quantiles of z (CompressAI's auxiliary loss)

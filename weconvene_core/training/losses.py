@@ -11,7 +11,7 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor
 
 from weconvene_core.lambdas import LAMBDAS
-from weconvene_core.layers.rate_table import lambda_of
+from weconvene_core.layers.rate_conditioning import lambda_of
 
 MIDDLE_LAMBDA = LAMBDAS[3]
 Metric = Literal["mse", "ms_ssim"]

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from weconvene_core.model import WeConvene
+from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.losses import LAMBDA_EXPONENT, Metric, RateDistortion, rate_distortion
 
 

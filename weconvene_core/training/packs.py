@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.data import VALIDATION_EVERY, ImagePool, decode, decode_file
+from weconvene_core.training.images import VALIDATION_EVERY, ImagePool, decode, decode_file
 
 INDEX, VALIDATION = "packs.json", "validation.zip"
 PACK_BYTES = 40_000_000

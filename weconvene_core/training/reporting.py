@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from weconvene_core.model import WeConvene
+from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.training.config import Phase
+from weconvene_core.training.distributed import Team
+from weconvene_core.training.log import LOG, VALIDATION_LOG, Row, RunLog
 from weconvene_core.training.losses import RateDistortion
 from weconvene_core.training.objective import fast_bfloat16
-from weconvene_core.training.parallel import Team
-from weconvene_core.training.runlog import LOG, VALIDATION_LOG, Row, RunLog
-from weconvene_core.training.schedule import Phase
 from weconvene_core.training.throughput import convolution_rate, device_name, gpu_percent, step_flops
 
 

@@ -9,16 +9,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from weconvene_core.checkpoint import release
 from weconvene_core.datasets.image_sets import folder_set, training_folder
-from weconvene_core.model import WeConvene
+from weconvene_core.model.checkpoint import release
+from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS, ROOT, data_folder, run_folder
-from weconvene_core.training.data import ImageSource, load_pool, validation_paths
-from weconvene_core.training.loop import Trainer
+from weconvene_core.training.config import TrainConfig, load_config
+from weconvene_core.training.distributed import join
+from weconvene_core.training.images import ImageSource, load_pool, validation_paths
 from weconvene_core.training.packs import INDEX, PackedImages, write_packs
-from weconvene_core.training.parallel import join
-from weconvene_core.training.schedule import TrainConfig, load_config
 from weconvene_core.training.throughput import device_name, step_flops
+from weconvene_core.training.trainer import Trainer
 from weconvene_core.training.travel import pack_state, unpack_state
 from weconvene_core.version import git_version
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from weconvene_core.model import WeConvene
+from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.training.config import Phase
 from weconvene_core.training.objective import Objective, autocast
-from weconvene_core.training.schedule import Phase
 
 PROBE_SIDE = 64  # side of the images on which a step's operations are counted, or the model's stride if it is longer
 PROBE_CHANNELS = 128

@@ -19,9 +19,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 
-from weconvene_core.checkpoint import STATE, read_tensors, write_tensors
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.runlog import LOG, VALIDATION_LOG
+from weconvene_core.model.checkpoint import STATE, read_tensors, write_tensors
+from weconvene_core.training.log import LOG, VALIDATION_LOG
 
 PART_BYTES = 16_000_000
 INDEX = "state.json"

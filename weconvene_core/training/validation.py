@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from weconvene_core.inputs import from_8_bit, pad
-from weconvene_core.model import WeConvene
+from weconvene_core.image_tensors import from_8_bit, pad
+from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.losses import rate_distortion
 
 QUALITIES = (1.0, 3.0, 5.0)

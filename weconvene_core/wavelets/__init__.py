@@ -1,7 +1,11 @@
 """Wavelets: lifting schemes, lifting along any axis, and multi-level 2-D and 3-D transforms with named bands."""
 
-from weconvene_core.wavelets.axis import AxisSplit, channel_matrix
-from weconvene_core.wavelets.filters import (
+from weconvene_core.wavelets.channel_dwt import AxisSplit, channel_matrix
+from weconvene_core.wavelets.dwt import dwt2d, dwt3d, idwt2d, idwt3d
+from weconvene_core.wavelets.learnable import LearnableLifting
+from weconvene_core.wavelets.lifting import dwt1d, idwt1d
+from weconvene_core.wavelets.lifting_plan import Mode
+from weconvene_core.wavelets.lifting_schemes import (
     REVERSIBLE,
     SCHEMES,
     LiftingScheme,
@@ -11,11 +15,7 @@ from weconvene_core.wavelets.filters import (
     Wavelet,
     scheme,
 )
-from weconvene_core.wavelets.learnable import LearnableLifting
-from weconvene_core.wavelets.lifting import dwt1d, idwt1d
-from weconvene_core.wavelets.plan import Mode
 from weconvene_core.wavelets.pyramid import Details, Pyramid
-from weconvene_core.wavelets.transform import dwt2d, dwt3d, idwt2d, idwt3d
 
 __all__ = [
     "REVERSIBLE", "SCHEMES", "AxisSplit", "Details", "LearnableLifting", "LiftingScheme", "LiftingStep", "Mode",

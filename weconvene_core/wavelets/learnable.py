@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets.filters import LiftingScheme, LiftingStep, Tap, Wavelet, scheme
+from weconvene_core.wavelets.lifting_schemes import LiftingScheme, LiftingStep, Tap, Wavelet, scheme
 
 
 class LearnableLifting(nn.Module):

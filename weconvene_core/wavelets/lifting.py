@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import functional, operator
-from weconvene_core.wavelets.eager import Analysis, Separable, Synthesis
-from weconvene_core.wavelets.filters import LiftingScheme, Scaling, Wavelet, is_named, scheme
-from weconvene_core.wavelets.plan import Mode, check_mode, make_plan
+from weconvene_core.wavelets import lifting_reference, operator
+from weconvene_core.wavelets.lifting_inplace import Analysis, Separable, Synthesis
+from weconvene_core.wavelets.lifting_plan import Mode, check_mode, make_plan
+from weconvene_core.wavelets.lifting_schemes import LiftingScheme, Scaling, Wavelet, is_named, scheme
 
 is_exporting = getattr(torch.compiler, "is_exporting", bool)  # torch 2.4 cannot tell
 
@@ -71,7 +71,7 @@ def split_axes(x: Tensor, wavelet: Wavelet, dims: Sequence[int], scaling: Scalin
     lifting = _checked(x, wavelet, dims, mode)
     axes = tuple(dim % x.ndim - x.ndim for dim in dims)  # counted from the end
     if not _is_plain(lifting):
-        return functional.split_axes(x, lifting, axes, scaling, mode)
+        return lifting_reference.split_axes(x, lifting, axes, scaling, mode)
     if torch.compiler.is_compiling():
         return tuple(operator.split(x, lifting.name, scaling, mode, axes, False))
     plans = tuple(make_plan(lifting, scaling, mode, x.shape[dim]) for dim in axes)
@@ -97,7 +97,7 @@ def join_axes(
                 f"low and high have sizes {n_low} and {n_high} along axis {dim}; low must be high or one more."
             )
     if not _is_plain(lifting):
-        return functional.join_axes(bands, lifting, axes, scaling, mode)
+        return lifting_reference.join_axes(bands, lifting, axes, scaling, mode)
     if torch.compiler.is_compiling():
         return operator.join(list(bands), lifting.name, scaling, mode, axes, False)
     plans = tuple(make_plan(lifting, scaling, mode, first.shape[dim] + last.shape[dim]) for dim in axes)

@@ -14,16 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from weconvene_core.wavelets.eager import Analysis, Separable, Synthesis, merged_like, phases, samples
-from weconvene_core.wavelets.filters import scheme
-from weconvene_core.wavelets.plan import make_plan
+from weconvene_core.wavelets.lifting_inplace import Analysis, Separable, Synthesis, merged_like, phases, samples
+from weconvene_core.wavelets.lifting_plan import make_plan
+from weconvene_core.wavelets.lifting_schemes import scheme
 
 HOW = "str wavelet, str scaling, str mode, int[] dims, bool dual"  # spelt out: torch 2.4 reads no postponed annotations
 
 
-def _how(
-    lengths: Sequence[int], wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool
-) -> Separable:
+def _how(lengths: Sequence[int], wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> Separable:
     plans = tuple(make_plan(scheme(wavelet), scaling, mode, length) for length in lengths)  # type: ignore[arg-type]
     return Separable(plans, tuple(dims), dual)
 

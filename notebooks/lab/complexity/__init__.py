@@ -1,0 +1,1 @@
+"""What the models cost: MACs, parameters, memory and latency."""

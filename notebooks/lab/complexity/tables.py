@@ -1,0 +1,192 @@
+"""The complexity table: parameters, MACs, latency and memory of several models, measured in one run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from compressai.models import CompressionModel
+from tqdm import tqdm
+
+from lab.complexity.count_macs import count_macs
+from lab.complexity.latency import CODING, STAGES, Latency, time_codec
+from lab.complexity.mac_formulas import Macs, macs_by_hand
+from lab.complexity.models import contender, sample_image
+from lab.complexity.peak_memory import label
+from weconvene_core.errors import WeconveneError
+from weconvene_core.model.presets import preset
+from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.paths import DATA
+
+PUBLISHED = DATA / "published_complexity.csv"
+COLUMNS = [
+    *("model", "image", "params_m", "kmac_px_encode", "kmac_px_decode"),
+    *("encode_ms", "decode_ms", "entropy_coding_ms", "peak_mb", "threads", "device"),
+]
+STAGE_COLUMNS = ["model", "image", "side", *STAGES, "total", "runs"]
+COUNTING_SIZE = (256, 256)
+"""Counting is done at this size: CompressAI's models have a pure cost per pixel, ours formulas that it confirms."""
+
+CHANGES: tuple[dict[str, Any], ...] = (
+    {"wavelet_layers": False},
+    {"levels": 1},
+    {"levels": 3},
+    {"channel_dwt": False},
+    {"high_kernel": 3},
+    {"high_kernel": 3, "joint_high": True},
+    {"gdn": True},
+    {"weconv_residual": False},
+    {"up_kernel": 3},
+    {"residual_ends": True},
+    {"patch_a": 1, "scales_a": 3},
+    {"wavelet_entropy": False, "lf_slices": 8, "hf_slices": 0},
+    {"lf_slices": 5, "hf_slices": 5},
+    {"slice_attention": False},
+    {"slice_network": "split"},
+    {"hyper_blocks": 0},
+)
+"""Switches of the ledger that change the cost, as changes of the preset ``paper``."""
+
+Size = tuple[int, int]
+
+
+def parameters_m(model: CompressionModel) -> float:
+    """Number of trained parameters in millions."""
+    return sum(p.numel() for p in model.parameters()) / 1e6
+
+
+def parts_table(counted: tuple[Macs, Macs], by_hand: tuple[Macs, Macs], size: Size) -> pd.DataFrame:
+    """Set counted MACs of (encode, decode) of an image (height, width) beside those of the formulas, by part."""
+    rows = []
+    for side, found, formula in zip(("encode", "decode"), counted, by_hand, strict=True):
+        for part in found | formula:
+            n, m = found.get(part, 0), formula.get(part, 0)
+            rows.append([side, part, n, m, "match" if n == m else "MISMATCH", n / (1e3 * size[0] * size[1])])
+    return pd.DataFrame(rows, columns=["side", "part", "counted", "by hand", "verdict", "kmac_px"])
+
+
+def family_parts(names: Sequence[str], size: Size = COUNTING_SIZE) -> pd.DataFrame:
+    """Return :func:`parts_table` of several of this project's models, with the model in the first column."""
+    tables = []
+    for name in names:
+        model = contender(name)
+        counted = count_macs(model, sample_image(*size))
+        tables.append(parts_table(counted, macs_by_hand(model.config, *size), size).assign(model=name))
+    table = pd.concat(tables, ignore_index=True)
+    return table[["model", *table.columns.drop("model")]]
+
+
+def switch_costs(base: str, size: Size) -> pd.DataFrame:
+    """Return what each switch of a preset costs, one of :data:`CHANGES` a row: parameters, and kMAC/px by formula."""
+    rows = []
+    for change in ({}, *CHANGES):
+        config = replace(preset(base), **change)
+        macs = [sum(side.values()) / (1e3 * size[0] * size[1]) for side in macs_by_hand(config, *size)]
+        text = ", ".join(f"{name}={value}" for name, value in change.items()) or "as it is"
+        rows.append([base, text, parameters_m(WeConvene(config)), *macs])
+    table = pd.DataFrame(rows, columns=["model", "change", "params_m", "kmac_px_encode", "kmac_px_decode"])
+    for side in ("encode", "decode"):
+        table[f"{side}_change_pct"] = 100 * (table[f"kmac_px_{side}"] / table[f"kmac_px_{side}"][0] - 1)
+    return table
+
+
+@lru_cache
+def kmac_per_pixel(name: str, size: Size) -> tuple[float, float, float]:
+    """Return thousands of MACs per pixel of a contender for an image (height, width): encoding, decoding, one pass.
+
+    One pass is what others publish: both transforms, and once what both sides run. Models of CompressAI are counted,
+    ours are worked out for the padded size (:func:`family_parts` sets both side by side).
+    """
+    model = contender(name)
+    if isinstance(model, WeConvene):
+        stride = model.config.stride
+        encode, decode = macs_by_hand(model.config, *(-(-side // stride) * stride for side in size))
+    else:
+        size = COUNTING_SIZE
+        encode, decode = count_macs(model, sample_image(*size))
+    unit = 1e3 * size[0] * size[1]
+    return sum(encode.values()) / unit, sum(decode.values()) / unit, sum((encode | decode).values()) / unit
+
+
+def measure_costs(
+    names: Sequence[str], sizes: Sequence[Size], peaks: Mapping[str, Mapping[str, float]] | None = None, runs: int = 5
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Code the sample photograph with every model at every size (height, width), on the CPU.
+
+    Returns
+    -------
+    A table with ``COLUMNS`` (``entropy_coding_ms`` is the share of ``decode_ms`` spent in the entropy decoder), and one
+    with ``STAGE_COLUMNS``: where the milliseconds of either side go. ``peaks`` are those of
+    :func:`lab.complexity.peak_memory.peak_memories`; sizes without a peak stay empty.
+    """
+    rows, stages = [], []
+    for name, size in tqdm([(name, size) for name in names for size in sizes], desc="models and sizes"):
+        found = time_codec(contender(name), sample_image(*size), runs)
+        encode, decode, _ = kmac_per_pixel(name, size)
+        peak = (peaks or {}).get(name, {}).get(label(size), float("nan"))
+        rows.append(
+            [name, label(size), parameters_m(contender(name)), encode, decode, found.encode_ms, found.decode_ms,
+             found.decode_stages[CODING], peak, torch.get_num_threads(), "cpu"]
+        )  # fmt: skip
+        stages += _stage_rows(name, size, found)
+    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(stages, columns=STAGE_COLUMNS)
+
+
+def _stage_rows(name: str, size: Size, found: Latency) -> list[list[object]]:
+    sides = (("encode", found.encode_stages, found.encode_ms), ("decode", found.decode_stages, found.decode_ms))
+    return [[name, label(size), side, *(parts[s] for s in STAGES), total, found.runs] for side, parts, total in sides]
+
+
+def growth(table: pd.DataFrame, column: str) -> tuple[float, float, float]:
+    """Fit ``column`` (ms) of a table of one model to a line over pixels.
+
+    Returns (milliseconds per megapixel, milliseconds at zero pixels, coefficient of determination R^2).
+
+    Raises
+    ------
+    WeconveneError
+        If the table holds fewer than three sizes.
+    """
+    if len(table) < 3:
+        raise WeconveneError(f"a line through {len(table)} sizes shows nothing; measure at least three.")
+    x, y = megapixels(table), table[column].to_numpy(dtype=float)
+    slope, start = np.polyfit(x, y, 1)
+    residual = float(np.square(y - (slope * x + start)).sum())
+    return float(slope), float(start), 1.0 - residual / float(np.square(y - y.mean()).sum())
+
+
+def megapixels(table: pd.DataFrame) -> np.ndarray:
+    """Return the millions of pixels of the ``image`` column, e.g. ``768x512``."""
+    sides = table.image.str.split("x", expand=True).astype(float)
+    return (sides[0] * sides[1] / 1e6).to_numpy()
+
+
+def one_pass(names: Sequence[str], size: Size) -> pd.DataFrame:
+    """Return parameters (millions) and kMAC/px of one pass of several contenders, as others publish them."""
+    rows = [[name, parameters_m(contender(name)), kmac_per_pixel(name, size)[2]] for name in names]
+    return pd.DataFrame(rows, columns=["model", "params_m", "kmac_px"])
+
+
+def bars_table(rows: Sequence[tuple[str, float, float]]) -> pd.DataFrame:
+    """Return bounds with their verdicts from rows of (what, measured, at most)."""
+    table = pd.DataFrame(rows, columns=["bound", "measured", "at most"])
+    return table.assign(verdict=(table.measured <= table["at most"]).map({True: "met", False: "MISSED"}))
+
+
+def published_complexity() -> pd.DataFrame:
+    """Return the figures that other authors published: model, params_m_low, params_m_high, kmac_px, source, note.
+
+    Raises
+    ------
+    WeconveneError
+        If the file is missing or unreadable.
+    """
+    try:
+        return pd.read_csv(PUBLISHED)
+    except (OSError, ValueError) as error:
+        raise WeconveneError(f"data/{PUBLISHED.name} cannot be read ({error}); restore it, as with git.") from error

@@ -1,0 +1,187 @@
+"""Where the bits and the error of ``lite`` are: by slice, subband, rate and image, beside codecs at equal bytes.
+
+``python -m lab.entropy_analysis.error_by_subband`` measures on photographs of the training folder that are kept out of
+training, never on test images, and writes ``results/tables/diagnosis_*.csv`` in about a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from scipy.interpolate import PchipInterpolator
+
+from lab.entropy_analysis.scale_calibration import calibration_table
+from lab.entropy_analysis.slice_bits import CodedSlice, as_input, coded_slices, subbands
+from lab.rd.metrics import PEAK, bpp
+from lab.rd.pillow_codecs import JPEG_2000, Rival, avif
+from lab.studies.training_recipe import training_images
+from lab.wavelet_analysis.energy_compaction import weighted_bands
+from weconvene_core.codec.api import decode, encode, load_model
+from weconvene_core.image_tensors import middle
+from weconvene_core.layers.wavelet_shortcut import COLOURS, LEVELS, WAVELET, colour_matrix
+from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.paths import RESULTS
+from weconvene_core.wavelets import dwt2d
+
+TABLES = RESULTS / "tables"
+QUALITIES = (1.0, 3.0, 5.0)
+PHOTOGRAPHS, SIDE = 8, 512
+# lower ends than in the rate-distortion curves: quality 1 of an easy photograph lies there
+RIVALS = (replace(JPEG_2000, knobs=(600, 380, *JPEG_2000.knobs)), replace(avif(), knobs=(0, 3, *avif().knobs)))
+ALL, TINY = "all", 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Bands:
+    """One coded picture: bytes of its file, and its squared error (per sample, 0..255) by (subband, colour)."""
+
+    size: int
+    error: pd.Series
+
+
+def photographs() -> list[np.ndarray]:
+    """Return the middles (512x512 at most) of eight photographs, evenly spread over those kept out of training."""
+    kept_out = training_images().validation
+    return [middle(image, SIDE) for image in kept_out[:: max(1, len(kept_out) // PHOTOGRAPHS)][:PHOTOGRAPHS]]
+
+
+def band_errors(original: np.ndarray, decoded: np.ndarray) -> pd.Series:
+    """Split the squared error per sample of a picture (H, W, 3) uint8 by subband (9/7, three levels) and colour.
+
+    Luma is the first component of the codec's own orthonormal colour transform, chroma the other two. Each band counts
+    by the norm of its synthesis functions, and all are stretched together by the few percent that are missing, since
+    9/7 is not quite orthonormal: the parts add up to the picture's error, the entry (all, all).
+    """
+    error = torch.from_numpy(decoded.astype(np.float64) - original).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+    components = torch.einsum("ij,jhw->ihw", colour_matrix().double(), error)
+    parts: dict[tuple[str, str], float] = {}
+    for band, values in weighted_bands(dwt2d(components, WAVELET, LEVELS)).items():
+        squares = values.square().sum((1, 2)) / error.numel()
+        parts |= {(band, "luma"): squares[0].item(), (band, "chroma"): squares[1:].sum().item()}
+    whole, stretch = error.square().mean().item(), max(sum(parts.values()), TINY)
+    split = pd.Series(parts) * whole / stretch
+    split[ALL, ALL] = whole
+    return split.rename_axis(["subband", "colour"])
+
+
+def coded_by(rival: Rival, picture: np.ndarray) -> list[Bands]:
+    """Code a picture at all knobs of a rival, in the order of rising bytes; steps that save nothing are left out."""
+    coded: dict[int, Bands] = {}
+    for knob in rival.knobs:
+        data = rival.encode(Image.fromarray(picture), knob)
+        coded[len(data)] = Bands(len(data), band_errors(picture, np.asarray(rival.decode(data))))
+    return [coded[size] for size in sorted(coded)]
+
+
+def at_bytes(curve: Sequence[Bands], size: int) -> pd.Series:
+    """Interpolate the errors of every band at so many bytes (PCHIP over logarithms); nan outside the curve."""
+    sizes, errors = np.log([point.size for point in curve]), pd.DataFrame([point.error for point in curve])
+    found = PchipInterpolator(sizes, np.log(errors.clip(lower=TINY)), extrapolate=False)(np.log(size))
+    return pd.Series(np.exp(found), index=errors.columns)
+
+
+def compare(
+    pictures: Sequence[np.ndarray], qualities: Sequence[float] = QUALITIES, rivals: Sequence[Rival] = RIVALS
+) -> pd.DataFrame:
+    """Return the errors of ``lite``'s files and of every rival at equal bytes per picture.
+
+    Columns picture, quality, bpp, anchor, subband, colour, mse, anchor_mse; pictures whose files are smaller or larger
+    than any that the rival was asked for are left out.
+    """
+    tables = []
+    for number, picture in enumerate(pictures):
+        curves = {rival.name: coded_by(rival, picture) for rival in rivals}
+        for quality in qualities:
+            data = encode(picture, quality)
+            errors, rate = band_errors(picture, np.asarray(decode(data))), bpp(len(data), *picture.shape[1::-1])
+            for name, curve in curves.items():
+                rows = pd.DataFrame({"mse": errors, "anchor_mse": at_bytes(curve, len(data))}).reset_index()
+                tables.append(rows.assign(picture=number, quality=quality, bpp=rate, anchor=name))
+    return pd.concat(tables, ignore_index=True).dropna()
+
+
+def image_table(compared: pd.DataFrame) -> pd.DataFrame:
+    """Return per picture, quality and anchor the PSNR of both and the gain in dB at equal bytes."""
+    table = compared[compared.subband == ALL].drop(columns=["subband", "colour"])
+    ours, theirs = (10 * np.log10(PEAK**2 / table[name]) for name in ("mse", "anchor_mse"))
+    table = table.assign(psnr_db=ours, anchor_psnr_db=theirs, gain_db=ours - theirs)
+    columns = ["anchor", "quality", "picture", "bpp", "psnr_db", "anchor_psnr_db", "gain_db"]
+    return table[columns].sort_values(columns[:3])
+
+
+def subband_errors(compared: pd.DataFrame) -> pd.DataFrame:
+    """Return by anchor, quality, colour and subband the mean errors and ``excess_pct``.
+
+    That is how much more error ours has here, in percent of *all* the anchor's error: negative where we gain. The
+    parts of one anchor and quality add up to the row ``all``, but for what interpolation leaves (well under a point).
+    """
+    means = compared.groupby(["anchor", "quality", "colour", "subband"], sort=False)[["mse", "anchor_mse"]].mean()
+    whole = means.xs((ALL, ALL), level=("colour", "subband")).anchor_mse
+    excess = 100 * (means.mse - means.anchor_mse) / whole
+    return means.assign(excess_pct=excess).reset_index()
+
+
+def bits(
+    model: WeConvene, pictures: Sequence[np.ndarray], qualities: Sequence[float] = QUALITIES
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return where the estimated bits go: by quality and slice, and by quality, subband and colour; pixels together."""
+    pixels = sum(picture.shape[0] * picture.shape[1] for picture in pictures)
+    by_slice, by_band = [], []
+    for quality in qualities:
+        for picture in pictures:
+            slices = coded_slices(model, picture, quality)
+            by_slice += [(quality, "z", z_bits(model, picture, quality))]
+            by_slice += [(quality, coded.name, coded.total) for coded in slices]
+            by_band += [(quality, *row) for row in _by_band(slices, model)]
+    tables = (
+        pd.DataFrame(by_slice, columns=["quality", "slice", "bpp"]),
+        pd.DataFrame(by_band, columns=["quality", "subband", "colour", "bpp"]),
+    )
+    first, second = (t.groupby(list(t.columns[:-1]), sort=False).bpp.sum().div(pixels).reset_index() for t in tables)
+    return tuple(t.assign(share_pct=100 * t.bpp / t.groupby("quality").bpp.transform("sum")) for t in (first, second))
+
+
+@torch.no_grad()
+def z_bits(model: WeConvene, picture: np.ndarray, quality: float) -> float:
+    """Return the bits of the hyperprior of a picture (H, W, 3) uint8."""
+    latents = model.analyse(as_input(model, picture), torch.tensor([float(quality)]))
+    return -model.entropy_bottleneck(model.h_a(torch.cat(latents, 1)))[1].log2().sum().item()
+
+
+def _by_band(slices: Sequence[CodedSlice], model: WeConvene) -> list[tuple[str, str, float]]:
+    """Bits by band of the three-level pyramid (what lies inside its LL band counts as that) and colour.
+
+    Colours alternate from channel to channel in every slice of the shortcut's polyphase order.
+    """
+    rows = []
+    for coded, names in zip(slices, subbands(model.config), strict=True):
+        for channel, (name, spent) in enumerate(zip(names, coded.bits, strict=True)):
+            band = name if int(name[-1]) <= LEVELS else f"LL{LEVELS}"
+            rows.append((band, "chroma" if channel % COLOURS else "luma", float(spent.sum())))
+    return rows
+
+
+def main() -> None:
+    """Measure and write the four tables."""
+    pictures, model = photographs(), load_model()
+    compared = compare(pictures)
+    by_slice, by_band = bits(model, pictures)
+    errors = subband_errors(compared).merge(by_band, how="left", on=["quality", "subband", "colour"])
+    tables = {
+        "images": image_table(compared), "subbands": errors, "slices": by_slice,
+        "calibration": calibration_table(model, pictures, QUALITIES),
+    }  # fmt: skip
+    for name, table in tables.items():
+        if name != "images":  # which has a row for each of them
+            table["images"] = len(pictures)
+        table.to_csv(TABLES / f"diagnosis_{name}.csv", index=False, float_format="%.5f", lineterminator="\n")
+    print(tables["images"].groupby(["anchor", "quality"]).gain_db.describe().round(2).to_string())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""Is the conditional distribution well calibrated? Coded symbols against the scales that were predicted for them.
+
+A slice network promises a Laplacian of a certain scale for every coefficient. Here the residuals that a file would hold
+are counted by the coding table that they are coded with; from the counts follows what the same symbols would cost with
+better tables, and by which constant factor the network's scales are off; beside it, what no table can save.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from lab.complexity.mac_formulas import slice_names
+from lab.entropy_analysis.slice_bits import as_input, by_network, ll_passes, walk
+from weconvene_core.entropy import LIKELIHOODS, Estimate
+from weconvene_core.entropy.distributions import Likelihood, scale_table
+from weconvene_core.entropy.slices import SlicePrediction
+from weconvene_core.layers.wavelet_shortcut import COLOURS
+from weconvene_core.model.weconvene import WeConvene
+
+FACTORS = tuple(2 ** (k / 32) for k in range(-32, 33))
+PRIOR = 64.0
+"""How many symbols the Laplacian is worth where other pictures' counts make the table: rare symbols keep a share."""
+COUNTS = ["slice", "index", "symbol", "count"]
+CHROMA = ["slice", "chroma_bits", "luma_known_bits"]
+COLUMNS = [
+    "quality", "slice", "coded_pct", "bpp", "entropy_bpp", "entropy_saves_pct", "held_out_bpp", "held_out_saves_pct",
+    "best_factor", "factor_saves_pct",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a slice network: its slice, table indexes, scales, what was to be coded around the mean, and was."""
+
+    name: str
+    indexes: Tensor
+    scale: Tensor
+    offset: Tensor
+    residual: Tensor
+
+
+class _Calls(Estimate):
+    """Keeps indexes, scale, offset and residual of every call in coding order."""
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        super().__init__(likelihood, quantiser=None)
+        self.kept: list[tuple[Tensor, ...]] = []
+
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
+        assert target is not None
+        residual = super().__call__(group, prediction, target)
+        self.kept.append((prediction.indexes, prediction.scale, target - prediction.mean, residual))
+        return residual
+
+
+@torch.no_grad()
+def calls(model: WeConvene, picture: np.ndarray, quality: float) -> list[Call]:
+    """Return what every call of a slice network predicted for a picture (H, W, 3) uint8, and what was coded."""
+    names = slice_names(model.config)
+    more = max(0, len(ll_passes(model.config, *as_input(model, picture).shape[2:])) - 1)  # calls than slices
+    step = _Calls(LIKELIHOODS[model.config.distribution])
+    walk(model, picture, quality, step)
+    kept = by_network(step.kept, model.config)
+    return [Call(name, *parts) for name, parts in zip([names[0]] * more + names, kept, strict=True)]
+
+
+def symbol_counts(coded: Sequence[Call]) -> pd.DataFrame:
+    """Count the residuals of one picture by slice, table index and value; index 0 stands for "certainly zero"."""
+    rows = []
+    for call in coded:
+        pairs = torch.stack([call.indexes.flatten(), call.residual.flatten().long()])
+        found, counts = torch.unique(pairs, dim=1, return_counts=True)
+        rows += [(call.name, *row) for row in zip(*found.tolist(), counts.tolist(), strict=True)]
+    return pd.DataFrame(rows, columns=COUNTS)
+
+
+def chroma_bits(coded: Sequence[Call], likelihood: Likelihood) -> pd.DataFrame:
+    """Return by slice the bits of one picture's chroma, as coded and where the luma beside it had been known.
+
+    Without ``luma_first`` all colours of a position are coded at once, and chroma never sees the luma of its own slice.
+    Here each chroma component is predicted from the decoded residual of the luma in the same band and position, by one
+    slope per call where that helps: a bound from below of what a network could make of it. Colours alternate from
+    channel to channel.
+    """
+    rows = []
+    for call in coded:
+        parts = (t[0].unflatten(0, (-1, COLOURS)) for t in (call.indexes, call.scale, call.offset, call.residual))
+        indexes, scale, offset, residual = (part.transpose(0, 1) for part in parts)  # (3, bands, h, w)
+        for colour in range(1, COLOURS):
+            known, left = indexes[colour] > 0, offset[colour]
+            slope = (residual[0] * left / scale[colour] ** 2).sum() / (residual[0] / scale[colour]).square().sum()
+            predicted = left - slope.nan_to_num() * residual[0]
+            spent, less = (_sum_bits(likelihood(t.round(), scale[colour])[known]) for t in (left, predicted))
+            rows.append((call.name, spent, min(spent, less)))
+    return pd.DataFrame(rows, columns=CHROMA)
+
+
+def _sum_bits(chances: Tensor) -> float:
+    return -chances.double().log2().sum().item()
+
+
+def calibration_table(model: WeConvene, pictures: Sequence[np.ndarray], qualities: Sequence[float]) -> pd.DataFrame:
+    """Return :func:`table_costs` of pictures (H, W, 3) uint8, and what luma would tell of chroma.
+
+    Two more columns: ``chroma_bpp``, and the percentage of it that :func:`chroma_bits` would save.
+    """
+    likelihood, counts, chroma = LIKELIHOODS[model.config.distribution], [], []
+    for quality in qualities:
+        for number, picture in enumerate(pictures):
+            coded = calls(model, picture, quality)
+            counts.append(symbol_counts(coded).assign(quality=quality, picture=number))
+            chroma.append(chroma_bits(coded, likelihood).assign(quality=quality))
+    pixels = sum(picture.shape[0] * picture.shape[1] for picture in pictures)
+    sums = pd.concat(chroma).groupby(["quality", "slice"], sort=False).sum()
+    saved = 100 * (1 - sums.luma_known_bits / sums.chroma_bits.where(sums.chroma_bits > 0))
+    more = pd.DataFrame({"chroma_bpp": sums.chroma_bits / pixels, "luma_saves_pct": saved.fillna(0.0)})
+    return table_costs(pd.concat(counts, ignore_index=True), pixels, likelihood).join(more, on=["quality", "slice"])
+
+
+def table_costs(counts: pd.DataFrame, pixels: int, likelihood: Likelihood) -> pd.DataFrame:
+    """Return, by quality and slice, what the symbols cost and what better tables would save.
+
+    Args:
+        counts: rows of :func:`symbol_counts` with their ``quality`` and ``picture``, of two pictures or more.
+        pixels: of all pictures together.
+        likelihood: that of the tables.
+
+    Columns: ``coded_pct`` of the coefficients are not certainly zero; ``bpp`` as coded; ``entropy_bpp`` with each
+    table replaced by these very symbols' histogram (a bound: such tables know what they code); ``held_out_bpp`` with
+    the histogram of the other pictures; ``best_factor`` on all scales of the slice, and what it would save.
+    """
+    rows = []
+    for (quality, name), part in counts.groupby(["quality", "slice"], sort=False):
+        coded = part[part["index"] > 0]
+        share = 100 * coded["count"].sum() / part["count"].sum()
+        rows.append([quality, name, share, *_costs(coded, pixels, likelihood)])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _costs(coded: pd.DataFrame, pixels: int, likelihood: Likelihood) -> list[float]:
+    spent = _bits(coded, _promised(coded, likelihood))
+    ideal = _bits(coded, coded.groupby(["index", "symbol"])["count"].transform("sum") / _per_table(coded))
+    others = _bits(coded, _held_out(coded, likelihood))
+    by_factor = [_bits(coded, _promised(coded, likelihood, factor)) for factor in FACTORS]
+    saved = [100 * (1 - bits / max(spent, 1e-9)) for bits in (ideal, others, min(by_factor))]
+    best = FACTORS[int(np.argmin(by_factor))]
+    return [spent / pixels, ideal / pixels, saved[0], others / pixels, saved[1], best, saved[2]]
+
+
+def _promised(coded: pd.DataFrame, likelihood: Likelihood, factor: float = 1.0) -> pd.Series:
+    """The probability of every symbol by its table, whose scale is multiplied by ``factor``."""
+    scale = factor * torch.tensor(scale_table(), dtype=torch.float64)[torch.tensor(coded["index"].to_numpy())]
+    chance = likelihood(torch.tensor(coded.symbol.to_numpy(), dtype=torch.float64), scale)
+    return pd.Series(chance.numpy(), index=coded.index)
+
+
+def _per_table(coded: pd.DataFrame) -> pd.Series:
+    return coded.groupby("index")["count"].transform("sum")
+
+
+def _held_out(coded: pd.DataFrame, likelihood: Likelihood) -> pd.Series:
+    """The probability of every symbol by the histogram of all other pictures, and a little of the Laplacian."""
+    own_table = coded.groupby(["picture", "index"])["count"].transform("sum")
+    same = coded.groupby(["index", "symbol"])["count"].transform("sum") - coded["count"]
+    return (same + PRIOR * _promised(coded, likelihood)) / (_per_table(coded) - own_table + PRIOR)
+
+
+def _bits(coded: pd.DataFrame, probability: pd.Series) -> float:
+    return float(-(coded["count"] * np.log2(probability)).sum())

@@ -1,0 +1,241 @@
+"""What decided the training recipe, and what compute buys, as figures."""
+
+from __future__ import annotations
+
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lab.figures.style import GREY, PALETTE, style
+from lab.figures.training import rate_axis
+from lab.studies.compute_trend import PAPER_PCT, VVC_PCT, later_half, megapixels_for, trend
+
+AXIS_LIMIT = 12.0
+"""BD-rates of the recipe beyond this are cut off, marked by an arrow; their numbers are written out."""
+BAND = "#DDDDDD"
+ROW, HEAD, FOOT = 0.32, 0.75, 1.2
+"""Inches: a row, what a panel has above and below its rows, and the title and the notes of the figure."""
+COLUMNS = (6, 112)
+"""Points from a panel's right edge to its columns of numbers."""
+APART = 0.22
+"""Rows between two seeds of one variant."""
+
+
+def recipe_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Draw every trial's BD-rate against the base, its first row, with its interval over the images.
+
+    Args:
+        table: rows of ``results/tables/recipe.csv``.
+        title: heading; say what was trained.
+    """
+    base, order = table.iloc[0], list(dict.fromkeys(table.question))
+    rows = table.iloc[1:].sort_values("question", key=lambda asked: asked.map(order.index), kind="stable")
+    own = rows.question == base.question
+    rows = rows.assign(
+        against=f"the base: {base.variant}", again=own & (rows.seed != base.seed),
+        name=rows.variant.where(own, rows.question + ": " + rows.variant),
+        apart=(rows.psnr_q3_db - base.psnr_q3_db).map("{:+.1f} dB at quality 3".format),
+    )  # fmt: skip
+    return _forest(rows, title, AXIS_LIMIT)
+
+
+def ablation_figure(table: pd.DataFrame, title: str, earlier: pd.DataFrame | None = None) -> Figure:
+    """Draw the BD-rate of every switch against its reference, one panel per reference, both seeds in one row.
+
+    Dots, bars and the first numbers are by PSNR; the second numbers are by MS-SSIM.
+
+    Args:
+        table: rows of ``results/tables/ablations.csv``.
+        title: heading; say what was trained.
+        earlier: the same trainings on another machine; what differs by no more than they did is shaded.
+    """
+    rows = table.dropna(subset="reference")
+    if earlier is not None:
+        rows = rows.assign(rerun=rerun_change(rows, earlier))
+    reference = rows.reference.str.replace(r", seed \d+$", "", regex=True)  # its own second seed names the first
+    asked, again = reference.map(table.groupby("variant").question.first()), rows.variant == reference
+    names = rows.variant.where(rows.question == asked, rows.question + ": " + rows.variant)
+    rows = rows.assign(
+        against="'" + reference + "' (" + asked + ")", again=again, name=names.where(~again, "another seed"),
+        apart=rows.bd_psnr_db.map("{:+.1f} dB at equal rate".format), also=rows.ms_ssim_bd_rate_pct,
+    )  # fmt: skip
+    return _forest(rows, title)
+
+
+def rerun_change(table: pd.DataFrame, earlier: pd.DataFrame) -> pd.Series:
+    """Return by how many points each BD-rate differs from the same training's in ``earlier``, nan where it has none."""
+    keys = ["question", "variant", "seed"]
+    before = earlier.set_index(keys).bd_rate_pct.reindex(pd.MultiIndex.from_frame(table[keys]))
+    return pd.Series(table.bd_rate_pct.to_numpy() - before.to_numpy(), index=table.index)
+
+
+def step_two_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Draw the BD-rate of every pair of second-step weights against the control with weights 1 and 1.
+
+    Args:
+        table: rows of ``results/tables/step_two.csv``; where it has MS-SSIM, its BD-rates are written beside.
+        title: heading; say what was trained.
+    """
+    again = (table.w_lf == 1) & (table.w_hf == 1)
+    pairs = "LF " + table.w_lf.map("{:g}".format) + ", HF " + table.w_hf.map("{:g}".format)
+    names = pairs.where(table.w_lf.notna(), "before step 2").where(~again, "another seed")
+    against = table.model + " fine-tuned with weights LF 1 and HF 1"
+    rows = table.assign(against=against, again=again, name=names, apart="")
+    return _forest(rows.rename(columns={"ms_ssim_bd_rate_pct": "also"}), title)
+
+
+def _forest(rows: pd.DataFrame, title: str, limit: float = np.inf) -> Figure:
+    """Draw a panel for everything that trainings are held to, which is at zero.
+
+    Args:
+        rows: columns against, name (one row of the panel for each), again (the reference itself with another seed),
+            bd_rate_pct, low_pct, high_pct, apart, which is written where there is no BD-rate, and maybe also, the
+            BD-rate by MS-SSIM, and rerun, the change when the same training was done elsewhere.
+        title: heading.
+        limit: BD-rates beyond it are cut off.
+    """
+    panels = dict(tuple(rows.groupby("against", sort=False)))
+    heights = [HEAD + ROW * panel.name.nunique() for panel in panels.values()]
+    with style():
+        figure = Figure(figsize=(10.5, FOOT + sum(heights)), layout="constrained")
+        cells = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, (against, panel) in zip(cells, panels.items(), strict=True):
+            _panel(axes, panel, limit)
+            axes.set_title(f"against {against}", fontsize=12, pad=6)
+        figure.suptitle(title, x=0.005, ha="left", fontsize=14)
+        figure.supxlabel(_legend(rows, limit), x=0.995, ha="right", fontsize=11)
+    return figure
+
+
+def _panel(axes: Axes, panel: pd.DataFrame, limit: float) -> None:
+    """One line per name: dots at ``bd_rate_pct``, bars from ``low_pct`` to ``high_pct``, the numbers at the edge."""
+    chance = [panel.bd_rate_pct[panel.again], panel.get("rerun", pd.Series(dtype=float))]
+    band = float(pd.concat([pd.Series([0.0]), *chance]).abs().max())
+    axes.axvspan(-band, band, color=BAND, linewidth=0, zorder=0.5)
+    axes.axvline(0, color="#333333", linewidth=1)
+    names = list(dict.fromkeys(panel.sort_values("again", ascending=False, kind="stable").name))
+    for place, name in enumerate(names):
+        seeds = panel[panel.name == name]
+        for i, row in enumerate(seeds[seeds.bd_rate_pct.notna()].itertuples()):
+            _training(axes, row, place + APART * (2 * i - len(seeds) + 1), "white" if i else None, band, limit)
+        _say(axes, seeds, place)
+    if "also" in panel:
+        for column, metric in zip(COLUMNS, ("PSNR", "MS-SSIM"), strict=True):
+            _at_edge(axes, metric, -0.6, column, color="#555555", fontsize=11)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+
+
+def _training(axes: Axes, row: object, place: float, face: str | None, band: float, limit: float) -> None:
+    near = row.low_pct <= band and row.high_pct >= -band
+    colour = GREY if near else PALETTE[0] if row.bd_rate_pct < 0 else PALETTE[1]
+    low, high, at = np.clip([row.low_pct, row.high_pct, row.bd_rate_pct], -limit, limit)
+    marker = "o" if abs(row.bd_rate_pct) < limit else ">" if row.bd_rate_pct > 0 else "<"
+    axes.plot([low, high], [place, place], color=colour, linewidth=3, solid_capstyle="butt")
+    axes.plot(at, place, marker, color=colour, markersize=6, markerfacecolor=face or colour, markeredgewidth=1.5)
+
+
+def _say(axes: Axes, seeds: pd.DataFrame, place: int) -> None:
+    """Write the numbers of a line to its right, or across it how far apart curves without a common quality are."""
+    for column, name in zip(COLUMNS, ("bd_rate_pct", "also"), strict=True):
+        if name in seeds and seeds[name].notna().all():
+            _at_edge(axes, " / ".join(map("{:+z.1f}".format, seeds[name])), place, column)
+    if seeds.bd_rate_pct.notna().all():
+        return
+    (first, *more), unit = seeds.apart.str.split(" ").str[0], seeds.apart.iloc[0].split(" ", 1)[1]
+    text = f"no common quality, {' / '.join([first, *more])} {unit}"
+    clear = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+    axes.annotate(text, (0.01, place), xycoords=("axes fraction", "data"), va="center", color=PALETTE[1], bbox=clear)
+
+
+def _at_edge(axes: Axes, text: str, place: float, column: float, **look: object) -> None:
+    """Write right of the axes, ``column`` points from their edge."""
+    how = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
+    axes.annotate(text, (1.0, place), (column, 0), **how, **look)
+
+
+def _legend(rows: pd.DataFrame, limit: float) -> str:
+    """Say how to read the panels, as far as they show it."""
+    other = "what another seed of the reference changes"
+    if "rerun" in rows:
+        other = "what another seed of the reference, or the same seeds on another processor, changed"
+    said = [f"Shaded: {other}", "Grey: the bar touches that"]
+    if not rows.again.any() and "rerun" not in rows:
+        said = ["Grey: the bar touches zero"]
+    if rows[rows.bd_rate_pct.notna()].groupby(["against", "name"]).size().max() > 1:
+        said.append("Hollow: the second seed")
+    if (rows.bd_rate_pct.abs() > limit).any():
+        said.append("Arrow: beyond the axis")
+    if "also" in rows:
+        said.append("Dots and bars: PSNR")
+    how = "BD-rate (%): below zero fewer bits at equal quality. Bars: 95 % over the images, not over seeds"
+    return f"{how}\n{fill('. '.join(said), 110)}"
+
+
+def compute_figure(table: pd.DataFrame) -> Figure:
+    """Draw BD-rate against VVC over the pixels trained on, two fitted trends, and where they would lead.
+
+    The points bend away from one straight line, hence a second one through their later half alone.
+
+    Args:
+        table: rows of ``results/tables/compute_curve.csv`` of one model.
+    """
+    looks = {"all points": (table, GREY, "-", "--"), "the later half": (later_half(table), PALETTE[1], ":", ":")}
+    with style():
+        figure = Figure(figsize=(9.0, 5.6), layout="constrained")
+        axes = figure.add_subplot()
+        for target, name in ((VVC_PCT, "VVC (K-A)"), (PAPER_PCT, "the paper's claim")):
+            axes.axhline(target, color=PALETTE[2], linewidth=1, linestyle="--")
+            look = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 11}
+            axes.annotate(f"{name}, {target:g} %", (0.01, target), **look)
+        for name, look in looks.items():
+            _trend(axes, name, *look)
+        axes.plot(table.megapixels, table.bd_rate_pct, "o", color=PALETTE[0], markersize=8, label="measured", zorder=3)
+        for row in table.iloc[[0, -1]].itertuples():  # those between stand too close for names
+            axes.annotate(f"{row.steps:,} steps", (row.megapixels, row.bd_rate_pct), (9, 6),
+                          textcoords="offset points", fontsize=11)  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xlabel("Training, millions of pixels (logarithmic)")
+        axes.set_ylabel("BD-rate against VTM-9.1 on Kodak,\nqualities 1 to 6 (%)")
+        axes.set_title(f"What compute buys {table.model.iloc[0]}, and two guesses where it leads")
+        figure.supxlabel("Right of the last point nothing is measured: the lines are extrapolated", fontsize=11)
+        axes.legend(loc="upper right")
+    return figure
+
+
+def _trend(axes: Axes, name: str, rows: pd.DataFrame, colour: str, measured: str, beyond: str) -> None:
+    """Draw the trend of ``rows`` on to the last target, thinner where nothing is measured, with both targets crossed.
+
+    ``measured`` and ``beyond`` are the dashes of the two stretches.
+    """
+    start, slope = fit = trend(rows)
+    first, last, end = rows.megapixels.min(), rows.megapixels.max(), 1.3 * megapixels_for(PAPER_PCT, fit)
+    label = f"through {name}: {slope:+.1f} points per doubling"
+    for ends, dash, width, shown in (((first, last), measured, 2.4, label), ((last, end), beyond, 1.2, None)):
+        axes.plot(ends, start + slope * np.log2(ends), dash, color=colour, linewidth=width, label=shown)
+    for target in (VVC_PCT, PAPER_PCT):
+        axes.plot(megapixels_for(target, fit), target, "x", color=colour, markersize=9, markeredgewidth=2)
+
+
+def sweep_figure(table: pd.DataFrame, images: str) -> Figure:
+    """Draw rate and PSNR at many qualities, and mark steps at which either does not rise.
+
+    Args:
+        table: columns quality, bpp, psnr_db, means over the images, in rising quality.
+        images: what was measured, for the title.
+    """
+    falls = (table.bpp.diff() <= 0) | (table.psnr_db.diff() <= 0)
+    with style():
+        figure = Figure(figsize=(9.0, 4.6), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(table.bpp, table.psnr_db, ".-", color=PALETTE[0], markersize=8, linewidth=1)
+        axes.plot(table.bpp[falls], table.psnr_db[falls], "o", color=PALETTE[1], markersize=12, fillstyle="none")
+        rate_axis(axes, "Rate of the files")
+        axes.set_ylabel("PSNR (dB)")
+        steps, back = len(table) - 1, int(falls.sum())
+        seen = f"rate or PSNR falls at {back} of {steps} steps" if back else f"rate and PSNR rise at all {steps} steps"
+        axes.set_title(f"{images}: {seen}")
+    return figure

@@ -1,0 +1,129 @@
+"""The trained codec as its users have it: every picture passes through a file on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from lab.rd.points import POINT_COLUMNS
+from weconvene_core.atomic_files import write_bytes_atomically
+from weconvene_core.codec import api
+from weconvene_core.exact.calibrate import stated_digests
+from weconvene_core.image_tensors import from_8_bit, pad
+from weconvene_core.model.checkpoint import weights_hash
+from weconvene_core.paths import CHECKPOINTS, RESULTS, ROOT
+
+QUALITIES = tuple(map(float, range(8)))
+"""The qualities at which evaluations code: those that have rate vectors of their own."""
+FILES = RESULTS / "scratch" / "rd_files"
+DECIDING = (*(f"weconvene_core/{room}" for room in ("wavelets", "layers", "entropy", "exact", "model", "codec")),
+            "weconvene_core/image_tensors.py", "weconvene_core/lambdas.py", "notebooks/lab/rd/metrics.py")  # fmt: skip
+"""Parts of the package that decide over the bytes of a file, the decoded picture, or its measured quality."""
+LIBRARIES = ("torch", "compressai", "constriction", "pytorch-msssim")
+
+
+@dataclass(frozen=True)
+class FileCodec:
+    """A released model behind the protocol ``ImageCodec``, with its files kept for a closer look.
+
+    Attributes:
+        model: name of a released checkpoint.
+        folder: where the files go, one subfolder per state; named by a hash of the picture's pixels, and the quality.
+        effort: how hard the encoder looks for a better file, 0 to 3.
+    """
+
+    model: str = api.DEFAULT_MODEL
+    folder: Path = FILES
+    effort: int = 0
+
+    def encode(self, image: Image.Image, quality: float) -> bytes:
+        """Write an RGB picture to its file and return what is then on disk.
+
+        Raises:
+            WeconveneError: an unknown model, a quality outside 0 to 7, or a folder that cannot be written.
+        """
+        path = self._path(image, quality)
+        data = api.encode(image, quality, self.model, effort=self.effort)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_bytes_atomically(path, data)
+        return path.read_bytes()
+
+    def decode(self, data: bytes) -> Image.Image:
+        """Return the picture of a complete file."""
+        return api.decode(data)
+
+    def file(self, image: Image.Image, quality: float) -> bytes:
+        """Return the file that is already on disk for this picture and quality; encode it where there is none."""
+        path = self._path(image, quality)
+        return path.read_bytes() if path.is_file() else self.encode(image, quality)
+
+    def state(self) -> str:
+        """Return a hash of everything that files and measurements depend on: weights, code, and library versions."""
+        state = _state(self.model)
+        return hashlib.sha256(f"{state} {self.effort}".encode()).hexdigest() if self.effort else state
+
+    def weights(self) -> str:
+        """Return the first digits of the hash of the model's weights, as tables keep it beside what was measured."""
+        return weights_hash(CHECKPOINTS / f"{self.model}.safetensors").hex()[:12]
+
+    def _path(self, image: Image.Image, quality: float) -> Path:
+        pixels = hashlib.sha256(f"{image.size} {image.mode}".encode() + image.tobytes()).hexdigest()
+        return self.folder / self.state()[:12] / f"{pixels[:16]}_q{quality:g}.wcv"
+
+
+def kept_points(path: Path, codec: str, command: str, model: str = api.DEFAULT_MODEL) -> pd.DataFrame:
+    """Return the points of a table that a long measurement left, without those of ``codec`` by other weights.
+
+    Args:
+        path: a table with ``POINT_COLUMNS`` and ``weights``.
+        codec: the rows that hold for the released ``model`` alone; a warning names those that are left out.
+        command: the module that measures them again.
+
+    Returns:
+        A table with ``POINT_COLUMNS``, empty where nothing was measured.
+    """
+    if not path.is_file():
+        return pd.DataFrame(columns=POINT_COLUMNS)
+    points = pd.read_csv(path)
+    stale = (points.codec == codec) & (points.weights != FileCodec(model).weights())
+    if stale.any():
+        warnings.warn(
+            f"'{codec}' is left out on {', '.join(points[stale].dataset.unique())}: its points are of other weights; "
+            f"run python -m {command}.",
+            stacklevel=2,
+        )
+    return points.loc[~stale, POINT_COLUMNS]
+
+
+def estimated_bytes(image: Image.Image, quality: float, model: str = api.DEFAULT_MODEL) -> float:
+    """Return the size that the likelihoods promise for an RGB picture, in bytes: what training minimises.
+
+    Raises:
+        WeconveneError: an unknown model or a quality outside 0 to 7.
+    """
+    network = api.load_model(model)
+    with torch.no_grad():
+        likelihoods = network(pad(from_8_bit(np.asarray(image)), network.config.stride), quality)["likelihoods"]
+    return sum(-part.double().log2().sum().item() for part in likelihoods.values()) / 8
+
+
+@lru_cache(maxsize=4)
+def _state(model: str) -> str:
+    api.load_model(model)  # an unknown name gets its sentence here
+    path = CHECKPOINTS / f"{model}.safetensors"
+    digest = hashlib.sha256(b"".join([weights_hash(path), *stated_digests(path)]))  # a new seal makes other files
+    for part in DECIDING:
+        path = ROOT / part
+        for source in sorted(path.glob("*.py")) if path.is_dir() else [path]:
+            digest.update(source.read_bytes())
+    digest.update(" ".join(map(version, LIBRARIES)).encode())
+    return digest.hexdigest()

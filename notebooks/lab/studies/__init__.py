@@ -1,0 +1,1 @@
+"""Long experiments: each module makes the tables that a notebook shows."""

@@ -1,0 +1,128 @@
+"""BD-rate against compute: every measured checkpoint of a model (the trend through them is in ``compute_trend``).
+
+``python -m lab.studies.compute_scaling CHECKPOINT...`` codes Kodak into real streams with each checkpoint
+file (released weights, or the state of a run, whose average counts): a row of ``results/tables/compute_curve.csv``.
+``ms_ssim_bd_rate_pct`` is empty where the architecture of an early checkpoint is gone and only PSNR was measured then.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lab.rd.bd_rate import bd_rate
+from lab.rd.curves import METRIC_TITLES, Curve, Metric
+from lab.rd.in_memory import code
+from lab.rd.metrics import ms_ssim
+from lab.rd.published_curves import anchor_curve
+from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
+from weconvene_core.model.checkpoint import load_model_file, load_weights, read_tensors, weights_hash
+from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.paths import CHECKPOINTS, RESULTS
+from weconvene_core.training.config import TrainConfig
+from weconvene_core.training.run import sidecar
+
+TABLE = RESULTS / "tables" / "compute_curve.csv"
+QUALITIES = tuple(np.linspace(1.0, 6.0, 8))
+
+
+@dataclass(frozen=True)
+class Compute:
+    """What a checkpoint cost: optimiser steps, pixels trained on (in millions), and minutes of wall time."""
+
+    steps: int
+    megapixels: float
+    minutes: float
+
+    def __add__(self, other: Compute) -> Compute:
+        return Compute(self.steps + other.steps, self.megapixels + other.megapixels, self.minutes + other.minutes)
+
+
+def compute_of(facts: Mapping[str, Any] | None) -> Compute:
+    """Sum up a checkpoint's own run and all that it started from, by the facts of its sidecar."""
+    if not facts:
+        return Compute(0, 0.0, 0.0)
+    before = compute_of(facts.get("started_from"))
+    return before + _of_run(facts.get("config") or {}, facts["steps"], facts["seconds"])
+
+
+def _of_run(config: Mapping[str, Any], steps: int, seconds: float) -> Compute:
+    left, pixels = steps, 0
+    for phase in config.get("phases", ()):
+        done = min(left, phase["steps"])
+        left, pixels = left - done, pixels + done * phase["batch"] * phase["crop"] ** 2
+    return Compute(steps, pixels / 1e6, seconds / 60)
+
+
+def load(path: Path) -> tuple[WeConvene, Compute]:
+    """Load released weights, or the average in the saved state of a run, with what they cost."""
+    tensors, said = read_tensors(path)
+    if "architecture" in said:
+        return load_model_file(path), compute_of(said)
+    config = TrainConfig.from_dict(said["config"])
+    model = WeConvene(config.architecture).eval()
+    load_weights(model, {n.removeprefix("ema/"): t for n, t in tensors.items() if n.startswith("ema/")}, path)
+    model.update(force=True, update_quantiles=True)
+    start = compute_of(sidecar(config.start_from))
+    return model, start + _of_run(said["config"], said["step"], said["seconds"])
+
+
+def curves(model: WeConvene, images: ImageSet) -> dict[Metric, Curve]:
+    """Code all images at all qualities into real streams; return the mean rate and quality by both metrics."""
+    pictures = [np.asarray(load_rgb(path)) for path in images.paths]
+    means = []
+    for quality in QUALITIES:
+        coded = [code(model, picture, quality) for picture in pictures]
+        alike = [ms_ssim(picture, c.picture) for picture, c in zip(pictures, coded, strict=True)]
+        means.append(np.mean([(c.bpp, c.psnr_db, same) for c, same in zip(coded, alike, strict=True)], 0))
+    rates, psnr_db, similar = np.stack(means, 1)
+    by_psnr, by_ms_ssim = Curve(model.config.name, rates, psnr_db), Curve(model.config.name, rates, similar, "ms_ssim")
+    return {"psnr_rgb": by_psnr, "ms_ssim_db": by_ms_ssim.in_db()}
+
+
+def measure(path: Path) -> dict[str, object]:
+    """Return the row of one checkpoint file.
+
+    Raises
+    ------
+    WeconveneError
+        If the file is unusable, or Kodak is not at hand.
+    """
+    images = image_set("kodak")
+    model, spent = load(path)
+    measured = curves(model, images)
+    found, similar = (bd_rate(anchor_curve("K-A", metric), measured[metric]) for metric in METRIC_TITLES)
+    return {
+        "weights": weights_hash(path).hex()[:12], "model": model.config.name, "steps": spent.steps,
+        "megapixels": spent.megapixels, "minutes": spent.minutes, "images": len(images),
+        "bd_rate_pct": found.bd_rate_pct, "overlap_pct": found.overlap_pct,
+        "ms_ssim_bd_rate_pct": similar.bd_rate_pct,
+    }  # fmt: skip
+
+
+def add(path: Path) -> pd.DataFrame:
+    """Measure a checkpoint and put it into the table, in the order of compute; one row for the same weights."""
+    row = measure(path)
+    rows = pd.read_csv(TABLE).to_dict("records") if TABLE.is_file() else []
+    kept = [other for other in rows if other["weights"] != row["weights"]]
+    table = pd.DataFrame([*kept, row]).sort_values(["model", "megapixels"])
+    table.to_csv(TABLE, index=False, float_format="%.3f")
+    return table
+
+
+def main() -> None:
+    """Measure the named checkpoints."""
+    parser = argparse.ArgumentParser(description="Add checkpoints to the curve of BD-rate against compute.")
+    parser.add_argument("checkpoints", nargs="*", type=Path, default=[CHECKPOINTS / "lite.safetensors"])
+    for path in parser.parse_args().checkpoints:
+        print(add(path).to_string(index=False), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The shipped checkpoint and Pillow's codecs on the larger photographs at hand: whole images of CLIC 2020 and Tecnick.
+
+``python -m lab.studies.larger_sets`` writes ``results/tables/rd_points_larger.csv``, which notebooks 05
+and 06 show in every mode: a quarter of an hour for nine photographs; what was measured before comes from the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lab.rd.measure import CACHE
+from lab.rd.measure_set import measure
+from lab.rd.our_codec import QUALITIES, FileCodec, kept_points
+from lab.rd.pillow_codecs import RIVALS, LiveCodec, measure_rivals
+from lab.rd.points import MEAN
+from weconvene_core.codec.api import DEFAULT_MODEL
+from weconvene_core.datasets.image_sets import ImageSet, MissingSetError, image_set
+from weconvene_core.errors import WeconveneError
+from weconvene_core.paths import RESULTS
+
+TABLE = RESULTS / "tables" / "rd_points_larger.csv"
+SETS = ("clic", "tecnick")
+
+
+def sets_at_hand(names: Sequence[str] = SETS) -> list[ImageSet]:
+    """Return those of the sets that are on this machine, with as many images as there are; a warning names the others.
+
+    A set that is whole carries the name by which published curves know it, others go by their number of images.
+
+    Raises:
+        WeconveneError: ``WECONVENE_DATA`` names a folder that does not exist, a set's folder holds no images, or images
+            of a downloaded set are missing or altered.
+    """
+    found = []
+    for name in names:
+        try:
+            found.append(image_set(name))
+        except MissingSetError as error:  # whose message says which set, and where to put it
+            warnings.warn(f"Left out, not measured: {error}", stacklevel=2)
+    return found
+
+
+def measure_larger(
+    sets: Sequence[ImageSet], codec: FileCodec, rivals: Sequence[LiveCodec] = RIVALS, folder: Path = CACHE
+) -> pd.DataFrame:
+    """Measure our files and the rivals on every set, every processor its own pictures.
+
+    Returns:
+        A table with ``POINT_COLUMNS`` and ``weights``, the first digits of the hash of the checkpoint's weights.
+
+    Raises:
+        WeconveneError: no sets, or as ``measure`` and ``measure_rivals``.
+    """
+    if not sets:
+        raise WeconveneError(f"None of {', '.join(SETS)} is at hand: put one under WECONVENE_DATA, or fetch it.")
+    processes, tables = os.cpu_count() or 1, []
+    for images in sets:
+        tables.append(measure(codec, codec.model, images, QUALITIES, codec.state(), folder, processes))
+        tables.append(measure_rivals(images, rivals, processes, folder))
+    return pd.concat(tables, ignore_index=True).assign(weights=codec.weights())
+
+
+def larger_points(path: Path = TABLE, model: str = DEFAULT_MODEL) -> pd.DataFrame:
+    """Return the kept points, without those of other weights than the shipped ones, which a warning names.
+
+    Returns:
+        A table with ``POINT_COLUMNS``, empty where nothing was measured.
+    """
+    return kept_points(path, model, "lab.studies.larger_sets", model)
+
+
+def main() -> None:
+    """Measure the sets at hand and write the table."""
+    points = measure_larger(sets_at_hand(), FileCodec())
+    points.to_csv(TABLE, index=False, float_format="%.6f", lineterminator="\n")
+    means = points[points.image == MEAN]
+    print(means[["dataset", "codec", "quality", "bpp", "psnr_db", "ms_ssim"]].to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

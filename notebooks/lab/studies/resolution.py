@@ -1,0 +1,146 @@
+"""Does the gain grow with resolution? The same photographs at several scales, through our files and live codecs.
+
+``python -m lab.studies.resolution [--limit N]`` measures the high-resolution photographs at hand at four
+scales, and Kodak as it is, and writes ``results/tables/resolution.csv`` (BD-rates) and ``resolution_points.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from lab.rd.curves import METRIC_TITLES, Metric
+from lab.rd.measure import CACHE, ImageCodec
+from lab.rd.measure_set import bd_table, measure
+from lab.rd.our_codec import QUALITIES, FileCodec
+from lab.rd.pillow_codecs import JPEG_2000, LiveCodec, avif, measure_rivals
+from lab.rd.points import MEAN, VALUE_COLUMN
+from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
+from weconvene_core.errors import WeconveneError
+from weconvene_core.paths import RESULTS
+
+TABLE = RESULTS / "tables" / "resolution.csv"
+POINTS = RESULTS / "tables" / "resolution_points.csv"
+SCALED = CACHE.parent / "scaled"
+SCALES = (1, 2, 4, 8)
+BLOCK = 256
+"""Photographs are cut to multiples of this, so that no scale pays for padding to our blocks of 32 pixels."""
+RIVALS: tuple[LiveCodec, ...] = (JPEG_2000, avif())
+
+
+def at_scale(images: ImageSet, scale: int, folder: Path = SCALED) -> ImageSet:
+    """Return the photographs shrunk by ``scale`` (Lanczos) after cutting their middle to multiples of 256 pixels.
+
+    The files are kept as PNG under ``folder``; the set is called ``NAME-1/SCALE``.
+
+    Raises:
+        WeconveneError: a scale that is not 1, 2, 4 or 8, or a photograph with a side under 256 pixels.
+    """
+    if scale not in SCALES:
+        raise WeconveneError(f"scale={scale} is not possible; use one of {', '.join(map(str, SCALES))}.")
+    target = folder / images.name / str(scale)
+    target.mkdir(parents=True, exist_ok=True)
+    paths = [_shrunk(path, scale, target / f"{path.stem}.png") for path in images.paths]
+    name, label = (f"{text}-1/{scale}" for text in (images.name, images.label))
+    return replace(images, name=name, label=label, paths=tuple(paths), source=str(target))
+
+
+def _shrunk(path: Path, scale: int, target: Path) -> Path:
+    picture = load_rgb(path)
+    width, height = (side // BLOCK * BLOCK for side in picture.size)
+    if not (width and height):
+        raise WeconveneError(f"{path} has {picture.width}x{picture.height} pixels; use sides of {BLOCK} or more.")
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    picture = picture.crop((left, top, left + width, top + height))
+    picture.resize((width // scale, height // scale), Image.Resampling.LANCZOS).save(target)
+    return target
+
+
+def measure_sets(
+    sets: Sequence[ImageSet],
+    codec: FileCodec,
+    rivals: Sequence[LiveCodec] = RIVALS,
+    qualities: Sequence[float] = QUALITIES,
+    folder: Path = CACHE,
+) -> pd.DataFrame:
+    """Measure our files and the rivals on every set (known measurements are reused), with the pixels of each image.
+
+    Returns:
+        The table of :func:`lab.rd.measure_set.measure` with a column ``megapixels``, in ``mean``
+        rows the mean over the set.
+
+    Raises:
+        WeconveneError: as ``measure`` and ``measure_rivals``.
+    """
+    tables = []
+    for images in sets:
+        ours = measure(codec, codec.model, images, qualities, state=codec.state(), folder=folder)
+        points = pd.concat([ours, measure_rivals(images, rivals, folder=folder)], ignore_index=True)
+        sizes = {path.name: np.prod(load_rgb(path).size) / 1e6 for path in images.paths}
+        sizes[MEAN] = float(np.mean(list(sizes.values())))
+        tables.append(points.assign(megapixels=points.image.map(sizes)))
+    return pd.concat(tables, ignore_index=True)
+
+
+def header_bytes(codecs: Sequence[tuple[str, ImageCodec, float]]) -> dict[str, int]:
+    """Return what the file of a flat 32x32 picture costs, by name, from (name, codec, its lowest knob): bare overhead.
+
+    Small pictures pay it too, so a codec with a small header looks better the smaller they are.
+    """
+    flat = Image.new("RGB", (32, 32), (128, 128, 128))
+    return {name: len(codec.encode(flat, knob)) for name, codec, knob in codecs}
+
+
+def resolution_table(points: pd.DataFrame, ours: str, headers: Mapping[str, int], samples: int = 500) -> pd.DataFrame:
+    """Return our BD-rate against every live codec on every set, with intervals over the images drawn in pairs.
+
+    By PSNR and by MS-SSIM, the latter only on sets whose pictures are all large enough for it (161 pixels a side).
+    Columns are those of ``bd_table``; ``megapixels``, the mean over the set; and ``bare_pct``, the BD-rate when every
+    file is shorter by its codec's ``headers``. The range of quality is each pair's own overlap (``low_db``,
+    ``high_db``).
+    """
+    bare = points.assign(bpp=points.bpp - 8e-6 * points.codec.map(headers) / points.megapixels)
+    tables = []
+    for metric, dataset in product(METRIC_TITLES, dict.fromkeys(points.dataset)):
+        own, without_headers = (table[table.dataset == dataset] for table in (points, bare))
+        if own[VALUE_COLUMN[metric]].isna().any():
+            continue
+        table = _against_all(own, ours, metric, samples)
+        table["bare_pct"] = _against_all(without_headers, ours, metric, samples=2).bd_rate_pct
+        tables.append(table.assign(megapixels=own[own.image == MEAN].megapixels.iloc[0]))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _against_all(points: pd.DataFrame, ours: str, metric: Metric, samples: int) -> pd.DataFrame:
+    rivals = [name for name in dict.fromkeys(points.codec) if name != ours]
+    table = bd_table(points, rivals, metric, samples=samples)
+    return table[(table.codec == ours) & (table.method == "pchip")].reset_index(drop=True)
+
+
+def main() -> None:
+    """Measure the photographs at hand."""
+    parser = argparse.ArgumentParser(description="Measure how the BD-rate changes with the resolution.")
+    parser.add_argument("--set", default="clic", help="set of high-resolution photographs (clic)")
+    parser.add_argument("--limit", type=int, help="take only the first photographs")
+    options = parser.parse_args()
+    photographs, codec = image_set(options.set, options.limit), FileCodec()
+    sets = [*(at_scale(photographs, scale) for scale in SCALES), image_set("kodak", options.limit)]
+    points = measure_sets(sets, codec)
+    points.to_csv(POINTS, index=False, float_format="%.6f", lineterminator="\n")
+    headers = header_bytes(
+        [(codec.model, codec, QUALITIES[0]), *((rival.name, rival, rival.knobs[0]) for rival in RIVALS)]
+    )
+    table = resolution_table(points, codec.model, headers).assign(weights=codec.weights())
+    table.to_csv(TABLE, index=False, float_format="%.4f", lineterminator="\n")
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

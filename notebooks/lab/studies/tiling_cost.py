@@ -1,0 +1,125 @@
+"""What coding in tiles costs in rate, PSNR and MS-SSIM, and along the tiles' borders, beside the picture in one piece.
+
+``python -m lab.studies.tiling_cost`` writes ``results/tables/tiles.csv``, from the CLIC photographs with a
+side of 2048 pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from lab.rd.metrics import ms_ssim, psnr_rgb
+from weconvene_core.codec import api
+from weconvene_core.codec.tile_grid import spans
+from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.errors import WeconveneError
+from weconvene_core.paths import RESULTS
+
+TABLE = RESULTS / "tables" / "tiles.csv"
+SIDE = 2048  # pixels: the longer side of a 2K photograph
+QUALITIES, TILES = (1.0, 3.0, 6.0), (512, 1024)
+MOST_LOSS = 0.02  # dB, of a whole picture
+BESIDE = 2  # pixels on either side of a border that count as along it
+MEAN, WORST = "mean", "worst"
+
+
+def tile_costs(
+    picture: Image.Image, quality: float, tiles: Sequence[int] = TILES, model: str = api.DEFAULT_MODEL
+) -> list[dict[str, object]]:
+    """Code a picture in one piece, then in tiles of every size, and compare the files and the decoded pictures.
+
+    Returns
+    -------
+    Per tile size: the number of tiles, bytes, PSNR (dB) and MS-SSIM of both, ``rate_pct`` (more bytes), ``loss_db``
+    (less PSNR), and ``border_loss_db``, the same over the pixels along the tiles' borders alone.
+
+    Raises
+    ------
+    WeconveneError
+        If a tile size leaves the picture in one piece, or as :func:`api.encode`.
+    """
+    original = np.asarray(picture)
+    rows = []
+    whole = api.encode(picture, quality, model, tile=0)
+    decoded = np.asarray(api.decode(whole))
+    similar = ms_ssim(original, decoded)
+    for tile in tiles:
+        along = borders(picture.height, picture.width, tile)
+        if not along.any():
+            raise WeconveneError(f"tile={tile} leaves {picture.width} x {picture.height} pixels whole: use a smaller.")
+        data = api.encode(picture, quality, model, tile=tile)
+        back = np.asarray(api.decode(data))
+        psnr = [psnr_rgb(original, each) for each in (decoded, back)]
+        beside = [psnr_rgb(original[along][None], each[along][None]) for each in (decoded, back)]
+        rows.append({
+            "quality": quality, "tile": tile,
+            "tiles": len(spans(picture.height, tile)) * len(spans(picture.width, tile)),
+            "bytes_whole": len(whole), "bytes_tiled": len(data), "rate_pct": 100 * (len(data) / len(whole) - 1),
+            "psnr_whole": psnr[0], "psnr_tiled": psnr[1], "loss_db": psnr[0] - psnr[1],
+            "border_loss_db": beside[0] - beside[1], "ms_ssim_whole": similar, "ms_ssim_tiled": ms_ssim(original, back),
+        })  # fmt: skip
+    return rows
+
+
+def borders(height: int, width: int, tile: int) -> np.ndarray:
+    """Return which pixels (height, width) lie along a border between two tiles."""
+    along = np.zeros((height, width), bool)
+    for row in spans(height, tile)[1:]:
+        along[row.start - BESIDE : row.start + BESIDE] = True
+    for column in spans(width, tile)[1:]:
+        along[:, column.start - BESIDE : column.start + BESIDE] = True
+    return along
+
+
+def measure(
+    paths: Sequence[Path],
+    qualities: Sequence[float] = QUALITIES,
+    tiles: Sequence[int] = TILES,
+    model: str = api.DEFAULT_MODEL,
+) -> pd.DataFrame:
+    """Return :func:`tile_costs` of every image, then the means and the worst of every quality and tile size."""
+    rows = []
+    for path in tqdm(paths):
+        picture = load_rgb(path)
+        for quality in qualities:
+            rows += [{"image": path.name, **row} for row in tile_costs(picture, quality, tiles, model)]
+    table = pd.DataFrame(rows)
+    groups = table.groupby(["quality", "tile"])[["rate_pct", "loss_db", "border_loss_db"]]
+    return pd.concat([table, *(found.reset_index().assign(image=name, bar_db=MOST_LOSS) for name, found in (
+        (MEAN, groups.mean()), (WORST, groups.max())
+    ))], ignore_index=True)  # fmt: skip
+
+
+def large_photographs(limit: int | None) -> list[Path]:
+    """Return the CLIC photographs with a side of 2048 pixels, or the first of them.
+
+    Raises
+    ------
+    WeconveneError
+        If there is none, or as :func:`image_set`.
+    """
+    paths = [path for path in image_set("clic").paths if max(Image.open(path).size) >= SIDE][:limit]
+    if not paths:
+        raise WeconveneError(f"The image set 'clic' holds no photograph with a side of {SIDE} pixels.")
+    return paths
+
+
+def main() -> None:
+    """Measure, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, help="only the first N photographs")
+    found = measure(large_photographs(parser.parse_args().images))
+    TABLE.parent.mkdir(parents=True, exist_ok=True)
+    found.to_csv(TABLE, index=False, float_format="%.5g")
+    print(found.to_string(index=False, float_format="%.4f"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""HEVC, VVC, AV1 and JPEG XL on the test photographs, by the ffmpeg of the optional extra: what takes most of an hour.
+
+``python -m lab.studies.video_intra_codecs`` writes ``results/tables/rd_points_modern.csv``, whose curves
+notebooks 05 and 06 show in every mode; what was measured before is taken from the cache.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import pandas as pd
+
+from lab.rd.ffmpeg_codecs import FFMPEG_RIVALS
+from lab.rd.pillow_codecs import measure_live
+from lab.rd.points import MEAN, POINT_COLUMNS
+from lab.rd.tables import read_points, write_points
+from weconvene_core.datasets.image_sets import ImageSet, image_set
+from weconvene_core.errors import WeconveneError
+from weconvene_core.paths import RESULTS
+
+TABLE = RESULTS / "tables" / "rd_points_modern.csv"
+
+
+def modern_points(images: ImageSet, fresh: bool = False) -> pd.DataFrame:
+    """Return what the table says of just these images, measured before where ``fresh``; else an empty table.
+
+    Every codec is measured by itself: a warning names one that fails, and what the table says of it stays.
+    """
+    for rival in FFMPEG_RIVALS if fresh else ():
+        try:
+            write_points(measure_live(images, (rival,)), TABLE)
+        except (WeconveneError, OSError) as error:
+            warnings.warn(f"{rival.name} was not measured anew: {error}", stacklevel=2)
+    if not TABLE.is_file():
+        return pd.DataFrame(columns=POINT_COLUMNS)
+    points = read_points(TABLE)
+    points = points[points.dataset == images.name]
+    wanted = {path.name for path in images.paths}
+    same = [codec for codec, rows in points.groupby("codec") if set(rows.image) - {MEAN} == wanted]
+    return points[points.codec.isin(same)]
+
+
+def main() -> None:
+    """Measure and write the table."""
+    points = modern_points(image_set("kodak"), fresh=True)
+    means = points[points.image == MEAN]
+    print(means[["codec", "quality", "bpp", "psnr_db", "ms_ssim"]].to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the wavelets do: energy compaction, correlation of channels, speed."""

@@ -1,0 +1,65 @@
+"""Writing files so that what was there stays whole until the new content is complete, and telling files apart."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from weconvene_core.errors import WeconveneError
+
+HASH_BYTES = 8
+"""Leading bytes of a sha256 by which a compressed file names its weights."""
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file's bytes as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8, line ends as given) as :func:`write_bytes_atomically` does, and make its folder first.
+
+    Raises:
+        WeconveneError: as :func:`atomic_file`.
+    """
+    with suppress(OSError):  # what is wrong with the folder shows, with a reason, when the file is written
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomically(path, text.encode())
+
+
+def write_bytes_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file under a temporary name in the same folder, then give it its name.
+
+    Raises:
+        WeconveneError: as :func:`atomic_file`.
+    """
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
+    """Open a file that gets its name at the end of the block, and vanishes when the block fails.
+
+    Raises:
+        WeconveneError: the folder is missing or not writable, or the disk is full; an earlier file stays as it was.
+    """
+    target = Path(path)
+    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise WeconveneError(f"{path} cannot be written: {error.strerror or error}.") from error
+    finally:
+        with suppress(OSError):  # the first failure is the one to report
+            temporary.unlink()

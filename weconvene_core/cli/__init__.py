@@ -1,0 +1,1 @@
+"""The command line: ``weconvene encode``, ``decode``, ``info``, ``train`` and the rest."""

@@ -1,0 +1,224 @@
+"""What ``weconvene encode``, ``decode`` and ``info`` do, with one file or many, or with pipes.
+
+torch is imported only after the cheap checks, so that wrong input is answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from weconvene_core.errors import CorruptFileError, WeconveneError
+from weconvene_core.paths import CHECKPOINTS
+
+PIPE = Path("-")
+FAILED, DAMAGED = 1, 3  # exit codes: anything wrong; nothing wrong but compressed files
+COMPRESSED = (".wcv",)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to read and one to write; either may be PIPE."""
+
+    source: Path
+    target: Path
+
+
+def encode(arguments: argparse.Namespace) -> int:
+    """Compress pictures; everything that may be wrong is found out before torch is loaded."""
+    from PIL import Image
+
+    from weconvene_core.atomic_files import write_bytes_atomically
+    from weconvene_core.codec.container import MAX_PIXELS
+    from weconvene_core.codec.pictures import PictureWarning, load
+
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above it, and refuses above twice as many
+    jobs = _jobs(arguments, _picture_extensions(), COMPRESSED[0])
+    check_model(arguments.model)
+
+    def one(job: Job) -> str:
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always", PictureWarning)
+            picture = load(io.BytesIO(_read(job.source)) if job.source == PIPE else job.source)
+        for note in noted:
+            if note.category is PictureWarning:  # a user can do nothing with Pillow's own
+                tqdm.write(f"weconvene: {job.source}: {note.message}", file=sys.stderr)
+        from weconvene_core.codec import api
+
+        data = api.encode(
+            picture, arguments.quality, arguments.model, max_memory=arguments.max_memory, effort=arguments.effort
+        )
+        if job.target == PIPE:
+            _to_pipe(data)
+        else:
+            write_bytes_atomically(job.target, data)
+        bpp = 8 * len(data) / (picture.width * picture.height)
+        return f"{job.target}: {len(data)} bytes, {bpp:.4f} bits per pixel"
+
+    return _run(jobs, one, arguments.force)
+
+
+def decode(arguments: argparse.Namespace) -> int:
+    """Turn compressed files into pictures."""
+    from weconvene_core.codec.container import unpack, unpack_prefix
+    from weconvene_core.codec.files import format_of, save, write_picture
+
+    piped = f"picture.{arguments.format}"
+    jobs = _jobs(arguments, COMPRESSED, Path(piped).suffix)
+    for job in jobs:
+        format_of(piped if job.target == PIPE else job.target)
+
+    def one(job: Job) -> str:
+        data = _read(job.source)
+        (unpack_prefix if arguments.preview else unpack)(data)  # before torch is loaded
+        from weconvene_core.codec import api
+
+        if arguments.preview:
+            image = api.preview(data, api.ALL, max_memory=arguments.max_memory)
+        else:
+            image = api.decode(data, max_memory=arguments.max_memory)
+        if job.target == PIPE:
+            write_picture(image, buffer := io.BytesIO(), piped)  # TIFF needs a file that it can go back in
+            _to_pipe(buffer.getvalue())
+        else:
+            save(image, job.target)
+        return f"{job.target}: {image.width} x {image.height}, {image.mode}"
+
+    return _run(jobs, one, arguments.force)
+
+
+def info(arguments: argparse.Namespace) -> int:
+    """Print what a compressed file says of itself; a cut one does so too, and is reported."""
+    from weconvene_core.codec.container import unpack_prefix
+
+    data = _read(arguments.file)
+    prefix = unpack_prefix(data)
+    container = prefix.container
+    facts = {
+        "file": str(arguments.file),
+        "bytes": len(data),
+        "complete": prefix.complete,
+        "bpp": round(8 * prefix.size / (container.width * container.height), 4),
+        "width": container.width,
+        "height": container.height,
+        "mode": container.mode,
+        "quality": container.quality,
+        "model_hash": container.model_hash.hex(),
+        "exact": container.exact,
+        "tile": container.tile,
+        "tiles": list(container.grid),
+        "orientation": container.orientation,
+        "transforms": not container.plain,
+        "stream_bytes": {kind: sum(map(len, container.of(kind))) for kind in dict.fromkeys(container.kinds)},
+    }
+    print(json.dumps(facts) if arguments.json else "\n".join(f"{name:14}{value}" for name, value in facts.items()))
+    if prefix.complete:
+        return 0
+    print(
+        f"weconvene: {arguments.file} is cut: {len(data)} of its {prefix.size} bytes are there; fetch it again, "
+        "or look at what there is with decode --preview.",
+        file=sys.stderr,
+    )
+    return DAMAGED
+
+
+def _jobs(arguments: argparse.Namespace, suffixes: tuple[str, ...], suffix: str) -> list[Job]:
+    """Plan as ``cp`` does: one file to a name, or files and folders into a folder, which is made if missing."""
+    sources, output = arguments.inputs, arguments.output
+    if len(sources) == 1 and not sources[0].is_dir() and not output.is_dir():
+        return [Job(sources[0], output)]
+    if PIPE in sources or output == PIPE:
+        raise WeconveneError("A pipe takes one picture: give '-' as the only input, or with a single one as output.")
+    if output.exists() and not output.is_dir():
+        raise WeconveneError(f"{output} is a file: several pictures need a folder.")
+    jobs = [
+        Job(path, output / path.relative_to(base).with_suffix(suffix))
+        for source in sources
+        for path, base in _files(source, suffixes)
+    ]
+    if not jobs:
+        where = ", ".join(map(str, sources))
+        raise WeconveneError(f"There is nothing to do: no file in {where} has a known extension.")
+    seen: dict[Path, Path] = {}
+    for job in jobs:
+        if seen.setdefault(job.target, job.source) != job.source:
+            raise WeconveneError(f"{seen[job.target]} and {job.source} would both become {job.target}: rename one.")
+    return jobs
+
+
+def _picture_extensions() -> tuple[str, ...]:
+    """Return the extensions that Pillow reads; not those that it only writes, and not what encoding makes."""
+    from PIL import Image
+
+    known = Image.registered_extensions()  # registers Pillow's formats
+    return tuple(suffix for suffix, name in known.items() if name in Image.OPEN and suffix not in COMPRESSED)
+
+
+def _files(source: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
+    """Yield a file, or the files below a folder, each with the folder that its name is relative to."""
+    if not source.is_dir():
+        yield source, source.parent
+        return
+    for path in sorted(source.rglob("*")):
+        if path.suffix.lower() in suffixes and path.is_file():
+            yield path, source
+
+
+def _run(jobs: list[Job], one: Callable[[Job], str], force: bool) -> int:
+    """Do the jobs; of several, go on after a failure, and say at the end how many there were."""
+    if len(jobs) == 1:
+        _check_output(jobs[0], force)
+        said = one(jobs[0])
+        print(said, file=sys.stderr if jobs[0].target == PIPE else sys.stdout)
+        return 0
+    codes = []
+    for job in tqdm(jobs, unit="file", disable=None):  # None: no bar where stderr is no terminal
+        try:
+            job.target.parent.mkdir(parents=True, exist_ok=True)
+            _check_output(job, force)
+            one(job)
+        except (WeconveneError, OSError) as error:
+            codes.append(DAMAGED if isinstance(error, CorruptFileError) else FAILED)
+            tqdm.write(f"weconvene: {job.source}: {error}", file=sys.stderr)
+    print(f"{len(jobs) - len(codes)} of {len(jobs)} files done")
+    return min(codes, default=0)
+
+
+def _check_output(job: Job, force: bool) -> None:
+    """Find out before the work, rather than after it, that its result could not be written."""
+    source, output = job.source, job.target
+    if output == PIPE:
+        return
+    if output.exists() and not force:
+        raise WeconveneError(f"{output} exists already: choose another name, or replace it with --force.")
+    if output.exists() and source.exists() and output.samefile(source):
+        raise WeconveneError(f"{output} is the input itself: choose another name.")
+    if not output.parent.is_dir():
+        raise WeconveneError(f"There is no folder {output.parent}: make it first, or choose another.")
+    if not os.access(output.parent, os.W_OK):
+        raise WeconveneError(f"The folder {output.parent} may not be written to: choose another.")
+
+
+def check_model(name: str) -> None:
+    """Raise WeconveneError where no trained model has the name, before torch is loaded."""
+    known = sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors"))
+    if name not in known:
+        raise WeconveneError(f"There is no trained model '{name}': known here are {', '.join(known) or 'none'}.")
+
+
+def _read(source: Path) -> bytes:
+    return sys.stdin.buffer.read() if source == PIPE else source.read_bytes()
+
+
+def _to_pipe(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()

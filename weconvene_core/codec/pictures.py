@@ -1,0 +1,194 @@
+"""Any picture in, any picture out.
+
+Policy. The codec sees 8-bit RGB. The EXIF orientation is applied and not stored. Grey (1, L, LA) is coded as RGB with
+equal channels and comes back as grey, the mean of the three. Palettes become RGB. Alpha and colour profiles (ICC) are
+kept without loss beside the codec; a profile that says sRGB is left out, because that is what no profile means. Other
+metadata is dropped. Three things are done with a PictureWarning: 16-bit samples are reduced to 8 bits (grey is divided
+by 257 and rounded; colour is reduced by Pillow, which keeps the high byte), of an animation the first frame is taken,
+and a profile above 4 MiB is dropped. CMYK and floating-point pictures are refused, because converting them needs
+choices (an ink profile, a range) that are the user's.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from weconvene_core.atomic_files import write_bytes_atomically
+from weconvene_core.codec.container import Mode
+from weconvene_core.codec.files import save
+from weconvene_core.codec.lossless import MAX_PROFILE, is_srgb
+from weconvene_core.errors import WeconveneError
+
+__all__ = ["Picture", "PictureWarning", "load", "save", "to_pil", "write_bytes_atomically"]
+
+SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+GREY = ("1", "L", "LA", "La")
+COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "YCbCr", "HSV")
+ORIENTATION = 0x0112  # EXIF
+STRIP = 1024  # rows that are converted at a time
+EIGHT_BITS = "16-bit samples are reduced to 8 bits."
+CHANNELS: dict[int, Mode] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+# What garbage makes Pillow's decoders raise, beyond OSError.
+DECODER_ERRORS = (SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error, zlib.error)
+
+
+class PictureWarning(UserWarning):
+    """Something of a picture is not kept: one sentence that says what."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as the codec takes it.
+
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        mode: what the picture was.
+        alpha: (H, W) uint8 for the modes RGBA and LA, else None.
+        icc: its colour profile, where it has one.
+    """
+
+    rgb: np.ndarray
+    mode: Mode
+    alpha: np.ndarray | None = None
+    icc: bytes | None = None
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.rgb.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.rgb.shape[1]
+
+
+def load(source: str | Path | IO[bytes] | Image.Image | np.ndarray | Picture) -> Picture:
+    """Read a picture from a file, a Pillow image, or an array.
+
+    Args:
+        source: a path or an open file; an image; an array (H, W) or (H, W, C), C = 1 grey, 2 grey and alpha, 3 RGB,
+            4 RGBA, of uint8 (0..255) or uint16 (0..65535); or a Picture, which is returned as it is.
+
+    Raises:
+        WeconveneError: the file is missing, unreadable or too large, or its kind is refused (see the module's policy).
+
+    Warns:
+        PictureWarning: 16-bit samples, an animation, or an overlong colour profile.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_pil(source)
+    name = source if isinstance(source, (str, Path)) else "given"
+    try:
+        with Image.open(source) as image:
+            return _from_pil(image)
+    except Image.DecompressionBombError as error:
+        raise WeconveneError(f"The picture {name} is too large: {str(error).rstrip('.')}.") from error
+    except WeconveneError:
+        raise
+    except UnidentifiedImageError as error:
+        raise WeconveneError(f"The picture {name} is in no known format; choose a PNG, JPEG, TIFF or WebP.") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise WeconveneError(f"The picture {name} cannot be read: {reason.rstrip('.')}.") from error
+    except DECODER_ERRORS as error:
+        raise WeconveneError(
+            f"The picture {name} is damaged: {str(error).rstrip('.') or type(error).__name__}."
+        ) from error
+
+
+def to_pil(rgb: np.ndarray, mode: Mode, alpha: np.ndarray | None = None, icc: bytes | None = None) -> Image.Image:
+    """Return rgb (H, W, 3) uint8 as an image: grey, the rounded mean of the channels, for the modes L and LA.
+
+    Args:
+        mode: RGB or L, each with A where there is an alpha plane.
+        alpha: (H, W) uint8; without it (in a preview) the image is opaque whatever the mode says.
+        icc: colour profile, kept in ``info`` as Pillow's formats do.
+    """
+    # Sums of three bytes, rounded: exact where the channels are equal.
+    samples = ((rgb.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8) if mode.startswith("L") else rgb
+    image = Image.fromarray(np.ascontiguousarray(samples))
+    if alpha is not None:
+        image.putalpha(Image.fromarray(alpha))
+    if icc:
+        image.info["icc_profile"] = icc
+    return image
+
+
+def _from_pil(image: Image.Image) -> Picture:
+    if image.mode not in GREY + COLOUR + SIXTEEN_BITS:
+        raise WeconveneError(
+            f"Pictures of mode {image.mode} are not coded: convert to 8-bit RGB or grey first, with the range you want."
+        )
+    icc = _profile(image)
+    if getattr(image, "n_frames", 1) > 1:
+        warnings.warn(f"Of {image.n_frames} frames only the first is kept.", PictureWarning, stacklevel=3)
+    if _has_deep_colour(image):
+        warnings.warn(EIGHT_BITS, PictureWarning, stacklevel=3)
+    if image.getexif().get(ORIENTATION, 1) != 1:  # else it would be copied for nothing
+        image = ImageOps.exif_transpose(image)
+    if image.mode in SIXTEEN_BITS:
+        return replace(_from_array(_sixteen_bits(image)), icc=icc)
+    mode = ("L" if image.mode in GREY else "RGB") + "A" * image.has_transparency_data
+    return replace(_from_array(_samples(image, mode)), icc=icc)
+
+
+def _samples(image: Image.Image, mode: str) -> np.ndarray:
+    """Return an image's samples in a mode; some rows at a time, because Pillow copies what it hands over twice."""
+    whole = np.empty((image.height, image.width, *(len(mode),) * (len(mode) > 1)), np.uint8)
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        whole[top : top + STRIP] = np.asarray(strip if image.mode == mode else strip.convert(mode))
+    return whole
+
+
+def _profile(image: Image.Image) -> bytes | None:
+    """Return the colour profile that is worth keeping."""
+    profile = image.info.get("icc_profile")
+    if not profile or is_srgb(profile):
+        return None
+    if len(profile) <= MAX_PROFILE:
+        return profile
+    warnings.warn(f"A colour profile of {len(profile)} bytes is not kept.", PictureWarning, stacklevel=4)
+    return None
+
+
+def _has_deep_colour(image: Image.Image) -> bool:
+    """Tell whether Pillow is about to reduce 16-bit colour; what it reads from is its only trace."""
+    arguments = [(tile[3],) if isinstance(tile[3], str) else tile[3] or ("",) for tile in getattr(image, "tile", ())]
+    return any(";16" in str(args[0]) or (args[0] == "RGB" and args[-1] == 65535) for args in arguments) and (
+        image.mode not in SIXTEEN_BITS  # which are reduced, and reported, here
+    )
+
+
+def _sixteen_bits(image: Image.Image) -> np.ndarray:
+    samples = np.asarray(image)
+    if samples.size and not 0 <= samples.min() <= samples.max() <= 65535:
+        raise WeconveneError("The grey picture's samples exceed 16 bits: scale it to 8 or 16 bits first.")
+    return samples.astype(np.uint16)
+
+
+def _from_array(array: np.ndarray) -> Picture:
+    samples = array[..., None] if array.ndim == 2 else array
+    if samples.ndim != 3 or samples.shape[2] not in CHANNELS or not samples.size:
+        raise WeconveneError(f"An array of shape {array.shape} is not a picture: (H, W) or (H, W, 1 to 4) is expected.")
+    if samples.dtype not in (np.uint8, np.uint16):
+        raise WeconveneError(f"Samples of type {array.dtype} are not coded: give uint8 (0..255) or uint16 (0..65535).")
+    if samples.dtype == np.uint16:
+        warnings.warn(EIGHT_BITS, PictureWarning, stacklevel=3)
+        samples = ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    mode = CHANNELS[samples.shape[2]]
+    colour = samples[..., :3] if mode.startswith("RGB") else np.repeat(samples[..., :1], 3, axis=2)
+    return Picture(np.ascontiguousarray(colour), mode, samples[..., -1].copy() if mode.endswith("A") else None)

@@ -1,0 +1,216 @@
+"""The model family as data: one frozen record holds every switch of the architecture.
+
+Why each switch exists, where its default comes from and what it was measured to do: ``data/fidelity.csv``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from weconvene_core.entropy.charm import SliceLayout
+from weconvene_core.entropy.distributions import Distribution
+from weconvene_core.entropy.slices import SliceNetworkKind
+from weconvene_core.errors import WeconveneError
+from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
+from weconvene_core.layers.blocks import WeConvSpec
+from weconvene_core.layers.wavelet_shortcut import HF_SLICES, LF_SLICES, SliceOrder
+from weconvene_core.model.config_checks import check
+
+RENAMED = {"ll_phases": "ll_passes"}
+"""What fields of older descriptions were called, and their names of today."""
+
+Slices = int | tuple[int, ...]
+
+PADDING = 32  # every model pads to multiples of at least this, so that a file's header fixes the size of z
+LL_LEVELS = 2  # extra levels of the shortcut's LL band: with its own three the image has five in all
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that defines an architecture; a checkpoint carries it in its JSON sidecar.
+
+    Core (g_a and g_s): images enter g_a as ``patch_a`` x ``patch_a`` pixel blocks (1: full resolution) and leave g_s as
+    ``patch_s`` blocks. ``scales_a`` and ``scales_s`` scales follow each other, a factor of two apart; the finest has
+    ``narrow`` channels, the others ``wide``; each has ``blocks_a`` or ``blocks_s`` residual blocks, made of 3DM-WeConv
+    with ``weconv_residual``. ``residual_ends``: the first layers are residual blocks. ``up_kernel``: size of the
+    sub-pixel kernels. The latent y has ``latent_channels`` channels at 1/``latent_stride`` of the image.
+
+    3DM-WeConv layers: ``wavelet_layers`` False replaces each by a plain 3x3 convolution. Otherwise ``wavelet``,
+    ``levels``, ``channel_dwt``, ``channel_levels``, ``channel_packets``, ``high_kernel``, ``joint_high`` and ``gdn``
+    are those of :class:`WeConvSpec`; the hyper networks, whose maps are small, take at most one level.
+
+    Entropy model: ``wavelet_entropy`` codes y in the wavelet domain of ``latent_wavelet``, with or without the channel
+    DWT (``latent_channel_dwt``), LF slices first; False codes y itself, slice by slice. ``lf_slices`` and ``hf_slices``
+    are widths in coding order, or a number of equal slices. ``slice_network``: ``joint`` predicts mean and scale by one
+    network of ``slice_hidden`` channels, ``split`` by two, with hyper features of their own; ``slice_attention`` puts
+    windowed attention in front. ``hyper`` and ``z_channels`` are the widths of the hyper networks and of z,
+    ``hyper_blocks`` their residual blocks.
+
+    Ours: ``shortcut`` adds the image's own wavelet pyramid to the latent; ``slice_order`` cuts its finer levels into
+    polyphase components, whose neighbours are coded before, or into subbands; ``ll_passes`` codes its coarsest LL band
+    in polyphase passes; ``luma_first`` codes luma before chroma in every slice. ``quality`` None makes one model serve
+    every rate; a number from 0 to 7 fixes its lambda, and there are no gain tables.
+    """
+
+    name: str
+    narrow: int
+    wide: int
+    hyper: int
+    z_channels: int
+    slice_hidden: int
+    blocks_a: int
+    blocks_s: int
+    wavelet: str = "5/3"
+    levels: int = 2
+    channel_dwt: bool = True
+    latent_wavelet: str = "haar"
+    shortcut: bool = True
+    slice_order: SliceOrder = "polyphase"
+    ll_passes: bool = False
+    luma_first: bool = False
+    patch_a: int = 4
+    patch_s: int = 4
+    scales_a: int = 2
+    scales_s: int = 2
+    weconv_residual: bool = False
+    residual_ends: bool = False
+    up_kernel: int = 1
+    latent_channels: int = 48
+    latent_stride: int = 4
+    wavelet_layers: bool = True
+    channel_levels: int = 1
+    channel_packets: bool = False
+    high_kernel: int = 1
+    joint_high: bool = False
+    gdn: bool = False
+    wavelet_entropy: bool = True
+    latent_channel_dwt: bool = True
+    lf_slices: Slices = LF_SLICES
+    hf_slices: Slices = HF_SLICES
+    slice_network: SliceNetworkKind = "joint"
+    slice_attention: bool = False
+    hyper_blocks: int = 0
+    distribution: Distribution = "laplace"
+    quality: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values and contradictory switches with the name of the field.
+
+        Raises
+        ------
+        WeconveneError
+            For counts below their minimum, unknown choices, resolutions that do not meet, channels that do not divide
+            into the slices, or switches that exclude each other.
+        """
+        for name in ("lf_slices", "hf_slices"):  # JSON has lists
+            value = getattr(self, name)
+            object.__setattr__(self, name, value if isinstance(value, int) else tuple(value))
+        check(self)
+
+    # --- what follows from the fields --------------------------------------------------------------------------------
+
+    @property
+    def weconv(self) -> WeConvSpec:
+        """The 3DM-WeConv layers of g_a and g_s."""
+        if not self.wavelet_layers:
+            return WeConvSpec(self.wavelet, 0, channel_dwt=False, gdn=self.gdn)
+        return WeConvSpec(
+            self.wavelet, self.levels, self.channel_dwt, self.channel_levels, self.channel_packets,
+            self.high_kernel, self.joint_high, self.gdn,
+        )  # fmt: skip
+
+    @property
+    def coarsest_a(self) -> int:
+        """Stride of the coarsest scale of g_a against the image."""
+        return self.patch_a * 2 ** (self.scales_a - 1)
+
+    @property
+    def coarsest_s(self) -> int:
+        """Stride of the coarsest scale of g_s against the image."""
+        return self.patch_s * 2 ** (self.scales_s - 1)
+
+    @property
+    def hyper_features(self) -> int:
+        """Channels of the hyper features: one set, or one for the means and one for the scales."""
+        return self.hyper * (2 if self.slice_network == "split" else 1)
+
+    @property
+    def coded_channels(self) -> int:
+        """Channels of what is coded: four subbands of y, or y itself."""
+        return self.latent_channels * (4 if self.wavelet_entropy else 1)
+
+    @property
+    def coded_stride(self) -> int:
+        """Stride of what is coded against the image."""
+        return self.latent_stride * (2 if self.wavelet_entropy else 1)
+
+    @property
+    def z_stride(self) -> int:
+        """Stride of z against the image: the hyper networks have two stride-2 steps."""
+        return 4 * self.coded_stride
+
+    @property
+    def stride(self) -> int:
+        """Images must have sides that are multiples of this (all strides are powers of two)."""
+        return max(PADDING, self.z_stride, self.coarsest_a, self.coarsest_s)
+
+    @property
+    def qualities(self) -> tuple[float, float]:
+        """Lowest and highest quality that the model can be asked for."""
+        return (QUALITY_MIN, QUALITY_MAX) if self.quality is None else (self.quality, self.quality)
+
+    @property
+    def layout(self) -> SliceLayout:
+        """Widths of the slices; only the shortcut's LL band is image-like and is transformed further."""
+        hf_channels = 3 * self.latent_channels if self.wavelet_entropy else 0
+        return SliceLayout(
+            _widths("lf_slices", self.lf_slices, self.latent_channels),
+            _widths("hf_slices", self.hf_slices, hf_channels),
+            ll_levels=LL_LEVELS if self.shortcut else 0,
+            ll_passes=self.ll_passes,
+        )
+
+    @property
+    def calls_per_slice(self) -> int:
+        """How often a coding step is called for a slice, or for a pass over one."""
+        return 2 if self.luma_first else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
+        """Build a configuration from JSON values; fields that an older file lacks take their defaults.
+
+        Raises
+        ------
+        WeconveneError
+            If a field is missing or unknown.
+        """
+        values = {RENAMED.get(name, name): value for name, value in values.items()}
+        names = {field.name for field in fields(cls)}
+        unknown = sorted(set(values) - names)
+        if unknown:
+            raise WeconveneError(
+                f"the model configuration has unknown fields: {', '.join(unknown)}; "
+                f"known are {', '.join(sorted(names))}."
+            )
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise WeconveneError(f"the model configuration is incomplete: {error}.") from error
+
+
+def _widths(name: str, slices: Slices, channels: int) -> tuple[int, ...]:
+    """Return the widths of slices given as widths or as a number of equal ones."""
+    if isinstance(slices, int):
+        if slices < (1 if channels else 0) or (slices and channels % slices):
+            raise WeconveneError(
+                f"{name}={slices} does not divide {channels} channels into equal slices; use a divisor, or widths."
+            )
+        return (channels // slices,) * slices if slices else ()
+    if sum(slices) != channels or any(width < 1 for width in slices):
+        raise WeconveneError(f"{name}={slices} holds {sum(slices)} channels where {channels} are to be coded.")
+    return slices

@@ -1,0 +1,228 @@
+"""g_a, g_s, h_a and h_s: the four networks around the entropy model (paper, figure of the architecture).
+
+Names and order follow the predecessor: residual blocks, then a stride-2 WeConv block, scale after scale; g_s mirrors
+g_a with sub-pixel up blocks. Images enter and leave through a pixel (un)shuffle, so that only a configuration with
+patches of one pixel works at full resolution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from weconvene_core.layers import (
+    DownWeConvBlock,
+    RateTable,
+    ResidualBlock,
+    ResidualEntry,
+    ResidualWeConvBlock,
+    SubPixelConv,
+    UpWeConvBlock,
+    WeConvSpec,
+    activation,
+)
+from weconvene_core.model.config import ModelConfig
+
+
+def zero_init(layer: nn.Conv2d) -> nn.Conv2d:
+    """Start a last layer at zero, so that an untrained network adds nothing to the wavelet shortcut."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class AnyRate(nn.Module):
+    """Stands where a :class:`RateTable` would, in a model of a single rate: adds nothing."""
+
+    def forward(self, quality: Tensor) -> Tensor:
+        """Return a zero that broadcasts."""
+        return quality.new_zeros(())
+
+
+def rate_vector(channels: int, config: ModelConfig) -> nn.Module:
+    """A learned vector per quality, or nothing where the model has one quality (or nothing to act on)."""
+    return RateTable(channels) if config.quality is None and channels else AnyRate()
+
+
+def residual_blocks(count: int, channels: int, config: ModelConfig, inverse: bool = False) -> nn.Sequential:
+    """Residual blocks in a row, plain or made of 3DM-WeConv."""
+    if not config.weconv_residual:
+        return nn.Sequential(*(ResidualBlock(channels) for _ in range(count)))
+    return nn.Sequential(*(ResidualWeConvBlock(channels, config.weconv, inverse) for _ in range(count)))
+
+
+class AnalysisTransform(nn.Module):
+    """g_a: image (B, 3, H, W) -> y (B, M, H/s, W/s) at the latent's stride s, in quantiser steps."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        n, w = config.narrow, config.wide
+        self.patch = config.patch_a
+        self.head = self._head(3 * self.patch**2, n, config)
+        self.rate = rate_vector(n, config)
+        self.fine = residual_blocks(config.blocks_a, n, config)
+        self.down = DownWeConvBlock(n, w, config.weconv)
+        self.coarse = residual_blocks(config.blocks_a, w, config)
+        self.coarser = nn.Sequential(*(self._scale(w, config) for _ in range(config.scales_a - 2)))
+        self.tail = self._tail(w, config)
+
+    @staticmethod
+    def _head(in_channels: int, out_channels: int, config: ModelConfig) -> nn.Module:
+        if config.residual_ends:
+            return ResidualEntry(in_channels, out_channels)
+        return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+    @staticmethod
+    def _scale(channels: int, config: ModelConfig) -> nn.Sequential:
+        """One scale further down."""
+        down = DownWeConvBlock(channels, channels, config.weconv)
+        return nn.Sequential(down, residual_blocks(config.blocks_a, channels, config))
+
+    @staticmethod
+    def _tail(channels: int, config: ModelConfig) -> nn.Module:
+        """From the coarsest scale to the latent's resolution: half, the same or twice its stride."""
+        if config.coarsest_a > config.latent_stride:
+            tail: nn.Module = SubPixelConv(channels, config.latent_channels)
+            last = tail[0]
+        else:
+            stride = config.latent_stride // config.coarsest_a
+            tail = last = nn.Conv2d(channels, config.latent_channels, 3, stride=stride, padding=1)
+        if config.shortcut:
+            zero_init(last)
+        return tail
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        """Analyse images in 0..1 at the given qualities (B,)."""
+        patches = F.pixel_unshuffle(x - 0.5, self.patch)  # (B, 3, H, W) -> (B, 3 p^2, H/p, W/p)
+        h = self.fine(self.head(patches) + self.rate(quality))
+        return self.tail(self.coarser(self.coarse(self.down(h))))
+
+
+class SynthesisTransform(nn.Module):
+    """g_s: y_hat (B, M, H/s, W/s) -> image minus 0.5 (B, 3, H, W).
+
+    With the shortcut it sees the shortcut's image too and gives what is missing there, both in quantiser steps.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        n, w = config.narrow, config.wide
+        self.patch, self.fold = config.patch_s, config.coarsest_s // config.latent_stride
+        self.head = self._head(config.latent_channels * self.fold**2, w, config)
+        self.rate_coarse, self.rate_fine = rate_vector(w, config), rate_vector(n, config)
+        self.coarser = nn.Sequential(*(self._scale(w, config) for _ in range(config.scales_s - 2)))
+        self.coarse = residual_blocks(config.blocks_s, w, config, inverse=True)
+        self.up = UpWeConvBlock(w, n, config.weconv, config.up_kernel)
+        pixels = 3 * self.patch**2
+        self.from_shortcut = nn.Conv2d(pixels, n, 3, padding=1) if config.shortcut else None
+        self.fine = residual_blocks(config.blocks_s, n, config, inverse=True)
+        self.tail = nn.Conv2d(n, pixels, 3, padding=1)
+        if config.shortcut:
+            zero_init(self.tail)
+
+    @staticmethod
+    def _head(in_channels: int, out_channels: int, config: ModelConfig) -> nn.Module:
+        if config.residual_ends:
+            return ResidualEntry(in_channels, out_channels, inverse=True)
+        return nn.Conv2d(in_channels, out_channels, 1)
+
+    @staticmethod
+    def _scale(channels: int, config: ModelConfig) -> nn.Sequential:
+        """One scale further up."""
+        up = UpWeConvBlock(channels, channels, config.weconv, config.up_kernel)
+        return nn.Sequential(residual_blocks(config.blocks_s, channels, config, inverse=True), up)
+
+    def forward(self, y_hat: Tensor, quality: Tensor, base: Tensor | None = None) -> Tensor:
+        """Synthesise; ``base`` (B, 3, H, W) is the shortcut's image minus 0.5, None without shortcut."""
+        h = self.head(F.pixel_unshuffle(y_hat, self.fold)) + self.rate_coarse(quality)  # -> (B, w, ...) at the coarsest
+        h = self.up(self.coarse(self.coarser(h)))
+        if self.from_shortcut is not None and base is not None:
+            h = h + self.from_shortcut(F.pixel_unshuffle(base, self.patch))
+        return F.pixel_shuffle(self.tail(self.fine(h + self.rate_fine(quality))), self.patch)
+
+
+def hyper_spec(config: ModelConfig) -> WeConvSpec:
+    """3DM-WeConv of the hyper networks: their maps are small, so one level at most."""
+    return replace(config.weconv, levels=min(1, config.weconv.levels))
+
+
+class HyperAnalysis(nn.Module):
+    """h_a: what is coded (B, C, h, w) -> z (B, z_channels, h/4, w/4)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        c = config.hyper
+        self.head = nn.Conv2d(config.coded_channels, c, 3, padding=1)
+        self.act = activation()
+        self.down = DownWeConvBlock(c, c, hyper_spec(config))
+        self.blocks = nn.Sequential(*(ResidualBlock(c) for _ in range(config.hyper_blocks)))
+        self.tail = nn.Conv2d(c, config.z_channels, 3, stride=2, padding=1)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Summarise the latent."""
+        return self.tail(self.blocks(self.act(self.down(self.act(self.head(y))))))
+
+
+class HyperSynthesis(nn.Module):
+    """h_s: z_hat (B, z_channels, h/4, w/4) -> hyper features at h/4, h/2 and h, coarsest first."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        c = config.hyper
+        self.head = nn.Conv2d(config.z_channels, c, 3, padding=1)
+        self.rate = rate_vector(c, config)
+        self.act = activation()
+        spec = hyper_spec(config)
+        self.up = nn.ModuleList(UpWeConvBlock(c, c, spec, config.up_kernel) for _ in range(2))
+        self.blocks = nn.Sequential(*(ResidualBlock(c) for _ in range(config.hyper_blocks)))
+
+    def forward(self, z_hat: Tensor, quality: Tensor) -> list[Tensor]:
+        """Expand the side information; every level is the context of the LL band of its own size."""
+        coarse = self.act(self.head(z_hat) + self.rate(quality))
+        middle = self.blocks(self.act(self.up[0](coarse)))
+        return [coarse, middle, self.act(self.up[1](middle))]
+
+
+class SplitHyperSynthesis(nn.Module):
+    """h_s of the predecessor: one network for the means, one for the scales, their features side by side."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.mean, self.scale = HyperSynthesis(config), HyperSynthesis(config)
+
+    def forward(self, z_hat: Tensor, quality: Tensor) -> list[Tensor]:
+        """Expand the side information twice: 2 ``hyper`` channels at every resolution."""
+        levels = zip(self.mean(z_hat, quality), self.scale(z_hat, quality), strict=True)
+        return [torch.cat(pair, 1) for pair in levels]
+
+
+class QuantiserGain(nn.Module):
+    """Gain vectors between natural units and quantiser steps, one pair per channel and quality (ours).
+
+    The base gain sqrt(lambda 255^2 / 26) is the high-rate optimum of R + lambda 255^2 MSE for an orthonormal transform
+    of three colour components: dR/dD = -3 / (2 D ln 2) with D = step^2 / 12 gives step^2 = 26 / (lambda 255^2). A model
+    of a single rate has the base gain alone.
+    """
+
+    HIGH_RATE_CONSTANT = 26.0
+
+    def __init__(self, channels: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.gain, self.inverse_gain = rate_vector(channels, config), rate_vector(channels, config)
+
+    @classmethod
+    def base(cls, lam: Tensor) -> Tensor:
+        """Return the base gain (B, 1, 1, 1) for lambdas (B,)."""
+        return torch.sqrt(lam * 255**2 / cls.HIGH_RATE_CONSTANT)[:, None, None, None]
+
+    def scale(self, y: Tensor, lam: Tensor, quality: Tensor) -> Tensor:
+        """Natural units -> quantiser steps."""
+        return y * (self.base(lam) * torch.exp(self.gain(quality)))
+
+    def unscale(self, y_hat: Tensor, lam: Tensor, quality: Tensor) -> Tensor:
+        """Quantiser steps -> natural units."""
+        return y_hat * torch.exp(self.inverse_gain(quality)) / self.base(lam)

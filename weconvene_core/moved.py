@@ -1,0 +1,52 @@
+"""Import paths of release 0.2: each gets an ImportError that names the new place. This goes with release 1.1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+LABORATORY = ("applications", "evaluation", "figures", "reproduce")
+PLACES = """
+    bands:model.latent_dwt checkpoint:model.checkpoint config:model.config config_checks:model.config
+    commands:cli.training_commands file_commands:cli.codec_commands files:atomic_files inputs:image_tensors
+    presets:model.presets transforms:model.transforms
+    codec.checkpoints:model.released codec.grid:codec.tile_grid codec.images:codec.pictures
+    codec.latents:codec.tile_streams codec.refining:codec.latent_refinement codec.sealing:exact.calibrate
+    codec.tiles:codec.tile_coder entropy.coder:entropy.range_coder entropy.coder_tables:entropy.cdf_tables
+    entropy.colours:entropy.luma_before_chroma entropy.exact:exact.fixed_point entropy.laplace:entropy.distributions
+    entropy.exact_hyper:exact.hyper_synthesis entropy.exact_lifting:exact.integer_lifting
+    entropy.exact_slices:exact.slice_networks entropy.exact_winograd:exact.winograd
+    entropy.packed_tables:entropy.cdf_packing entropy.phases:entropy.polyphase_passes
+    entropy.steps:entropy.coding_steps layers.attention:layers.window_attention
+    layers.convert:layers.convert_network layers.rate_table:layers.rate_conditioning
+    layers.shortcut:layers.wavelet_shortcut training.data:training.images training.guard:training.divergence_guard
+    training.interrupts:training.stop_signals training.loop:training.trainer training.parallel:training.distributed
+    training.runlog:training.log training.sampling:training.crops training.schedule:training.config
+    wavelets.axis:wavelets.channel_dwt wavelets.eager:wavelets.lifting_inplace
+    wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting_reference
+    wavelets.plan:wavelets.lifting_plan wavelets.transform:wavelets.dwt
+"""
+MOVED = dict(pair.split(":") for pair in PLACES.split())
+
+
+class Moved:
+    """The last of ``sys.meta_path``: it is asked only for modules that nobody else has found."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return None, which lets the import fail as usual, unless ``name`` is an old path.
+
+        Raises
+        ------
+        ImportError
+            For an old path; it names the new one.
+        """
+        package, _, rest = name.partition(".")
+        if package != __package__:
+            return None
+        if rest in MOVED:
+            raise ImportError(f"{name} is {package}.{MOVED[rest]} since release 1.0.", name=name)
+        if rest.split(".")[0] in LABORATORY:
+            raise ImportError(f"{name} has left the package: it is in the folder notebooks/lab.", name=name)
+        return None
