@@ -20,10 +20,10 @@ from lab.applications.study import COLUMNS, compare, differences, fit, interval,
 from lab.layer_analysis.denoising_trial import Denoiser, forward_macs
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConv3d, WeConvSpec
-from weconvene_core.training.config import Phase
+from weconvene_core.training.config import Stage
 
 SPEC = WeConvSpec("5/3", 1)
-PHASE = Phase("short", 12, 5e-3, 1e-3, batch=4, crop=32, warmup=2)
+PHASE = Stage("short", 12, 5e-3, 1e-3, batch=4, crop=32, warmup=2)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_training_repeats_itself_and_learns() -> None:
         network = nn.Linear(3, 1)
         fit(network, lambda rng: torch.from_numpy(rng.random((16, 3), dtype=np.float32)),
             lambda net, x: (net(x) - x.sum(1, keepdim=True)).square().mean(),
-            Phase("line", 300, 3e-2, 1e-3, 16, 32, warmup=5), seed)  # fmt: skip
+            Stage("line", 300, 3e-2, 1e-3, 16, 32, warmup=5), seed)  # fmt: skip
         return network, float((network.weight.detach() - 1).abs().max())
 
     (first, error), (again, _), (other, _) = trained(1), trained(1), trained(2)
@@ -193,7 +193,7 @@ def test_classification_tells_the_embedded_photographs_apart() -> None:
     assert data.train.shape == (240, 3, 32, 32)
     torch.manual_seed(0)
     network = with_weconv(classification.ResNet(6, 4), SPEC)
-    classification.train(network, 0, data, Phase("short", 40, 1e-2, 1e-3, batch=32, crop=32, warmup=2))
+    classification.train(network, 0, data, Stage("short", 40, 1e-2, 1e-3, batch=32, crop=32, warmup=2))
     found = classification.measure(network, data)
     assert found["accuracy (%)"] > 40  # a quarter by chance
     assert 0 <= found["calibration error"] <= 1
@@ -237,7 +237,7 @@ def test_segmentation_finds_coins() -> None:
         data = segmentation.scenes(train=1, test=1)
     torch.manual_seed(0)
     network = with_weconv(segmentation.UNet(6, 2), SPEC)
-    segmentation.train(network, 0, data, Phase("short", 30, 1e-2, 1e-3, batch=2, crop=64, warmup=2))
+    segmentation.train(network, 0, data, Stage("short", 30, 1e-2, 1e-3, batch=2, crop=64, warmup=2))
     found = segmentation.measure(network, data)
     assert found["mean IoU (%)"] > 60
     assert 0 < found["boundary F-score (%)"] <= 100

@@ -21,7 +21,7 @@ from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.layers import WeConvSpec
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.training.config import Phase
+from weconvene_core.training.config import Stage
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +190,7 @@ def test_a_prior_learns_from_moving_photographs(model: WeConvene) -> None:
     torch.manual_seed(0)
     prior = inter.Prior(model, 8)
     start = inter.saving(prior.eval(), model, samples)
-    inter.train_prior(prior, model, samples, Phase("short", 40, 1e-2, 1e-3, batch=4, crop=64, warmup=2), 0)
+    inter.train_prior(prior, model, samples, Stage("short", 40, 1e-2, 1e-3, batch=4, crop=64, warmup=2), 0)
     assert inter.saving(prior, model, samples) > start + 0.5
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 

@@ -14,8 +14,8 @@ from lab.complexity.mac_formulas import slice_macs
 from lab.entropy_analysis.context_ablation import context_gains
 from lab.entropy_analysis.scale_calibration import calls
 from lab.entropy_analysis.slice_bits import coded_slices
-from weconvene_core.codec.tile_streams import ReadUpTo, TileStreams
-from weconvene_core.entropy import Write, tables_of
+from weconvene_core.codec.tile_streams import TileStreams, TruncatedDecodeMode
+from weconvene_core.entropy import EncodeMode, tables_of
 from weconvene_core.entropy.luma_before_chroma import chroma_of, code_slice, interleaved, luma_of
 from weconvene_core.entropy.slices import Prediction, SliceNetwork
 from weconvene_core.errors import WeconveneError
@@ -114,7 +114,7 @@ def test_the_exact_path_codes_luma_first_too(model: WeConvene, picture: np.ndarr
     coded, rough = exact.compress(x, 3.0), model.compress(x, 3.0)
     at = torch.tensor([3.0])
     lf, hf = exact.analyse(x, at)
-    step = Write(tables_of(exact.conditional))
+    step = EncodeMode(tables_of(exact.conditional))
     symbols = torch.round(exact.h_a(torch.cat([lf, hf], 1)) - exact.medians)
     expected = exact.charm(exact.h_s(symbols + exact.medians, at), step, lf, hf)
     decoded = exact.decompress(coded["strings"], coded["shape"], 3.0)["x_hat"]
@@ -127,12 +127,14 @@ def test_the_exact_path_codes_luma_first_too(model: WeConvene, picture: np.ndarr
 def test_a_cut_stream_gives_whole_slices(model: WeConvene, picture: np.ndarray) -> None:
     """The decoder counts slices, each of two calls; half a slice is used and not counted."""
     x, at = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255, torch.tensor([3.0])
-    step = Write(tables_of(model.conditional))
+    step = EncodeMode(tables_of(model.conditional))
     lf, hf = model.analyse(x, at)
-    features = model.h_s(model.walk(lf, hf, at, step) + model.medians, at)
+    features = model.h_s(model.run_entropy_model(lf, hf, at, step) + model.medians, at)
     streams, found = step.streams(), []
     for wanted in (0, 2, 4):
-        read = ReadUpTo(step.tables, TileStreams(streams["y_lf"], streams["y_hf"]), wanted, CONFIG.calls_per_slice)
+        read = TruncatedDecodeMode(
+            step.tables, TileStreams(streams["y_lf"], streams["y_hf"]), wanted, CONFIG.calls_per_slice
+        )
         model.charm(features, read)
         found.append((read.seen, read.decoded))
     assert found == [(4, 0), (4, 2), (4, 4)]

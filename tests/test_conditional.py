@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import laplace
 
-from weconvene_core.entropy.coding_steps import Estimate, split_likelihood
+from weconvene_core.entropy.coding_steps import LikelihoodMode, split_likelihood
 from weconvene_core.entropy.distributions import (
     LIKELIHOOD_MIN,
     SCALE_MIN,
@@ -79,7 +79,7 @@ def test_split_scales_learn_from_symbols_and_latents_from_noise() -> None:
 def test_split_training_gives_the_file_s_rate_and_a_rounded_latent() -> None:
     mean, target = torch.full((1, 2, 4, 4), 0.3), torch.randn(1, 2, 4, 4) * 3
     prediction = SlicePrediction(mean, torch.ones(1, 2, 4, 4), mean)
-    steps = [Estimate(laplace_likelihood, quantiser) for quantiser in ("split", None)]
+    steps = [LikelihoodMode(laplace_likelihood, quantiser) for quantiser in ("split", None)]
     residuals = [step("y_hf", prediction, target) for step in steps]
     assert torch.equal(*residuals)
     assert torch.equal(*(step.likelihoods["y_hf"][0] for step in steps))

@@ -23,8 +23,8 @@ from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.entropy import Read, tables_of
-from weconvene_core.entropy.distributions import Staircase, count_below
+from weconvene_core.entropy import DecodeMode, tables_of
+from weconvene_core.entropy.distributions import ThresholdTable, count_below
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.exact import calibrate
@@ -138,7 +138,7 @@ def test_a_batch_of_eight_is_what_one_is(photo: Image.Image) -> None:
     z = model.read_z(coded["strings"][2][0], model._z_shape(coded["shape"])) + model.medians
 
     def decoded(count: int) -> tuple[Tensor, Tensor]:
-        read = Read(tables_of(model.conditional), streams)
+        read = DecodeMode(tables_of(model.conditional), streams)
 
         def step(group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
             assert all(torch.equal(indexes, prediction.indexes[0]) for indexes in prediction.indexes)
@@ -189,4 +189,4 @@ def test_a_staircase_counts_as_a_search_does() -> None:
     thresholds = torch.tensor(scale_thresholds()).double() * 2.0**-8
     beside = [torch.nextafter(thresholds, thresholds + sign) for sign in (-1, 1)]
     x = torch.cat([thresholds, *beside, torch.arange(-1000, 70000) / 1.5, torch.tensor([-1e12, 1e12])]).double()
-    assert torch.equal(Staircase(thresholds)(x), count_below(x, thresholds))
+    assert torch.equal(ThresholdTable(thresholds)(x), count_below(x, thresholds))

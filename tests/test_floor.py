@@ -18,7 +18,7 @@ from weconvene_core.codec import api, floor
 from weconvene_core.codec.container import unpack
 from weconvene_core.codec.floor import Watch, finest_squares, loss_of, without_transforms
 from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.entropy import Write
+from weconvene_core.entropy import EncodeMode
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.model.config import ModelConfig
@@ -113,7 +113,7 @@ def test_without_transforms_what_is_coded_is_within_half_a_step() -> None:
         for texture in (checks, noise):
             x, at = from_8_bit(texture()), torch.tensor([7.0])
             with torch.no_grad():
-                target, step = plain.analyse(x, at), Write(plain.tables)
+                target, step = plain.analyse(x, at), EncodeMode(plain.tables)
                 symbols = torch.round(plain.h_a(torch.cat(target, 1)) - plain.medians)
                 decoded = plain.charm(plain.h_s(symbols + plain.medians, at), step, *target)
             of_lf, of_hf = (made - wanted for made, wanted in zip(decoded, target, strict=True))

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from lab.studies import kill_resume
-from weconvene_core.training.config import Phase
+from weconvene_core.training.config import Stage
 
-SHORT = Phase("short", 24, 1e-3, 1e-4, batch=2, crop=32, warmup=2)
+SHORT = Stage("short", 24, 1e-3, 1e-4, batch=2, crop=32, warmup=2)
 
 
 def test_a_killed_run_loses_what_was_not_saved_and_ends_as_if_nothing_had_been(tmp_path: Path) -> None:

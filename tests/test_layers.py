@@ -12,11 +12,11 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.lambdas import LAMBDAS
 from weconvene_core.layers import (
     DownWeConvBlock,
-    ImagePyramid,
-    RateTable,
+    RateEmbedding,
     ResidualWeConvBlock,
     SubPixelConv,
     UpWeConvBlock,
+    WaveletShortcut,
     WeConv3d,
     WeConvSpec,
 )
@@ -94,7 +94,7 @@ def test_impossible_layers_are_refused_by_name(bad: dict[str, int]) -> None:
 
 def test_image_pyramid_inverts_and_keeps_the_energy() -> None:
     x = torch.rand(2, 3, 64, 96)
-    pyramid = ImagePyramid()
+    pyramid = WaveletShortcut()
     lf, hf = pyramid.analysis(x)
     assert lf.shape == (2, LF_CHANNELS, 8, 12)
     assert hf.shape == (2, HF_CHANNELS, 8, 12)
@@ -127,7 +127,7 @@ def test_quality_out_of_range_is_refused(quality: float) -> None:
 
 
 def test_rate_table_interpolates_its_rows() -> None:
-    table = RateTable(2)
+    table = RateEmbedding(2)
     with torch.no_grad():
         table.rows.copy_(torch.arange(16.0).view(8, 2))
     torch.testing.assert_close(table(torch.tensor([0.0, 2.25, 7.0]))[:, 0, 0, 0], torch.tensor([0.0, 4.5, 14.0]))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from weconvene_core.entropy.charm import SliceLayout, WaveletCharm, slice_shapes
-from weconvene_core.entropy.polyphase_passes import code_in_phases, joined, positions
+from weconvene_core.entropy.polyphase_passes import code_polyphase_passes, joined, positions
 from weconvene_core.entropy.slices import Prediction, SliceNetwork
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
@@ -53,7 +53,7 @@ def test_the_passes_cover_a_band_once(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_a_band_without_loss_comes_back(size: tuple[int, int]) -> None:
     features, band = torch.randn(2, 2, *size), torch.randn(2, 3, *size)
-    decoded = code_in_phases(network(), features, 0.5, Recorder(), band)
+    decoded = code_polyphase_passes(network(), features, 0.5, Recorder(), band)
     torch.testing.assert_close(decoded, band)
 
 
@@ -66,7 +66,7 @@ def test_a_pass_sees_the_ones_before_and_no_other() -> None:
         moved, step = band.clone(), Recorder()
         if changed is not None:
             moved[..., *changed] += 5
-        code_in_phases(network(), features, 0.5, step, moved)
+        code_polyphase_passes(network(), features, 0.5, step, moved)
         return step.means
 
     plain = means()
@@ -77,7 +77,7 @@ def test_a_pass_sees_the_ones_before_and_no_other() -> None:
 def test_the_gradient_runs_through_all_passes() -> None:
     features, band = torch.randn(1, 2, 4, 4, requires_grad=True), torch.randn(1, 3, 4, 4)
     step = Recorder()
-    code_in_phases(network(), features, 0.5, step, band)
+    code_polyphase_passes(network(), features, 0.5, step, band)
     step.means[-1].sum().backward()
     assert features.grad is not None
     assert features.grad.abs().sum() > 0

@@ -35,7 +35,7 @@ from weconvene_core.model.checkpoint import release
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import RESULTS
-from weconvene_core.training.config import Phase
+from weconvene_core.training.config import Stage
 from weconvene_core.training.images import ImagePool
 from weconvene_core.training.run import total_flops
 from weconvene_core.training.trainer import Trainer
@@ -94,7 +94,7 @@ def test_without_training_photographs_there_is_no_study(tmp_path: Path, monkeypa
 
 
 def test_a_trial_trains_and_is_compared_on_the_same_photographs(pool: ImagePool) -> None:
-    short = (Phase("a", 2, 1e-3, 1e-3, batch=1, crop=64, transforms=False), Phase("b", 3, 1e-3, 1e-3, batch=1, crop=64))
+    short = (Stage("a", 2, 1e-3, 1e-3, batch=1, crop=64, transforms=False), Stage("b", 3, 1e-3, 1e-3, batch=1, crop=64))
     first, second = (
         Trial("base", name, replace(CONFIG, phases=short, seed=seed)) for seed, name in enumerate(("one", "two"))
     )
@@ -127,7 +127,7 @@ def test_a_tenth_fewer_bits_is_ten_percent_by_both_metrics() -> None:
 
 
 def test_second_steps_start_from_the_same_weights(pool: ImagePool) -> None:
-    phase = Phase("step 2", 1, 1e-9, 1e-9, batch=1, crop=64, warmup=0)
+    phase = Stage("step 2", 1, 1e-9, 1e-9, batch=1, crop=64, warmup=0)
     start = Trainer(replace(CONFIG, phases=(phase,)), pool).ema
     moved = second_step_weights.trained(replace(CONFIG, phases=(phase,)), pool, start)
     for name, tensor in start.named_parameters():
@@ -145,7 +145,7 @@ def test_compute_is_summed_over_all_runs_of_a_checkpoint() -> None:
 
 
 def test_released_weights_and_the_state_of_a_run_give_the_same_curve(tmp_path: Path, pool: ImagePool) -> None:
-    phase = Phase("only", 2, 1e-3, 1e-3, batch=1, crop=64)
+    phase = Stage("only", 2, 1e-3, 1e-3, batch=1, crop=64)
     trainer = Trainer(replace(CONFIG, phases=(phase,), output=str(tmp_path)), pool)
     trainer.run()
     facts = {"steps": 2, "seconds": 1, "config": trainer.config.to_dict(), "started_from": None}

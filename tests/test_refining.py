@@ -24,7 +24,7 @@ from weconvene_core.codec.container import unpack
 from weconvene_core.codec.effort import EFFORTS
 from weconvene_core.codec.latent_refinement import Refinement
 from weconvene_core.codec.orientation import turned
-from weconvene_core.codec.tile_grid import MARGIN, TILE_EDGES, UNIT, cells, spans
+from weconvene_core.codec.tile_grid import HALO, TILE_EDGES, UNIT, cells, spans
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit
@@ -84,7 +84,7 @@ def test_cells_cover_every_tile_with_the_margins_of_tiles(length: int, tile: int
         for part in parts:
             assert part.start % UNIT == 0
             assert part.stop - part.start <= (side or length)
-            assert (part.low, part.high) == (max(0, part.start - MARGIN), min(length, part.stop + MARGIN))
+            assert (part.low, part.high) == (max(0, part.start - HALO), min(length, part.stop + HALO))
 
 
 def test_less_memory_means_smaller_cells_and_hardly_larger_files(photo: Image.Image) -> None:

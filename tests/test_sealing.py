@@ -22,7 +22,7 @@ from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.entropy.cdf_packing import packed, unpacked
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact import calibrate
-from weconvene_core.exact.fixed_point import ExactConv, Span, on_grid
+from weconvene_core.exact.fixed_point import ExactConv, FixedPointRange, to_fixed_point
 from weconvene_core.exact.integer_lifting import growth, integer_lifting, join, lifting_of, split
 from weconvene_core.layers.weconv import SPACE
 from weconvene_core.model.checkpoint import read_tensors, release, weights_hash, write_tensors
@@ -102,7 +102,7 @@ def test_what_has_no_integer_form_is_refused(name: str) -> None:
 def test_sums_that_may_be_inexact_are_refused() -> None:
     weight = torch.full((1, 4, 3, 3), 200.0)
     with pytest.raises(WeconveneError, match="Layer lower cannot be computed exactly"):
-        ExactConv("lower", weight, None, Span.of(8, 8, 2.0**23, 4), 0)
+        ExactConv("lower", weight, None, FixedPointRange.of(8, 8, 2.0**23, 4), 0)
 
 
 @pytest.fixture
@@ -181,11 +181,13 @@ def test_an_unsealed_model_says_so(folder: Path) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 9), (64, 96)])
 def test_convolution_is_the_integer_one(kernel: int, size: tuple[int, int]) -> None:
     weight, bias = 0.1 * torch.randn(6, 5, kernel, kernel), torch.randn(6)
-    layer = ExactConv("any", weight, bias, Span.of(8, 0, 2.0**15, 5), 10)
+    layer = ExactConv("any", weight, bias, FixedPointRange.of(8, 0, 2.0**15, 5), 10)
     x = torch.randint(-(2**15), 2**15 + 1, (3, 5, *size))
     columns = F.unfold(x.double(), kernel, padding=kernel // 2).long()  # moves numbers, computes none
     bits = layer.weight_bits
-    integers = (on_grid(weight, bits) * 2**18).long().flatten(1) @ columns + (on_grid(bias) * 2**26).long()[:, None]
+    integers = (to_fixed_point(weight, bits) * 2**18).long().flatten(1) @ columns + (
+        to_fixed_point(bias) * 2**26
+    ).long()[:, None]
     y = layer(x.double())
     assert torch.equal((y * 2.0**16).long().flatten(2), integers)  # unit 10: 26 bits below the point, less 10
     assert 12 <= bits <= 18

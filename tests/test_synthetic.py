@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.crops import Sampler, cut, draw_crops
-from weconvene_core.training.distributed import Team
+from weconvene_core.training.distributed import ProcessGroup
 from weconvene_core.training.images import ImagePool
 from weconvene_core.training.synthetic import FAMILIES, MIX, draw
 from weconvene_core.training.textures import PATTERNS, texture
 
 CPU = torch.device("cpu")
-PHASE = Phase("p", 4, 1e-3, 1e-4, batch=64, crop=32)
+PHASE = Stage("p", 4, 1e-3, 1e-4, batch=64, crop=32)
 GREEN = np.tile(np.array([1, 201, 3], np.uint8), (40, 60, 1))
 CONFIG = TrainConfig("tiny", (PHASE,), "unused", seed=5)
 
 
-def batch(share: float, step: int = 3, team: Team | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(share: float, step: int = 3, team: ProcessGroup | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     sampler = Sampler(ImagePool((GREEN,), ()), replace(CONFIG, synthetic_share=share), CPU)
-    return sampler.draw(step, PHASE, team or Team())
+    return sampler.draw(step, PHASE, team or ProcessGroup())
 
 
 def of_photographs(x: torch.Tensor) -> torch.Tensor:
@@ -58,7 +58,7 @@ def test_patterns_span_their_range(kind: str) -> None:
 
 def test_batches_without_synthetic_pictures_are_those_of_before() -> None:
     image = np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8)
-    x, quality = Sampler(ImagePool((image,), ()), CONFIG, CPU).draw(3, PHASE, Team())
+    x, quality = Sampler(ImagePool((image,), ()), CONFIG, CPU).draw(3, PHASE, ProcessGroup())
     rng = np.random.default_rng([CONFIG.seed, 3])
     rng.integers(2**62)
     assert torch.equal(x, cut([torch.from_numpy(image)], draw_crops([image], PHASE.batch, PHASE.crop, rng), 32))
@@ -81,7 +81,7 @@ def test_a_share_of_the_crops_is_synthetic_and_all_else_stays() -> None:
 def test_synthetic_pictures_are_the_same_again_and_in_any_number_of_processes() -> None:
     mixed, _ = batch(0.5)
     assert torch.equal(batch(0.5)[0], mixed)
-    assert torch.equal(torch.cat([batch(0.5, team=Team(rank, 4))[0] for rank in range(4)]), mixed)
+    assert torch.equal(torch.cat([batch(0.5, team=ProcessGroup(rank, 4))[0] for rank in range(4)]), mixed)
     other, _ = batch(0.5, step=4)
     both = ~of_photographs(mixed) & ~of_photographs(other)
     assert not (mixed[both] == other[both]).flatten(1).all(1).any()

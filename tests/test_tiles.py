@@ -19,7 +19,7 @@ from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
 from weconvene_core.codec.tile_grid import (
     BLOCK,
-    MARGIN,
+    HALO,
     TILE_EDGES,
     UNIT,
     Footprint,
@@ -54,8 +54,8 @@ def test_cores_cover_an_axis_once_and_windows_hold_them(length: int, tile: int) 
     for part in parts:
         assert part.start % UNIT == 0
         assert 0 < part.stop - part.start <= (tile or length)
-        assert (part.low, part.high) == (max(0, part.start - MARGIN), min(length, part.stop + MARGIN))
-    assert all(part.stop - part.start >= MARGIN for part in parts) or len(parts) == 1
+        assert (part.low, part.high) == (max(0, part.start - HALO), min(length, part.stop + HALO))
+    assert all(part.stop - part.start >= HALO for part in parts) or len(parts) == 1
 
 
 @settings(deadline=None)

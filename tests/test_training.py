@@ -17,7 +17,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import load_model_file, read_tensors, release, write_tensors
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene, pad
-from weconvene_core.training.config import Phase, TrainConfig, load_config
+from weconvene_core.training.config import Stage, TrainConfig, load_config
 from weconvene_core.training.crops import on_device
 from weconvene_core.training.images import ImagePool, load_pool
 from weconvene_core.training.log import LOG, RunLog
@@ -26,8 +26,8 @@ from weconvene_core.training.throughput import PROBE_SIDE, step_flops
 from weconvene_core.training.trainer import Trainer
 from weconvene_core.training.validation import estimate, validate
 
-ENTROPY = Phase("entropy", 6, 2e-3, 1e-3, batch=2, crop=64, warmup=2, transforms=False)
-JOINT = Phase("joint", 6, 1e-3, 1e-4, batch=2, crop=64, w_lf=1.0, w_hf=0.9, warmup=2)
+ENTROPY = Stage("entropy", 6, 2e-3, 1e-3, batch=2, crop=64, warmup=2, transforms=False)
+JOINT = Stage("joint", 6, 1e-3, 1e-4, batch=2, crop=64, w_lf=1.0, w_hf=0.9, warmup=2)
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +35,12 @@ def pool() -> ImagePool:
     return load_pool(image_set("default").paths)
 
 
-def config(tmp_path: Path, *phases: Phase) -> TrainConfig:
+def config(tmp_path: Path, *phases: Stage) -> TrainConfig:
     return TrainConfig("tiny", phases or (ENTROPY, JOINT), output=str(tmp_path / "run"), log_every=2)
 
 
 def test_training_lowers_the_loss_on_whole_images(tmp_path: Path, pool: ImagePool) -> None:
-    phase = Phase("entropy", 40, 3e-3, 1e-3, batch=4, crop=64, warmup=5, transforms=False)
+    phase = Stage("entropy", 40, 3e-3, 1e-3, batch=4, crop=64, warmup=5, transforms=False)
     trainer = Trainer(config(tmp_path, phase), pool)
     before = np.mean([row["loss"] for row in validate(trainer.model, pool.validation)])
     trained = trainer.run(resume=False)
@@ -123,7 +123,7 @@ def test_no_image_counts_for_more_than_the_largest_loss() -> None:
 
 
 def test_schedule_warms_up_and_falls_to_its_final_rate() -> None:
-    phase = Phase("p", 100, 1e-3, 1e-5, batch=1, crop=64, warmup=10)
+    phase = Stage("p", 100, 1e-3, 1e-5, batch=1, crop=64, warmup=10)
     rates = [phase.rate_at(step) for step in range(100)]
     assert rates[0] < rates[5] < rates[10] == 1e-3
     assert rates[11:] == sorted(rates[11:], reverse=True)

@@ -17,7 +17,7 @@ from lab.rd.metrics import psnr_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import ImagePool
 from weconvene_core.training.trainer import Trainer
 
@@ -41,7 +41,7 @@ def model() -> WeConvene:
 
 
 def trainer(folder: Path, names: tuple[str, ...], steps: int = 4) -> Trainer:
-    phases = tuple(Phase(name, steps, 1e-3, 1e-4, batch=1, crop=32, warmup=1) for name in names)
+    phases = tuple(Stage(name, steps, 1e-3, 1e-4, batch=1, crop=32, warmup=1) for name in names)
     pool = ImagePool((photograph(64, 96),), ())
     return Trainer(TrainConfig("tiny", phases, str(folder), log_every=2), pool, torch.device("cpu"))
 

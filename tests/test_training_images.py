@@ -13,16 +13,16 @@ from PIL import Image
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import STATE, read_tensors
 from weconvene_core.training import travel
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.crops import Crop, Sampler, cut, draw_crops, on_device
-from weconvene_core.training.distributed import Team
+from weconvene_core.training.distributed import ProcessGroup
 from weconvene_core.training.images import VALIDATION_EVERY, ImagePool, load_pool
 from weconvene_core.training.packs import PackedImages, write_packs
 from weconvene_core.training.run import load_images
 from weconvene_core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
-PHASE = Phase("p", 4, 1e-3, 1e-4, batch=8, crop=32, warmup=1)
+PHASE = Stage("p", 4, 1e-3, 1e-4, batch=8, crop=32, warmup=1)
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -118,7 +118,10 @@ def test_low_qualities_are_drawn_more_often_when_asked(tmp_path: Path) -> None:
     phase = replace(PHASE, batch=1000)
     config = TrainConfig("tiny", (phase,), str(tmp_path))
     shares = [
-        (Sampler(pool, replace(config, quality_exponent=e), CPU).draw(0, phase, Team())[1] < 2).float().mean().item()
+        (Sampler(pool, replace(config, quality_exponent=e), CPU).draw(0, phase, ProcessGroup())[1] < 2)
+        .float()
+        .mean()
+        .item()
         for e in (1.0, 1.2)
     ]
     assert shares == pytest.approx([2 / 7, (2 / 7) ** (1 / 1.2)], abs=0.04)
@@ -145,18 +148,18 @@ def test_scale_is_drawn_for_half_of_the_squares_and_fits_the_image() -> None:
 def test_shares_of_a_batch_make_the_whole() -> None:
     config = TrainConfig("tiny", (PHASE,), "unused", scale_min=0.5)
     sampler = Sampler(ImagePool((ramp(90, 70), ramp(40, 200)), ()), config, CPU)
-    x, quality = sampler.draw(5, PHASE, Team())
+    x, quality = sampler.draw(5, PHASE, ProcessGroup())
     noise = torch.rand(3)
-    shares = [sampler.draw(5, PHASE, Team(rank, 4)) for rank in range(4)]
+    shares = [sampler.draw(5, PHASE, ProcessGroup(rank, 4)) for rank in range(4)]
     assert torch.equal(torch.cat([share[0] for share in shares]), x)
     assert torch.equal(torch.cat([share[1] for share in shares]), quality)
     assert torch.equal(torch.rand(3), noise)
-    assert not torch.equal(sampler.draw(6, PHASE, Team())[0], x)
+    assert not torch.equal(sampler.draw(6, PHASE, ProcessGroup())[0], x)
 
 
 def test_model_of_one_rate_is_trained_at_that_rate() -> None:
     config = TrainConfig("tiny", (PHASE,), "unused", model={"quality": 2.0})
-    _, quality = Sampler(ImagePool((ramp(90, 70),), ()), config, CPU).draw(0, PHASE, Team())
+    _, quality = Sampler(ImagePool((ramp(90, 70),), ()), config, CPU).draw(0, PHASE, ProcessGroup())
     assert quality.unique().tolist() == [2.0]
 
 

@@ -16,13 +16,13 @@ from PIL import Image
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import STATE, read_tensors
-from weconvene_core.training.config import Phase, TrainConfig
-from weconvene_core.training.distributed import Team
+from weconvene_core.training.config import Stage, TrainConfig
+from weconvene_core.training.distributed import ProcessGroup
 from weconvene_core.training.log import LOG
 from weconvene_core.training.run import train_from_config
 
-ENTROPY = Phase("entropy", 4, 2e-3, 1e-3, batch=4, crop=32, warmup=1, transforms=False)
-JOINT = Phase("joint", 4, 1e-3, 1e-4, batch=4, crop=64, warmup=1, w_lf=1.2, w_hf=0.9)
+ENTROPY = Stage("entropy", 4, 2e-3, 1e-3, batch=4, crop=32, warmup=1, transforms=False)
+JOINT = Stage("joint", 4, 1e-3, 1e-4, batch=4, crop=64, warmup=1, w_lf=1.2, w_hf=0.9)
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -71,12 +71,12 @@ def test_every_process_draws_its_part_of_the_whole_noise(shape: tuple[int, ...],
     parts = []
     for rank in range(2):
         torch.manual_seed(3)
-        with Team(rank, 2).noise():
+        with ProcessGroup(rank, 2).noise():
             parts.append(torch.empty_like(like.chunk(2, images)[rank]).uniform_(-0.5, 0.5))
     assert torch.equal(torch.cat(parts, images), whole)
 
 
 def test_batch_that_cannot_be_shared_is_refused() -> None:
-    assert Team(1, 2).share(8) == slice(4, 8)
+    assert ProcessGroup(1, 2).share(8) == slice(4, 8)
     with pytest.raises(WeconveneError, match="batch=8 cannot be shared by 3 processes"):
-        Team(0, 3).share(8)
+        ProcessGroup(0, 3).share(8)

@@ -20,15 +20,15 @@ from PIL import Image
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import STATE, read_tensors, write_tensors
-from weconvene_core.training.config import Phase, TrainConfig
-from weconvene_core.training.divergence_guard import BACK_AFTER, CALM_STEPS, GIVE_UP_AFTER, Guard
+from weconvene_core.training.config import Stage, TrainConfig
+from weconvene_core.training.divergence_guard import BACK_AFTER, CALM_STEPS, GIVE_UP_AFTER, NonFiniteGuard
 from weconvene_core.training.images import ImagePool
 from weconvene_core.training.log import LOG
 from weconvene_core.training.run import train_from_config
 from weconvene_core.training.trainer import Trainer
 
-ENTROPY = Phase("entropy", 15, 2e-3, 1e-3, batch=2, crop=32, warmup=2, transforms=False)
-JOINT = Phase("joint", 25, 1e-3, 1e-4, batch=2, crop=32, warmup=2, w_hf=0.9)
+ENTROPY = Stage("entropy", 15, 2e-3, 1e-3, batch=2, crop=32, warmup=2, transforms=False)
+JOINT = Stage("joint", 25, 1e-3, 1e-4, batch=2, crop=32, warmup=2, w_hf=0.9)
 
 
 def photograph(seed: int) -> np.ndarray:
@@ -43,7 +43,7 @@ def pool() -> ImagePool:
     return ImagePool(tuple(photograph(seed) for seed in range(3)), ())
 
 
-def config(folder: Path, *phases: Phase, **others: object) -> TrainConfig:
+def config(folder: Path, *phases: Stage, **others: object) -> TrainConfig:
     return TrainConfig("tiny", phases or (ENTROPY, JOINT), output=str(folder), log_every=1, **others)
 
 
@@ -180,7 +180,7 @@ def test_rate_that_always_overflows_gives_up_with_a_good_state_on_disk(tmp_path:
 
 
 def test_a_constant_stretch_gets_its_decay_while_it_goes_on(tmp_path: Path, pool: ImagePool) -> None:
-    constant = Phase("constant", 4, 1e-3, 1e-3, batch=2, crop=32, warmup=0)
+    constant = Stage("constant", 4, 1e-3, 1e-3, batch=2, crop=32, warmup=0)
     Trainer(config(tmp_path / "a", constant), pool).run()
     decay = replace(constant, name="decay", steps=2, final_rate=1e-5)
     ended = Trainer(config(tmp_path / "a", replace(constant, steps=6), decay), pool)
@@ -195,7 +195,7 @@ def test_a_constant_stretch_gets_its_decay_while_it_goes_on(tmp_path: Path, pool
 
 
 def test_guard_forgets_after_a_calm() -> None:
-    guard = Guard()
+    guard = NonFiniteGuard()
     assert not guard.failed(10, "p")
     guard.passed(11)
     assert guard.rate_factor() == 0.5

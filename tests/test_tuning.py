@@ -17,13 +17,13 @@ from weconvene_core.model.checkpoint import BASE, load_model_file, read_tensors,
 from weconvene_core.model.presets import preset
 from weconvene_core.model.released import load_checked
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import load_pool
 from weconvene_core.training.losses import MS_SSIM_WEIGHT, rate_distortion
 from weconvene_core.training.trainer import Trainer
 
 PARTS = ("gain_", "g_s.tail")
-PHASE = Phase("MS-SSIM", 2, 1e-3, 1e-4, batch=1, crop=192, warmup=1)
+PHASE = Stage("MS-SSIM", 2, 1e-3, 1e-4, batch=1, crop=192, warmup=1)
 
 
 @pytest.fixture(scope="module")

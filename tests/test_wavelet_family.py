@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from lab.wavelet_analysis.filter_gains import analysis_filters, conversion_table, energy_bounds, synthesis_filters
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import SCHEMES, AxisSplit, channel_matrix, dwt1d, dwt2d, dwt3d, idwt2d, idwt3d, scheme
+from weconvene_core.wavelets import SCHEMES, AxisDWT, channel_matrix, dwt1d, dwt2d, dwt3d, idwt2d, idwt3d, scheme
 
 FACTORED = (
     "db2", "db3", "db4", "db8", "sym4", "coif1", "bior1.3", "bior2.2", "bior3.3", "bior4.4", "bior6.8", "rbio2.2",
@@ -139,7 +139,7 @@ def test_integer_transform_rounds_the_real_one() -> None:
 @pytest.mark.parametrize("size", [8, 11, 320])
 @pytest.mark.parametrize(("levels", "packets"), [(0, False), (1, False), (2, False), (2, True), (3, True)])
 def test_axis_split_sizes_names_and_inverse(size: int, levels: int, packets: bool) -> None:
-    split = AxisSplit(size, "9/7", levels, packets)
+    split = AxisDWT(size, "9/7", levels, packets)
     x = torch.from_numpy(signal(size))
     parts = split.split(x, 0)
     assert tuple(part.shape[0] for part in parts) == split.sizes
@@ -152,7 +152,7 @@ def test_axis_split_sizes_names_and_inverse(size: int, levels: int, packets: boo
 
 def test_packets_are_equal_and_ordered_by_frequency() -> None:
     n = 256
-    split = AxisSplit(n, "db8", 2, packets=True, mode="periodic")
+    split = AxisDWT(n, "db8", 2, packets=True, mode="periodic")
     assert split.sizes == (n // 4,) * 4
     for band in range(4):
         frequency = math.pi * (band + 0.5) / 4
@@ -200,9 +200,9 @@ def test_packing_into_channels_and_back(levels: int) -> None:
     [
         (lambda: dwt2d(torch.zeros(1, 1, 6, 6), "haar", 2).packed(), "multiples of 4"),
         (lambda: dwt2d(torch.zeros(1, 2, 8, 8), "haar").unpacked(torch.zeros(1, 7, 4, 4)), "7 channels"),
-        (lambda: AxisSplit(3, "haar", 2, packets=True), "at least 4 samples"),
-        (lambda: AxisSplit(3, "haar", -1), "levels=-1"),
-        (lambda: AxisSplit(4, "haar", 2).merge([torch.zeros(4)], 0), "1 subbands"),
+        (lambda: AxisDWT(3, "haar", 2, packets=True), "at least 4 samples"),
+        (lambda: AxisDWT(3, "haar", -1), "levels=-1"),
+        (lambda: AxisDWT(4, "haar", 2).merge([torch.zeros(4)], 0), "1 subbands"),
         (lambda: dwt3d(torch.zeros(2, 4, 4), "haar", channel_levels=2, channel_packets=True), "has 2"),
         (lambda: idwt3d(dwt2d(torch.zeros(2, 4, 4), "haar")), "no channel split"),
         (lambda: dwt1d(torch.zeros(4), "5/3-integer", 0), "transforms integers"),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from weconvene_core.codec.latent_refinement import Refinement
-from weconvene_core.codec.tile_grid import MARGIN, UNIT, Span, cells
+from weconvene_core.codec.tile_grid import HALO, UNIT, Span, cells
 from weconvene_core.codec.tile_streams import Latent, footprint, padded
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad
@@ -27,7 +27,7 @@ def refining_cell(model: WeConvene, limit: int) -> int:
     """
     if UNIT % model.config.stride:
         return 0
-    needed = {cell: int(GRADIENTS * footprint(model).window * (cell + 2 * MARGIN) ** 2) >> 20 for cell in CELLS}
+    needed = {cell: int(GRADIENTS * footprint(model).window * (cell + 2 * HALO) ** 2) >> 20 for cell in CELLS}
     for cell, memory in needed.items():
         if memory <= limit:
             return cell

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from weconvene_core.atomic_files import HASH_BYTES
-from weconvene_core.codec.container import Container, Prefix, pack, unpack, unpack_prefix
+from weconvene_core.codec.container import Container, PartialFile, pack, unpack, unpack_prefix
 from weconvene_core.codec.effort import best_orientation, checked, refinement
 from weconvene_core.codec.floor import Watch, loss_of, without_transforms
 from weconvene_core.codec.latent_refinement import Refinement
@@ -41,7 +41,7 @@ DEFAULT_MODEL = "lite"
 
 
 @dataclass(frozen=True)
-class Released:
+class LoadedModel:
     """A checkpoint as it is used: its network in floating point and, where it is sealed, in its exact form.
 
     ``digests`` are the hashes that files name it by: those of the weights, and that of the seal. ``metric`` is what its
@@ -228,11 +228,11 @@ def latent_hash(data: bytes) -> str:
     return hash_latents(network, by_block(whole), container.coded_size, container.tile, container.quality)
 
 
-def _whole(data: bytes) -> Prefix:
-    return Prefix(unpack(data), b"", len(data), complete=True)
+def _whole(data: bytes) -> PartialFile:
+    return PartialFile(unpack(data), b"", len(data), complete=True)
 
 
-def _decode(prefix: Prefix, slices: int, max_memory: int) -> Decoded:
+def _decode(prefix: PartialFile, slices: int, max_memory: int) -> Decoded:
     container = prefix.container
     (height, width), tile = container.coded_size, container.tile
     network = _network_of(container)
@@ -265,7 +265,7 @@ def _network_of(container: Container) -> WeConvene:
 
 
 @lru_cache(maxsize=4)
-def _loaded(name: str) -> Released:
+def _loaded(name: str) -> LoadedModel:
     """Read a checkpoint once."""
     known = installed(CHECKPOINTS)
     if name not in known:
@@ -275,4 +275,4 @@ def _loaded(name: str) -> Released:
     exact, exact_digest = read_seal(network, digest, path) or (None, b"")
     earlier = [digest for digest in stated_digests(path) if digest != exact_digest[:HASH_BYTES]]
     metric = description_of(path).get("config", {}).get("metric", "mse")
-    return Released(network, (digest[:HASH_BYTES], *earlier), exact, exact_digest[:HASH_BYTES], metric)
+    return LoadedModel(network, (digest[:HASH_BYTES], *earlier), exact, exact_digest[:HASH_BYTES], metric)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from weconvene_core.atomic_files import HASH_BYTES
-from weconvene_core.codec.tile_grid import TILE_EDGES, Block, block_count, blocks, tile_count
+from weconvene_core.codec.tile_grid import TILE_EDGES, TileGroup, block_count, blocks, tile_count
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 Mode = Literal["RGB", "L", "RGBA", "LA"]
@@ -101,7 +101,7 @@ class Container:
         return block_count(height, self.tile) * block_count(width, self.tile)
 
     @property
-    def parts(self) -> list[Block]:
+    def parts(self) -> list[TileGroup]:
         """The blocks, row by row."""
         height, width = self.coded_size
         return blocks(width, height, self.tile)
@@ -120,7 +120,7 @@ class Container:
 
 
 @dataclass(frozen=True)
-class Prefix:
+class PartialFile:
     """What the beginning of a file holds.
 
     Attributes:
@@ -176,7 +176,7 @@ def unpack(data: bytes) -> Container:
     return prefix.container
 
 
-def unpack_prefix(data: bytes) -> Prefix:
+def unpack_prefix(data: bytes) -> PartialFile:
     """Read as much of a file as is there.
 
     Raises:
@@ -189,7 +189,7 @@ def unpack_prefix(data: bytes) -> Prefix:
     for length in lengths:
         stream, end = data[position : position + length], position + length + CHECKSUM_BYTES
         if len(data) < end:
-            return Prefix(replace(header, streams=tuple(streams)), stream, size, complete=False)
+            return PartialFile(replace(header, streams=tuple(streams)), stream, size, complete=False)
         checksum = zlib.crc32(stream, checksum)
         if checksum.to_bytes(CHECKSUM_BYTES, "little") != data[position + length : end]:
             raise CorruptFileError("The file was altered: a checksum does not match; get a fresh copy.")
@@ -199,7 +199,7 @@ def unpack_prefix(data: bytes) -> Prefix:
         raise CorruptFileError(
             f"The file is {len(data) - position} bytes longer than its header says; get a fresh copy."
         )
-    return Prefix(replace(header, streams=tuple(streams)), b"", size, complete=True)
+    return PartialFile(replace(header, streams=tuple(streams)), b"", size, complete=True)
 
 
 def header_and_lengths(data: bytes) -> tuple[Container, list[int], int]:

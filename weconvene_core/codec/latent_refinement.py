@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from weconvene_core.entropy import LIKELIHOODS, Estimate
-from weconvene_core.entropy.coding_steps import CodingStep
+from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
+from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.distributions import Likelihood
 from weconvene_core.entropy.slices import Prediction, straight_through_round
 from weconvene_core.errors import WeconveneError
@@ -110,12 +110,12 @@ class Refinement:
     @torch.no_grad()
     def loss(self, y: Tensor, x: Tensor, quality: Tensor) -> float:
         """Return the bits of latents plus the weighted squared error of the picture, all rounded as in a file."""
-        exactly = Estimate(LIKELIHOODS[self.model.config.distribution], None)
+        exactly = LikelihoodMode(LIKELIHOODS[self.model.config.distribution], None)
         beside = float(self._beside_slices(y, x, quality, exactly))
         slices = [part for parts in exactly.likelihoods.values() for part in parts]
         return beside - sum(float(part.log2().sum()) for part in slices)
 
-    def _beside_slices(self, y: Tensor, x: Tensor, quality: Tensor, step: CodingStep) -> Tensor:
+    def _beside_slices(self, y: Tensor, x: Tensor, quality: Tensor, step: SliceCodingMode) -> Tensor:
         """Send latents through ``step``; return the bits of z plus lambda 255^2 times the squared error.
 
         The error is a sum over the pixels and a mean over the colours. Of z only the rounded value has gradients.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from weconvene_core.codec.container import Container, CutFileError, Prefix
-from weconvene_core.codec.tile_grid import Block
-from weconvene_core.codec.tile_streams import BlockStreams, TileStreams
+from weconvene_core.codec.container import Container, CutFileError, PartialFile
+from weconvene_core.codec.tile_grid import TileGroup
+from weconvene_core.codec.tile_streams import TileGroupStreams, TileStreams
 
 
-def in_file_order(header: Container, found: list[BlockStreams], beside: list[bytes]) -> tuple[bytes, ...]:
+def in_file_order(header: Container, found: list[TileGroupStreams], beside: list[bytes]) -> tuple[bytes, ...]:
     """Bring the streams into the file's order."""
     tiles: dict[tuple[int, int], TileStreams] = {}
     for block, streams in zip(header.parts, found, strict=True):
@@ -19,7 +19,7 @@ def in_file_order(header: Container, found: list[BlockStreams], beside: list[byt
     return (*z, *y_ll, *y_lf, *beside, *y_hf)
 
 
-def by_block(prefix: Prefix) -> list[BlockStreams]:
+def by_block(prefix: PartialFile) -> list[TileGroupStreams]:
     """Sort the streams by block and tile; LL, LF and HF may be cut or missing, z must be there."""
     container = prefix.container
     z, y_ll, y_lf, y_hf = (container.of(kind) for kind in ("z", "y_ll", "y_lf", "y_hf"))
@@ -32,12 +32,12 @@ def by_block(prefix: Prefix) -> list[BlockStreams]:
             streams.append(prefix.cut)
         streams += [b""] * (container.kinds.count(kind) - len(streams))
 
-    def of_tile(block: Block, place: tuple[int, int]) -> TileStreams:
+    def of_tile(block: TileGroup, place: tuple[int, int]) -> TileStreams:
         i = (block.first_row + place[0]) * container.grid[1] + block.first_column + place[1]
         return TileStreams(y_lf[i], y_hf[i], frozenset(kind for kind in ("y_lf", "y_hf") if i >= there[kind]))
 
     found = []
     for i, block in enumerate(container.parts):
         tiles = tuple(of_tile(block, place) for place in block.places)
-        found.append(BlockStreams(z[i], y_ll[i] if y_ll else None, tiles, cut=i >= there["y_ll"]))
+        found.append(TileGroupStreams(z[i], y_ll[i] if y_ll else None, tiles, cut=i >= there["y_ll"]))
     return found

@@ -17,18 +17,18 @@ from torch import Tensor
 from weconvene_core.codec.analysis import analyse
 from weconvene_core.codec.floor import Watch
 from weconvene_core.codec.latent_refinement import Refinement
-from weconvene_core.codec.tile_grid import MARGIN, UNIT, Block, Span, blocks, spans
+from weconvene_core.codec.tile_grid import HALO, UNIT, Span, TileGroup, blocks, spans
 from weconvene_core.codec.tile_streams import (
     ALL,
-    SLICE_MARGIN,
-    BlockPlan,
+    SLICE_HALO,
     BlockReader,
-    BlockStreams,
     Latent,
+    TileGroupPlan,
+    TileGroupStreams,
     TileStreams,
     padded,
 )
-from weconvene_core.entropy import InCore, Write
+from weconvene_core.entropy import EncodeMode, InteriorMode
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.weconvene import WeConvene
 
@@ -55,7 +55,7 @@ class Decoded:
 def encode_tiles(
     model: WeConvene, rgb: np.ndarray, tile: int, quality: float, workers: int,
     refinement: Refinement | None = None, watch: Watch | None = None,
-) -> list[BlockStreams]:  # fmt: skip
+) -> list[TileGroupStreams]:  # fmt: skip
     """Code a picture (H, W, 3) uint8 in tiles; ``tile`` is 0 or a side in pixels. Blocks come row by row.
 
     Args:
@@ -70,13 +70,15 @@ def encode_tiles(
         raise WeconveneError(f"Model '{model.config.name}' needs blocks of {model.config.stride} pixels: use no tiles.")
     with _workers(workers) as run:
         parts = blocks(rgb.shape[1], rgb.shape[0], tile)
-        return [_write_block(BlockPlan(model, block, at), rgb, tile == 0, run, refinement, watch) for block in parts]
+        return [
+            _write_block(TileGroupPlan(model, block, at), rgb, tile == 0, run, refinement, watch) for block in parts
+        ]
 
 
 @torch.no_grad()
 def _write_block(
-    plan: BlockPlan, rgb: np.ndarray, one_piece: bool, run: Map, refinement: Refinement | None, watch: Watch | None
-) -> BlockStreams:
+    plan: TileGroupPlan, rgb: np.ndarray, one_piece: bool, run: Map, refinement: Refinement | None, watch: Watch | None
+) -> TileGroupStreams:
     model, block = plan.model, plan.block
     watch = watch or (lambda pixels, decoded: None)
 
@@ -87,41 +89,41 @@ def _write_block(
     analysing = run if refinement is None else map  # the memory of one
     lf, hf = (plan.joined(list(part), plan.ratio) for part in zip(*analysing(analysed, block.places), strict=True))
     symbols = plan.joined(list(run(torch.no_grad()(lambda place: plan.z_of((lf, hf), place)), block.places)), 1)
-    z, z_hat, step = model.write_z(symbols), symbols + model.medians, Write(model.tables)
+    z, z_hat, step = model.write_z(symbols), symbols + model.medians, EncodeMode(model.tables)
     if one_piece:
         watch(rgb, model.charm(model.h_s(z_hat, plan.quality), step, lf, hf))
-        return BlockStreams(z, None, (_tile_streams(step),))
+        return TileGroupStreams(z, None, (_tile_streams(step),))
     coarse = zip(*run(torch.no_grad()(lambda place: plan.coarse(z_hat, place)), block.places), strict=True)
     levels = [plan.joined(list(level), 2**i) for i, level in enumerate(coarse)]
     ll_hat = model.charm.code_ll(levels, step, lf[:, : model.charm.layout.lf[0]])
 
     @torch.no_grad()
     def written(place: tuple[int, int]) -> TileStreams:
-        window, inner = plan.around(place, SLICE_MARGIN, plan.ratio)
-        of_tile = Write(step.tables)
+        window, inner = plan.around(place, SLICE_HALO, plan.ratio)
+        of_tile = EncodeMode(step.tables)
         known = None if ll_hat is None else ll_hat[..., *window]
         target = lf[..., *window], hf[..., *window]
-        decoded = model.charm.code_slices(plan.fine(z_hat, place), known, InCore(of_tile, inner), *target)
+        decoded = model.charm.code_slices(plan.fine(z_hat, place), known, InteriorMode(of_tile, inner), *target)
         watch(_pixels(rgb, block, place), tuple(part[..., *inner] for part in decoded))
         return _tile_streams(of_tile)
 
-    return BlockStreams(z, _tile_streams(step).y_lf, tuple(run(written, block.places)))
+    return TileGroupStreams(z, _tile_streams(step).y_lf, tuple(run(written, block.places)))
 
 
-def _pixels(rgb: np.ndarray, block: Block, place: tuple[int, int]) -> np.ndarray:
+def _pixels(rgb: np.ndarray, block: TileGroup, place: tuple[int, int]) -> np.ndarray:
     """Return the pixels of a tile's core."""
     row, column = block.rows[place[0]], block.columns[place[1]]
     return rgb[row.start : row.stop, column.start : column.stop]
 
 
-def _tile_streams(step: Write) -> TileStreams:
+def _tile_streams(step: EncodeMode) -> TileStreams:
     streams = step.streams()
     return TileStreams(streams.get("y_lf", b""), streams.get("y_hf", b""))
 
 
 def decode_tiles(
     model: WeConvene,
-    streams: Sequence[BlockStreams],
+    streams: Sequence[TileGroupStreams],
     size: tuple[int, int],
     tile: int,
     quality: float,
@@ -141,14 +143,19 @@ def decode_tiles(
         for row in spans(size[0], tile):
             below, further, _ = next(found, (None, 0, 0))
             reached, scale = max(reached, further), padded(model, row.stop - row.start) // here[0].shape[2]
-            band = _band(above, here, below, MARGIN // scale)
+            band = _band(above, here, below, HALO // scale)
             list(run(_synthesis(model, band, scale, rgb, row, at), columns))
             above, here = here, below
     return Decoded(rgb, reached, in_all)
 
 
 def _read_rows(
-    model: WeConvene, streams: Sequence[BlockStreams], parts: Sequence[Block], at: Tensor, run: Map, slices: int = ALL
+    model: WeConvene,
+    streams: Sequence[TileGroupStreams],
+    parts: Sequence[TileGroup],
+    at: Tensor,
+    run: Map,
+    slices: int = ALL,
 ) -> Iterator[tuple[Latent, int, int]]:
     """Yield each row of tiles: its latents, the HF slices of its furthest tile, and those that there are."""
     for _, group in groupby(zip(parts, streams, strict=True), key=lambda pair: pair[0].first_row):
@@ -161,7 +168,7 @@ def _read_rows(
 
 
 def hash_latents(
-    model: WeConvene, streams: Sequence[BlockStreams], size: tuple[int, int], tile: int, quality: float
+    model: WeConvene, streams: Sequence[TileGroupStreams], size: tuple[int, int], tile: int, quality: float
 ) -> str:
     """Return the SHA-256 of y_hat, row by row of tiles: what must be the same on every machine.
 

@@ -19,7 +19,7 @@ from itertools import pairwise, product
 from weconvene_core.errors import WeconveneError
 
 UNIT = 64  # cores begin at multiples of it, so that six halvings keep their phase
-MARGIN = 64  # pixels; with `lite`, 32 leave differences of a quarter of a grey level, 64 of a hundredth
+HALO = 64  # pixels; with `lite`, 32 leave differences of a quarter of a grey level, 64 of a hundredth
 TILE_EDGES = (0, 128, 256, 512, 1024, 2048, 4096)
 """Longest sides of a tile's core by their code in the file; 0: the picture is one tile."""
 
@@ -61,7 +61,7 @@ def spans(length: int, tile: int) -> list[Span]:
     count = tile_count(length, tile)
     units = -(-length // UNIT)
     edges = [UNIT * (units * i // count) for i in range(count)] + [length]
-    return [Span(start, stop, max(0, start - MARGIN), min(length, stop + MARGIN)) for start, stop in pairwise(edges)]
+    return [Span(start, stop, max(0, start - HALO), min(length, stop + HALO)) for start, stop in pairwise(edges)]
 
 
 def cells(span: Span, length: int, side: int) -> list[Span]:
@@ -70,11 +70,11 @@ def cells(span: Span, length: int, side: int) -> list[Span]:
     Each has the margins of a tile of its own.
     """
     parts = [(span.start + part.start, span.start + part.stop) for part in spans(span.stop - span.start, side)]
-    return [Span(start, stop, max(0, start - MARGIN), min(length, stop + MARGIN)) for start, stop in parts]
+    return [Span(start, stop, max(0, start - HALO), min(length, stop + HALO)) for start, stop in parts]
 
 
 @dataclass(frozen=True)
-class Block:
+class TileGroup:
     """Tiles that are coded together: their spans along both axes, and the places of the first of them."""
 
     rows: tuple[Span, ...]
@@ -93,10 +93,10 @@ def block_count(length: int, tile: int) -> int:
     return -(-tile_count(length, tile) // BLOCK)
 
 
-def blocks(width: int, height: int, tile: int) -> list[Block]:
+def blocks(width: int, height: int, tile: int) -> list[TileGroup]:
     """Group the tiles of a picture into blocks of nearly equal size, row by row."""
     rows, columns = (_grouped(spans(length, tile), block_count(length, tile)) for length in (height, width))
-    return [Block(down, across, row, column) for row, down in rows for column, across in columns]
+    return [TileGroup(down, across, row, column) for row, down in rows for column, across in columns]
 
 
 def _grouped(parts: list[Span], count: int) -> list[tuple[int, tuple[Span, ...]]]:

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weconvene_core.codec.tile_grid import Block, Footprint, Span
-from weconvene_core.entropy import InCore, Read, tables_of
+from weconvene_core.codec.tile_grid import Footprint, Span, TileGroup
+from weconvene_core.entropy import DecodeMode, InteriorMode, tables_of
 from weconvene_core.entropy.range_coder import Tables
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
@@ -24,8 +24,8 @@ from weconvene_core.model.weconvene import WeConvene
 WORD = 4  # bytes that the coder reads at a time
 HIGHEST = b"\xff" * 64 * WORD  # the largest continuation of a cut stream; zeros, which a decoder assumes, the smallest
 ALL = 1 << 30  # more slices than any model has
-HYPER_MARGIN = 4  # positions of z around a tile that its hyper features depend on, and that z depends on
-SLICE_MARGIN = 1  # coefficients around a tile that its slices' 3x3 kernels see
+HYPER_HALO = 4  # positions of z around a tile that its hyper features depend on, and that z depends on
+SLICE_HALO = 1  # coefficients around a tile that its slices' 3x3 kernels see
 
 Latent = tuple[Tensor, Tensor]
 """LF and HF (1, C, h, w), in quantiser steps."""
@@ -43,7 +43,7 @@ class TileStreams:
 
 
 @dataclass(frozen=True)
-class BlockStreams:
+class TileGroupStreams:
     """What a file holds of a block; of a picture in one piece the LL band stands in its only tile's ``y_lf``.
 
     Attributes:
@@ -76,7 +76,7 @@ def padded(model: WeConvene, length: int) -> int:
     return -(-length // model.config.stride) * model.config.stride
 
 
-class BlockPlan:
+class TileGroupPlan:
     """Where the tiles of a block lie in its latents and in z.
 
     Attributes:
@@ -84,7 +84,7 @@ class BlockPlan:
         ratio: coefficients per position of z, along an axis.
     """
 
-    def __init__(self, model: WeConvene, block: Block, quality: Tensor) -> None:
+    def __init__(self, model: WeConvene, block: TileGroup, quality: Tensor) -> None:
         self.model, self.block, self.quality = model, block, quality
         self.ratio = model.config.z_stride // model.config.coded_stride
         self._axes = [self._cells(parts) for parts in (block.rows, block.columns)]
@@ -113,22 +113,22 @@ class BlockPlan:
 
     def z_of(self, latent: Latent, place: tuple[int, int]) -> Tensor:
         """Return the symbols of z (1, z_channels, ...) of a tile."""
-        window, _ = self.around(place, HYPER_MARGIN * self.ratio, self.ratio)
-        _, inner = self.around(place, HYPER_MARGIN)
+        window, _ = self.around(place, HYPER_HALO * self.ratio, self.ratio)
+        _, inner = self.around(place, HYPER_HALO)
         z = self.model.h_a(torch.cat([part[..., *window] for part in latent], 1))[..., *inner]
         return torch.round(z - self.model.medians)
 
     def coarse(self, z_hat: Tensor, place: tuple[int, int]) -> list[Tensor]:
         """Return a tile's hyper features at the resolutions of the LL pyramid, coarsest first."""
-        window, inner = self.around(place, HYPER_MARGIN)
+        window, inner = self.around(place, HYPER_HALO)
         levels = self.model.h_s(z_hat[..., *window], self.quality)[: self.model.charm.layout.ll_levels]
         return [level[..., *(_scaled(axis, 2**i) for axis in inner)] for i, level in enumerate(levels)]
 
     def fine(self, z_hat: Tensor, place: tuple[int, int]) -> Tensor:
-        """Return the hyper features that a tile's slices see: its own, and ``SLICE_MARGIN`` around it."""
-        (rows, columns), _ = self.around(place, HYPER_MARGIN)
+        """Return the hyper features that a tile's slices see: its own, and ``SLICE_HALO`` around it."""
+        (rows, columns), _ = self.around(place, HYPER_HALO)
         features = self.model.h_s(z_hat[..., rows, columns], self.quality)[-1]
-        window, _ = self.around(place, SLICE_MARGIN, self.ratio)
+        window, _ = self.around(place, SLICE_HALO, self.ratio)
         origins = rows.start * self.ratio, columns.start * self.ratio
         return features[..., *(_shifted(axis, origin) for axis, origin in zip(window, origins, strict=True))]
 
@@ -159,9 +159,9 @@ class BlockReader:
 
     @torch.no_grad()
     def __init__(
-        self, model: WeConvene, block: Block, streams: BlockStreams, quality: Tensor, slices: int = ALL
+        self, model: WeConvene, block: TileGroup, streams: TileGroupStreams, quality: Tensor, slices: int = ALL
     ) -> None:
-        self.plan, self.streams, self.slices = BlockPlan(model, block, quality), streams, slices
+        self.plan, self.streams, self.slices = TileGroupPlan(model, block, quality), streams, slices
         self.tables = model.tables
         _check_z(model, streams.z, self.plan.shape)
         self.z_hat = model.read_z(streams.z, self.plan.shape) + model.medians
@@ -171,10 +171,10 @@ class BlockReader:
         parts = [self.plan.coarse(self.z_hat, place) for place in self.plan.block.places]
         levels = [self.plan.joined(list(level), 2**i) for i, level in enumerate(zip(*parts, strict=True))]
         cut = frozenset({"y_lf"} if self.streams.cut else ())
-        return self.plan.model.charm.code_ll(levels, ReadUpTo(self.tables, TileStreams(y_ll, b"", cut), ALL))
+        return self.plan.model.charm.code_ll(levels, TruncatedDecodeMode(self.tables, TileStreams(y_ll, b"", cut), ALL))
 
     @torch.no_grad()
-    def tile(self, place: tuple[int, int]) -> tuple[Latent, ReadUpTo]:
+    def tile(self, place: tuple[int, int]) -> tuple[Latent, TruncatedDecodeMode]:
         """Return the latents of a tile, and the step that read them.
 
         Raises:
@@ -182,16 +182,16 @@ class BlockReader:
         """
         plan, model = self.plan, self.plan.model
         streams = self.streams.tiles[place[0] * len(plan.block.columns) + place[1]]
-        step = ReadUpTo(self.tables, streams, self.slices, model.config.calls_per_slice)
+        step = TruncatedDecodeMode(self.tables, streams, self.slices, model.config.calls_per_slice)
         if self.streams.y_ll is None:
             return model.charm(model.h_s(self.z_hat, plan.quality), step), step
-        window, inner = plan.around(place, SLICE_MARGIN, plan.ratio)
+        window, inner = plan.around(place, SLICE_HALO, plan.ratio)
         ll_hat = None if self.ll_hat is None else self.ll_hat[..., *window]
-        lf, hf = model.charm.code_slices(plan.fine(self.z_hat, place), ll_hat, InCore(step, inner))
+        lf, hf = model.charm.code_slices(plan.fine(self.z_hat, place), ll_hat, InteriorMode(step, inner))
         return (lf[..., *inner], hf[..., *inner]), step
 
 
-class ReadUpTo:
+class TruncatedDecodeMode:
     """Decoding that goes as far as the bytes do, or stops after some HF slices; what is missing is taken as predicted.
 
     A range code is a number, and decoding is monotonic in it: what the smallest and the largest continuation of a cut
@@ -205,8 +205,8 @@ class ReadUpTo:
     def __init__(self, tables: Tables, streams: TileStreams, slices: int, calls: int = 1) -> None:
         data = {"y_lf": streams.y_lf, "y_hf": streams.y_hf}
         data |= {group: data[group][: len(data[group]) // WORD * WORD] for group in streams.cut}
-        self.low = Read(tables, data)
-        self.high = Read(tables, {group: data[group] + HIGHEST for group in streams.cut})
+        self.low = DecodeMode(tables, data)
+        self.high = DecodeMode(tables, {group: data[group] + HIGHEST for group in streams.cut})
         self.cut, self.ended = streams.cut, set[str]()
         self.wanted, self.per_slice, self._called, self._decoded = slices, calls, 0, 0
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from weconvene_core.entropy.coding_steps import CodingStep
+from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.luma_before_chroma import code_slice
-from weconvene_core.entropy.polyphase_passes import PHASES, code_in_phases
+from weconvene_core.entropy.polyphase_passes import PHASES, code_polyphase_passes
 from weconvene_core.entropy.slices import SlicePredictor
 from weconvene_core.layers import appended, layout_of
 from weconvene_core.wavelets import Details, Pyramid, dwt2d, idwt2d
@@ -71,7 +71,7 @@ class WaveletCharm(nn.Module):
         self.slices = nn.ModuleList(make(*shape) for shape in shapes[layout.ll_networks :])
 
     def forward(
-        self, hyper: Sequence[Tensor], step: CodingStep, lf: Tensor | None = None, hf: Tensor | None = None
+        self, hyper: Sequence[Tensor], step: SliceCodingMode, lf: Tensor | None = None, hf: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Walk through all slices with ``step`` and return (lf_hat, hf_hat).
 
@@ -82,7 +82,12 @@ class WaveletCharm(nn.Module):
         return self.code_slices(hyper[-1], ll_hat, step, lf, hf)
 
     def code_slices(
-        self, hyper: Tensor, ll_hat: Tensor | None, step: CodingStep, lf: Tensor | None = None, hf: Tensor | None = None
+        self,
+        hyper: Tensor,
+        ll_hat: Tensor | None,
+        step: SliceCodingMode,
+        lf: Tensor | None = None,
+        hf: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Walk through the slices behind the LL band, with the hyper features of their resolution and the LL band."""
         context, decoded = _Context(hyper, sum(self.layout.lf + self.layout.hf)), []
@@ -104,7 +109,7 @@ class WaveletCharm(nn.Module):
         groups = ["y_lf"] * len(lf_targets) + ["y_hf"] * len(hf_targets)
         return list(zip(self.slices, groups, lf_targets + hf_targets, strict=True))
 
-    def code_ll(self, hyper: Sequence[Tensor], step: CodingStep, ll: Tensor | None = None) -> Tensor | None:
+    def code_ll(self, hyper: Sequence[Tensor], step: SliceCodingMode, ll: Tensor | None = None) -> Tensor | None:
         """Code the LL band (B, c, h, w) through its own pyramid, coarsest level first; None where there is none.
 
         ``hyper`` are the hyper features from the coarsest on, as many as the pyramid has levels, or more.
@@ -115,7 +120,7 @@ class WaveletCharm(nn.Module):
         networks, ll_hat = list(self.ll_slices), None
         if self.layout.ll_passes:
             coarsest = networks.pop(0), hyper[0], LL_CONTEXT_SCALE, step, targets.pop(0)
-            ll_hat = code_in_phases(*coarsest, self.corrected)
+            ll_hat = code_polyphase_passes(*coarsest, self.corrected)
         for network, features, target in zip(networks, hyper, targets, strict=False):
             known = features if ll_hat is None else appended(features, ll_hat * LL_CONTEXT_SCALE)
             bands = code_slice(network, known, step, "y_lf", target, corrected=self.corrected)

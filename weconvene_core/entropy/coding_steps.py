@@ -26,7 +26,7 @@ Quantiser = Literal["mixed", "noise", "straight", "split"]
 or ``split`` (as ``mixed``, but the rate is that of the rounded symbols; see :func:`split_likelihood`)."""
 
 
-class CodingStep(Protocol):
+class SliceCodingMode(Protocol):
     """Give the integer residual (B, w, h, w) of a slice; ``target`` is the slice itself, None when decoding."""
 
     def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
@@ -63,7 +63,7 @@ def split_likelihood(likelihood: Likelihood, offset: Tensor, scale: Tensor) -> T
     return likelihood(offset.detach().round(), scale) * (noisy / noisy.detach())
 
 
-class Estimate:
+class LikelihoodMode:
     """Likelihoods instead of bytes.
 
     With a ``quantiser`` (training) rounding is replaced by something with a gradient. Otherwise: exactly the residual
@@ -94,7 +94,7 @@ class Estimate:
         return noisy if self.quantiser == "noise" else rounded, self.likelihood(noisy, scale)
 
 
-class Write:
+class EncodeMode:
     """Encoding: every group of slices goes into its own stream, in the order of the walk."""
 
     def __init__(self, tables: Tables) -> None:
@@ -115,8 +115,8 @@ class Write:
         return {group: encoder.finish() for group, encoder in self.encoders.items()}
 
 
-class Read:
-    """Decoding: the mirror image of :class:`Write`."""
+class DecodeMode:
+    """Decoding: the mirror image of :class:`EncodeMode`."""
 
     def __init__(self, tables: Tables, streams: dict[str, bytes]) -> None:
         self.tables = tables
@@ -131,7 +131,7 @@ class Read:
         return torch.empty_like(prediction.mean).copy_(torch.from_numpy(residual))  # in its memory format
 
 
-class InCore:
+class InteriorMode:
     """A step for a window of which only the core is coded; around it every coefficient is what was predicted.
 
     Parameters
@@ -140,7 +140,7 @@ class InCore:
     core : its rows and columns in the window.
     """
 
-    def __init__(self, step: CodingStep, core: Positions) -> None:
+    def __init__(self, step: SliceCodingMode, core: Positions) -> None:
         self.step, self.core = step, core
 
     def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:

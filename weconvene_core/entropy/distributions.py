@@ -118,7 +118,7 @@ def count_below(x: Tensor, thresholds: Tensor) -> Tensor:
     return found
 
 
-class Staircase:
+class ThresholdTable:
     """As :func:`count_below`, exactly and without a search, for thresholds that stay the same.
 
     A table tells how many lie below each cell of an even grid. Cells are narrower than any two thresholds are apart, so

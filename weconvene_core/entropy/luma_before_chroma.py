@@ -17,7 +17,7 @@ from torch import Tensor
 from weconvene_core.layers.wavelet_shortcut import COLOURS
 
 if TYPE_CHECKING:
-    from weconvene_core.entropy.coding_steps import CodingStep
+    from weconvene_core.entropy.coding_steps import SliceCodingMode
     from weconvene_core.entropy.slices import P, Positions, SliceCoder
 
 Channels = Callable[[Tensor], Tensor]
@@ -40,7 +40,7 @@ def interleaved(luma: Tensor, chroma: Tensor) -> Tensor:
 
 
 def code_slice(
-    network: SliceCoder[P], context: Tensor, step: CodingStep, group: str, target: Tensor | None, *at: Positions,
+    network: SliceCoder[P], context: Tensor, step: SliceCodingMode, group: str, target: Tensor | None, *at: Positions,
     corrected: bool = True,
 ) -> Tensor:  # fmt: skip
     """Predict a slice (B, w, h, w), code it with ``step``, and return it as the decoder knows it.

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from weconvene_core.entropy.coding_steps import CodingStep
+from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.luma_before_chroma import code_slice
 from weconvene_core.entropy.slices import Positions, SlicePredictor
 
@@ -33,8 +33,8 @@ def phase_context(features: Tensor, known: Tensor, phase: int) -> Tensor:
     return torch.cat([features, known, planes], 1)
 
 
-def code_in_phases(
-    network: SlicePredictor, features: Tensor, context_scale: float, step: CodingStep, target: Tensor | None,
+def code_polyphase_passes(
+    network: SlicePredictor, features: Tensor, context_scale: float, step: SliceCodingMode, target: Tensor | None,
     corrected: bool = True,
 ) -> Tensor:  # fmt: skip
     """Code a band (B, c, h, w) pass by pass and return it as the decoder knows it.
@@ -61,7 +61,7 @@ def code_in_phases(
 
 
 def joined(parts: Sequence[Tensor], height: int, width: int) -> Tensor:
-    """Put what :func:`code_in_phases` handed to its steps, (B, c, ...) each, back into (B, c, height, width)."""
+    """Put what :func:`code_polyphase_passes` handed to its steps, (B, c, ...) each, back into (B, c, height, width)."""
     whole = parts[0].new_zeros(*parts[0].shape[:2], height, width)
     for part, at in zip(parts, positions(height, width), strict=True):
         whole[..., *at] = part

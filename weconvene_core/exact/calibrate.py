@@ -31,7 +31,7 @@ from weconvene_core.exact.fixed_point import (
     ExactConv,
     Grids,
     fingerprint,
-    on_grid,
+    to_fixed_point,
 )
 from weconvene_core.exact.hyper_synthesis import Z_BITS
 from weconvene_core.exact.seal import MOST_BITS, Seal, exact_networks
@@ -104,7 +104,7 @@ def _bits(name: str, peak: float) -> int:
 def _observe(exact: WeConvene, image: np.ndarray, quality: float) -> None:
     x = pad(from_8_bit(middle(image, SIDE)), exact.config.stride)
     at = torch.tensor([quality])
-    exact.walk(*exact.analyse(x, at), at, _rounded)
+    exact.run_entropy_model(*exact.analyse(x, at), at, _rounded)
 
 
 def _rounded(group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
@@ -129,7 +129,7 @@ def _exact(model: WeConvene, seal: Seal) -> tuple[WeConvene, Grids]:
     exact = copy.copy(model)
     exact._modules = dict(model._modules)
     exact.entropy_bottleneck = copy.deepcopy(model.entropy_bottleneck)
-    exact.entropy_bottleneck.quantiles.copy_(on_grid(exact.entropy_bottleneck.quantiles, Z_BITS))
+    exact.entropy_bottleneck.quantiles.copy_(to_fixed_point(exact.entropy_bottleneck.quantiles, Z_BITS))
     exact.h_s, exact.charm = h_s, charm
     return exact.eval(), grids
 

@@ -2,7 +2,8 @@
 
 Every number here is an integer times a power of two, of fewer than 53 significant bits. So no sum or product is ever
 rounded, and threads, batch, library or processor cannot change a bit. Each layer proves it when it is built, from the
-largest number that can reach it (:class:`Span`). Activations are rounded to 16 bits at stated places (:class:`Grid`),
+largest number that can reach it (:class:`FixedPointRange`). Activations are rounded to 16 bits at stated places
+(:class:`ActivationQuantizer`),
 kernels to 2^-18, those of 3x3 to what their sums can hold.
 """
 
@@ -29,7 +30,7 @@ DRAFT_BITS, DRAFT_LIMIT = 6, 2**17 - 1  # while the ranges of activations are st
 SLOPE_BITS = 4  # LeakyReLU divides by 16
 
 
-class Span(NamedTuple):
+class FixedPointRange(NamedTuple):
     """What a tensor may hold, channel by channel: real values times 2^``unit``.
 
     As carried, they are multiples of 2^-``bits``, in channel c at most ``bounds[c]`` in magnitude.
@@ -40,11 +41,11 @@ class Span(NamedTuple):
     bounds: Tensor
 
     @classmethod
-    def of(cls, unit: int, bits: int, bound: float, channels: int) -> Span:
+    def of(cls, unit: int, bits: int, bound: float, channels: int) -> FixedPointRange:
         """A span with the same bound in every channel."""
         return cls(unit, bits, torch.full((channels,), float(bound), dtype=torch.float64))
 
-    def proved(self, name: str) -> Span:
+    def assert_fits_float64(self, name: str) -> FixedPointRange:
         """Return itself where float64 holds every such number.
 
         Raises
@@ -59,17 +60,19 @@ class Span(NamedTuple):
             )
         return self
 
-    def plus(self, other: Span, name: str) -> Span:
+    def plus(self, other: FixedPointRange, name: str) -> FixedPointRange:
         """The span of a sum of two tensors of the same unit."""
-        return Span(self.unit, max(self.bits, other.bits), self.bounds + other.bounds).proved(name)
+        return FixedPointRange(self.unit, max(self.bits, other.bits), self.bounds + other.bounds).assert_fits_float64(
+            name
+        )
 
 
-def beside(*spans: Span) -> Span:
+def beside(*spans: FixedPointRange) -> FixedPointRange:
     """The span of tensors of the same unit, concatenated along the channels."""
-    return Span(spans[0].unit, max(span.bits for span in spans), torch.cat([span.bounds for span in spans]))
+    return FixedPointRange(spans[0].unit, max(span.bits for span in spans), torch.cat([span.bounds for span in spans]))
 
 
-class Grid:
+class ActivationQuantizer:
     """Where activations are rounded: multiples of 2^-``bits``, at most ``limit`` of them; as carried, integers."""
 
     def __init__(self, bits: int, limit: float = ACTIVATION_LIMIT, observed: bool = False) -> None:
@@ -82,18 +85,18 @@ class Grid:
             self.peak = max(self.peak, x.abs().max().item() * 2.0**-self.bits)
         return x
 
-    def span(self, channels: int) -> Span:
+    def span(self, channels: int) -> FixedPointRange:
         """What it lets through."""
-        return Span.of(self.bits, 0, self.limit, channels)
+        return FixedPointRange.of(self.bits, 0, self.limit, channels)
 
 
 class Grids:
     """The grids of a model by name; without ``bits`` they are drafts that note the largest activation they see."""
 
     def __init__(self, bits: Mapping[str, int] | None) -> None:
-        self.bits, self.drafts = bits, dict[str, Grid]()
+        self.bits, self.drafts = bits, dict[str, ActivationQuantizer]()
 
-    def __getitem__(self, name: str) -> Grid:
+    def __getitem__(self, name: str) -> ActivationQuantizer:
         """Return the grid of a place in the network.
 
         Raises
@@ -102,13 +105,13 @@ class Grids:
             If the seal has none for it.
         """
         if self.bits is None:
-            return self.drafts.setdefault(name, Grid(DRAFT_BITS, DRAFT_LIMIT, observed=True))
+            return self.drafts.setdefault(name, ActivationQuantizer(DRAFT_BITS, DRAFT_LIMIT, observed=True))
         if name not in self.bits:
             raise WeconveneError(f"The checkpoint's seal knows nothing of {name}: seal it again.")
-        return Grid(self.bits[name])
+        return ActivationQuantizer(self.bits[name])
 
 
-def on_grid(x: Tensor, bits: int = WEIGHT_BITS) -> Tensor:
+def to_fixed_point(x: Tensor, bits: int = WEIGHT_BITS) -> Tensor:
     """Round to multiples of 2^-``bits``, in float64."""
     return (x.detach().double() * 2.0**bits).round() * 2.0**-bits
 
@@ -152,24 +155,26 @@ class ExactConv(nn.Module):
     kernel: Tensor
     bias: Tensor
 
-    def __init__(self, name: str, weight: Tensor, bias: Tensor | None, inputs: Span, unit: int | Tensor) -> None:
+    def __init__(
+        self, name: str, weight: Tensor, bias: Tensor | None, inputs: FixedPointRange, unit: int | Tensor
+    ) -> None:
         super().__init__()
         self.size = weight.shape[-1]
         if weight.shape[-2:] not in ((1, 1), (3, 3)):
             raise WeconveneError(f"Layer {name} has a kernel of {tuple(weight.shape[-2:])}: 1x1 and 3x3 can be sealed.")
         self.weight_bits = _bits_of_3x3(weight, inputs) if self.size == 3 else WEIGHT_BITS
-        kernel = on_grid(weight, self.weight_bits)
-        offset = on_grid(torch.zeros(len(weight)) if bias is None else bias)
+        kernel = to_fixed_point(weight, self.weight_bits)
+        offset = to_fixed_point(torch.zeros(len(weight)) if bias is None else bias)
         self.fingerprint = fingerprint(kernel, offset)
         units = torch.as_tensor(unit, dtype=torch.float64).expand(len(weight))
         kernel, offset = kernel * 2.0 ** (units - inputs.unit)[:, None, None, None], offset * 2.0**units
         lowest = int(units.min())
         of_bias, of_products = WEIGHT_BITS - lowest, self.weight_bits - lowest + inputs.unit + inputs.bits
         bounds = torch.einsum("oikl,i->o", kernel.abs(), inputs.bounds) + offset.abs()
-        self.outputs = Span(lowest, max(0, of_bias, of_products), bounds).proved(name)
+        self.outputs = FixedPointRange(lowest, max(0, of_bias, of_products), bounds).assert_fits_float64(name)
         if self.size == 3:
             sums = largest_sums(kernel, inputs.bounds) + TIMES * offset.abs()
-            Span(lowest, max(0, of_bias, of_products + TILE_BITS), sums).proved(name)
+            FixedPointRange(lowest, max(0, of_bias, of_products + TILE_BITS), sums).assert_fits_float64(name)
         self.register_buffer("kernel", tiles_of(kernel) if self.size == 3 else kernel[:, :, 0, 0])
         self.register_buffer("bias", offset[:, None])
 
@@ -184,7 +189,7 @@ class ExactConv(nn.Module):
         return y
 
 
-def _bits_of_3x3(weight: Tensor, inputs: Span) -> int:
+def _bits_of_3x3(weight: Tensor, inputs: FixedPointRange) -> int:
     """How many bits below the point a kernel may have; one is left for the bias and the rounding of the kernel.
 
     A machine whose sums of bounds fell on the other side of a power of two would not have the seal's hash.

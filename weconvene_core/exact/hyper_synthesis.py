@@ -7,10 +7,19 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from weconvene_core.exact.fixed_point import SLOPE_BITS, WEIGHT_BITS, ExactConv, Grid, Grids, Span, leaky, on_grid
+from weconvene_core.exact.fixed_point import (
+    SLOPE_BITS,
+    WEIGHT_BITS,
+    ActivationQuantizer,
+    ExactConv,
+    FixedPointRange,
+    Grids,
+    leaky,
+    to_fixed_point,
+)
 from weconvene_core.exact.integer_lifting import COEFFICIENT_BITS, growth, integer_matrix, join, split
 from weconvene_core.lambdas import QUALITY_MIN
-from weconvene_core.layers import RateTable, ResidualBlock, UpWeConvBlock, WeConv3d
+from weconvene_core.layers import RateEmbedding, ResidualBlock, UpWeConvBlock, WeConv3d
 from weconvene_core.wavelets import LiftingScheme
 
 Z_BITS, Z_LIMIT = 8, 2.0**9  # z_hat: multiples of 1/256, at most 512
@@ -42,9 +51,9 @@ class ExactHyperSynthesis(nn.Module):
         channels = h_s.head.out_channels
         self.grids = [grids[f"h_s.{name}"] for name in ("head", "up.0", "up.1")]
         spans = [grid.span(channels) for grid in self.grids]
-        z = Span.of(Z_BITS, 0, Z_LIMIT * 2**Z_BITS, h_s.head.in_channels)
+        z = FixedPointRange.of(Z_BITS, 0, Z_LIMIT * 2**Z_BITS, h_s.head.in_channels)
         self.head = ExactConv("h_s.head", h_s.head.weight, h_s.head.bias, z, spans[0].unit)
-        self.rate = ExactRate(h_s.rate.rows, spans[0].unit) if isinstance(h_s.rate, RateTable) else None
+        self.rate = ExactRate(h_s.rate.rows, spans[0].unit) if isinstance(h_s.rate, RateEmbedding) else None
         if self.rate is not None:
             activated(self.head.outputs.plus(self.rate.outputs, "h_s.head"), "h_s.head")
         self.up = nn.ModuleList()
@@ -53,7 +62,7 @@ class ExactHyperSynthesis(nn.Module):
             self.up.append(ExactUp(f"h_s.up.{i}", block, spans[i], spans[i + 1].unit, grids, lifting))
         for i, block in enumerate(h_s.blocks):
             self.blocks.append(ExactResidual(f"h_s.blocks.{i}", block, self.grids[1], grids))
-        self.outputs = [Span(0, max(0, span.unit), span.bounds * 2.0**-span.unit) for span in spans]
+        self.outputs = [FixedPointRange(0, max(0, span.unit), span.bounds * 2.0**-span.unit) for span in spans]
 
     def forward(self, z_hat: Tensor, quality: Tensor) -> list[Tensor]:
         """Expand the side information."""
@@ -65,9 +74,9 @@ class ExactHyperSynthesis(nn.Module):
         return [x * 2.0**-grid.bits for x, grid in zip((coarse, middle, fine), self.grids, strict=True)]
 
 
-def activated(span: Span, name: str) -> Span:
+def activated(span: FixedPointRange, name: str) -> FixedPointRange:
     """The span behind LeakyReLU."""
-    return span._replace(bits=span.bits + SLOPE_BITS).proved(name)
+    return span._replace(bits=span.bits + SLOPE_BITS).assert_fits_float64(name)
 
 
 class ExactRate(nn.Module):
@@ -78,9 +87,9 @@ class ExactRate(nn.Module):
     def __init__(self, rows: Tensor, unit: Unit) -> None:
         super().__init__()
         self.unit = unit
-        self.register_buffer("rows", (on_grid(rows, RATE_BITS) * 2**RATE_BITS).long())
+        self.register_buffer("rows", (to_fixed_point(rows, RATE_BITS) * 2**RATE_BITS).long())
         bounds = self.rows.abs().amax(0) * 2.0 ** (unit - RATE_BITS)
-        self.outputs = Span(unit, max(0, RATE_BITS - unit), bounds)
+        self.outputs = FixedPointRange(unit, max(0, RATE_BITS - unit), bounds)
 
     def forward(self, quality: Tensor) -> Tensor:
         """Interpolate in integers, halves rounded up."""
@@ -96,7 +105,13 @@ class ExactUp(nn.Module):
     """:class:`UpWeConvBlock` in integers; its output still waits for the activation and its grid."""
 
     def __init__(
-        self, name: str, block: UpWeConvBlock, inputs: Span, unit: Unit, grids: Grids, lifting: LiftingScheme | None
+        self,
+        name: str,
+        block: UpWeConvBlock,
+        inputs: FixedPointRange,
+        unit: Unit,
+        grids: Grids,
+        lifting: LiftingScheme | None,
     ) -> None:
         super().__init__()
         self.grid = grids[f"{name}.conv"]
@@ -126,7 +141,7 @@ def _sub_pixels(x: Tensor) -> Tensor:
 class ExactResidual(nn.Module):
     """:class:`ResidualBlock` in integers; input and output are on one grid."""
 
-    def __init__(self, name: str, block: ResidualBlock, grid: Grid, grids: Grids) -> None:
+    def __init__(self, name: str, block: ResidualBlock, grid: ActivationQuantizer, grids: Grids) -> None:
         super().__init__()
         self.grid, inputs = grid, grid.span(block.conv1.in_channels)
         self.inner = grids[f"{name}.conv1"]
@@ -142,7 +157,7 @@ class ExactResidual(nn.Module):
 
 
 def exact_layer(
-    name: str, layer: nn.Module, inputs: Span, unit: Unit, lifting: LiftingScheme | None
+    name: str, layer: nn.Module, inputs: FixedPointRange, unit: Unit, lifting: LiftingScheme | None
 ) -> ExactConv | ExactWeConv:
     """Return a 3DM-WeConv layer, or the plain convolution in its place, in integers."""
     if isinstance(layer, WeConv3d):
@@ -157,22 +172,24 @@ class ExactWeConv(nn.Module):
 
     bias: Tensor
 
-    def __init__(self, name: str, layer: WeConv3d, inputs: Span, unit: Unit, lifting: LiftingScheme) -> None:
+    def __init__(self, name: str, layer: WeConv3d, inputs: FixedPointRange, unit: Unit, lifting: LiftingScheme) -> None:
         super().__init__()
         self.lifting, self.levels = lifting, layer.levels
         low, *high = folded_kernels(name, layer)
-        bands = Span.of(inputs.unit, 0, BAND_LIMIT, layer.low_weight.shape[1]) if layer.levels else inputs
+        bands = FixedPointRange.of(inputs.unit, 0, BAND_LIMIT, layer.low_weight.shape[1]) if layer.levels else inputs
         self.low = ExactConv(f"{name}.low", low, None, bands, unit)
         self.high = nn.ModuleList(
             ExactConv(f"{name}.high.{i}", kernel, None, bands, unit) for i, kernel in enumerate(high)
         )
         assert layer.bias is not None, "the layers of a model have one"
-        self.register_buffer("bias", (on_grid(layer.bias) * 2.0**unit)[:, None, None])
+        self.register_buffer("bias", (to_fixed_point(layer.bias) * 2.0**unit)[:, None, None])
         bits, factor = growth(lifting)
         largest = torch.stack([conv.outputs.bounds for conv in (self.low, *self.high)]).amax(0) + 1
-        Span(unit, max(bits * layer.levels, COEFFICIENT_BITS), largest * factor**layer.levels).proved(name)
-        joined = Span.of(unit, bits * layer.levels, BAND_LIMIT, len(largest))
-        self.outputs = joined.plus(Span(unit, max(0, WEIGHT_BITS - unit), self.bias.flatten().abs()), name)
+        FixedPointRange(
+            unit, max(bits * layer.levels, COEFFICIENT_BITS), largest * factor**layer.levels
+        ).assert_fits_float64(name)
+        joined = FixedPointRange.of(unit, bits * layer.levels, BAND_LIMIT, len(largest))
+        self.outputs = joined.plus(FixedPointRange(unit, max(0, WEIGHT_BITS - unit), self.bias.flatten().abs()), name)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, in, H, W) -> (B, out, H, W)."""
@@ -190,13 +207,13 @@ class ExactWeConv(nn.Module):
 def folded_kernels(name: str, layer: WeConv3d) -> list[Tensor]:
     """Return the kernels of LL, then of every level's HL, LH and HH, with the channel DWT inside, in exact float64."""
     high = layer.high_weight.split(len(layer.low_weight)) if layer.levels else ()
-    kernels = [on_grid(kernel, FOLDED_BITS) for kernel in (layer.low_weight, *high)]
+    kernels = [to_fixed_point(kernel, FOLDED_BITS) for kernel in (layer.low_weight, *high)]
     if not layer.channel_dwt:
         return kernels
     analysis, synthesis = integer_matrix(layer.in_split.matrices()[0]), integer_matrix(layer.out_split.matrices()[1])
     folded = []
     for kernel in kernels:
         sums = torch.einsum("po,oikl,iq->pqkl", synthesis.abs(), kernel.abs(), analysis.abs())
-        Span(0, FOLDED_BITS + 24, sums.flatten()).proved(f"{name} (its folded kernel)")
+        FixedPointRange(0, FOLDED_BITS + 24, sums.flatten()).assert_fits_float64(f"{name} (its folded kernel)")
         folded.append(torch.einsum("po,oikl,iq->pqkl", synthesis, kernel, analysis))
     return folded

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from weconvene_core.entropy.charm import LL_CONTEXT_SCALE, SliceLayout, WaveletCharm
-from weconvene_core.entropy.coding_steps import CodingStep
-from weconvene_core.entropy.distributions import Staircase, look_up, scale_table
+from weconvene_core.entropy.coding_steps import SliceCodingMode
+from weconvene_core.entropy.distributions import ThresholdTable, look_up, scale_table
 from weconvene_core.entropy.luma_before_chroma import Channels, chroma_of
 from weconvene_core.entropy.polyphase_passes import PHASES
 from weconvene_core.entropy.slices import EVERYWHERE, Positions, SliceNetwork
-from weconvene_core.exact.fixed_point import ExactConv, Grid, Grids, Span, beside, leaky
+from weconvene_core.exact.fixed_point import ActivationQuantizer, ExactConv, FixedPointRange, Grids, beside, leaky
 from weconvene_core.exact.hyper_synthesis import activated
 from weconvene_core.exact.integer_lifting import join_scaled
 from weconvene_core.wavelets import LiftingScheme
@@ -37,7 +37,7 @@ class ExactPrediction:
     level: Tensor
     raw: Tensor
     features: Sequence[Tensor]
-    staircase: Staircase
+    staircase: ThresholdTable
 
     @cached_property
     def mean(self) -> Tensor:
@@ -71,11 +71,17 @@ class ExactLateNetwork(nn.Module):
     """
 
     def __init__(
-        self, name: str, layers: nn.Sequential, of_residual: Tensor, features: Span, grid: Grid, bits: int
+        self,
+        name: str,
+        layers: nn.Sequential,
+        of_residual: Tensor,
+        features: FixedPointRange,
+        grid: ActivationQuantizer,
+        bits: int,
     ) -> None:
         super().__init__()
         self.grid = grid
-        residual = Span.of(0, 0, Y_LIMIT, of_residual.shape[1])
+        residual = FixedPointRange.of(0, 0, Y_LIMIT, of_residual.shape[1])
         self.first = ExactConv(f"{name}.0", of_residual, None, residual, grid.bits)
         activated(self.first.outputs.plus(features, name), name)
         self.second = ExactConv(f"{name}.2", layers[2].weight, layers[2].bias, grid.span(len(of_residual)), bits)
@@ -99,7 +105,7 @@ class ExactSliceNetwork(nn.Module):
     tanh: Tensor
 
     def __init__(
-        self, name: str, network: SliceNetwork, context: Span, grids: Grids,
+        self, name: str, network: SliceNetwork, context: FixedPointRange, grids: Grids,
         thresholds: Sequence[int], tanh: Sequence[int],
     ) -> None:  # fmt: skip
         super().__init__()
@@ -124,11 +130,16 @@ class ExactSliceNetwork(nn.Module):
             spans[0]._replace(bounds=bounds).plus(self.chroma.second.outputs, name)
         self.register_buffer("thresholds", torch.tensor(thresholds).double() * 2.0 ** (Y_BITS - THRESHOLD_BITS))
         self.register_buffer("tanh", tanh_table(tanh))
-        self.staircase = Staircase(self.thresholds)  # no buffer: it adds nothing that the seal's hash should know
+        self.staircase = ThresholdTable(self.thresholds)  # no buffer: it adds nothing that the seal's hash should know
 
     def _head(
-        self, name: str, network: SliceNetwork, late: Sequence[nn.Sequential], features: Span, inner: Sequence[Grid]
-    ) -> tuple[ExactConv, list[Span]]:
+        self,
+        name: str,
+        network: SliceNetwork,
+        late: Sequence[nn.Sequential],
+        features: FixedPointRange,
+        inner: Sequence[ActivationQuantizer],
+    ) -> tuple[ExactConv, list[FixedPointRange]]:
         """One product for means, raw scales, and what the late networks need of the features; and what each may be."""
         weights = [network.head.weight, *(_late_weights(layers, network.head.in_channels)[0] for layers in late)]
         bias = torch.cat([network.head.bias.double(), *(layers[0].bias.double() for layers in late)])
@@ -138,7 +149,7 @@ class ExactSliceNetwork(nn.Module):
         head = ExactConv(f"{name}.head", torch.cat(weights), bias, features, unit)
         parts = zip(units, head.outputs.bounds.split(rows), strict=True)
         bits = [max(0, head.outputs.bits - (unit - min(units))) for unit in units]
-        return head, [Span(unit, own, bounds) for own, (unit, bounds) in zip(bits, parts, strict=True)]
+        return head, [FixedPointRange(unit, own, bounds) for own, (unit, bounds) in zip(bits, parts, strict=True)]
 
     def forward(self, context: Tensor, at: Positions = EVERYWHERE) -> ExactPrediction:
         """Predict the slice from its context (B, C, h, w), in quantiser steps, at some positions."""
@@ -186,37 +197,44 @@ class ExactCharm(WaveletCharm):
     """
 
     def __init__(
-        self, charm: WaveletCharm, hyper: Sequence[Span], grids: Grids, thresholds: Sequence[int],
+        self, charm: WaveletCharm, hyper: Sequence[FixedPointRange], grids: Grids, thresholds: Sequence[int],
         tanh: Sequence[int], lifting: LiftingScheme, gains: Sequence[int],
     ) -> None:  # fmt: skip
         layout, made = charm.layout, []
-        ll = Span.of(0, Y_BITS + LL_BITS, Y_LIMIT * LL_CONTEXT_SCALE, layout.lf[0])
+        ll = FixedPointRange.of(0, Y_BITS + LL_BITS, Y_LIMIT * LL_CONTEXT_SCALE, layout.lf[0])
         for i, network in enumerate(charm.ll_slices):
             context = self._ll_context(layout, i, hyper, ll)
             made.append(ExactSliceNetwork(f"charm.ll_slices.{i}", network, context, grids, thresholds, tanh))
         known = beside(hyper[-1], ll) if layout.ll_levels else hyper[-1]
         for i, network in enumerate(charm.slices):
             made.append(ExactSliceNetwork(f"charm.slices.{i}", network, known, grids, thresholds, tanh))
-            known = beside(known, Span.of(0, Y_BITS, Y_LIMIT, made[-1].width))
+            known = beside(known, FixedPointRange.of(0, Y_BITS, Y_LIMIT, made[-1].width))
         networks = iter(made)
         super().__init__(layout, hyper[-1].bounds.numel(), lambda seen, coded: next(networks))
         self.lifting, self.gains = lifting, gains
 
     def code_slices(
-        self, hyper: Tensor, ll_hat: Tensor | None, step: CodingStep, lf: Tensor | None = None, hf: Tensor | None = None
+        self,
+        hyper: Tensor,
+        ll_hat: Tensor | None,
+        step: SliceCodingMode,
+        lf: Tensor | None = None,
+        hf: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Walk; y_hat has at most 21 bits, so that float32, which g_s takes, holds it exactly."""
         lf_hat, hf_hat = super().code_slices(hyper, ll_hat, step, lf, hf)
         return lf_hat.float(), hf_hat.float()
 
     @staticmethod
-    def _ll_context(layout: SliceLayout, network: int, hyper: Sequence[Span], ll: Span) -> Span:
+    def _ll_context(
+        layout: SliceLayout, network: int, hyper: Sequence[FixedPointRange], ll: FixedPointRange
+    ) -> FixedPointRange:
         """What the ``network``-th network of the LL pyramid may see."""
         if not layout.ll_passes:
             return beside(hyper[network], ll) if network else hyper[0]
         if network:
             return beside(hyper[network - 1], ll)
-        return beside(hyper[0], ll, Span.of(0, 0, 1, len(PHASES)))
+        return beside(hyper[0], ll, FixedPointRange.of(0, 0, 1, len(PHASES)))
 
     def join_ll(self, low: Tensor, details: Sequence[Tensor]) -> Tensor:
         """Go up one level of the LL pyramid."""

@@ -11,12 +11,12 @@ from weconvene_core.layers.blocks import (
     WeConvSpec,
     activation,
 )
-from weconvene_core.layers.rate_conditioning import RateTable
-from weconvene_core.layers.wavelet_shortcut import ImagePyramid
+from weconvene_core.layers.rate_conditioning import RateEmbedding
+from weconvene_core.layers.wavelet_shortcut import WaveletShortcut
 from weconvene_core.layers.weconv import Pointwise, WeConv3d, appended, layout_of
 
 __all__ = [
-    "SLOPE", "DownWeConvBlock", "ImagePyramid", "Pointwise", "RateTable", "ResidualBlock", "ResidualEntry",
+    "SLOPE", "DownWeConvBlock", "WaveletShortcut", "Pointwise", "RateEmbedding", "ResidualBlock", "ResidualEntry",
     "ResidualWeConvBlock", "SubPixelConv", "UpWeConvBlock", "WeConv3d", "WeConvSpec", "activation", "appended",
     "layout_of",
 ]  # fmt: skip

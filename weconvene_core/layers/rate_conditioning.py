@@ -42,7 +42,7 @@ def lambda_of(quality: Tensor) -> Tensor:
     return interpolate(table, quality.double())[:, 0].exp().float()
 
 
-class RateTable(nn.Module):
+class RateEmbedding(nn.Module):
     """A learned vector of ``channels`` numbers per quality, zero at the start: (B,) -> (B, C, 1, 1)."""
 
     def __init__(self, channels: int) -> None:

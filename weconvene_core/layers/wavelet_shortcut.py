@@ -54,7 +54,7 @@ def _channel_order(factor: int, order: SliceOrder) -> Tensor:
     return torch.tensor([band * factor**2 + position for position in polyphase_order(factor) for band in range(BANDS)])
 
 
-class ImagePyramid(nn.Module):
+class WaveletShortcut(nn.Module):
     """Fixed analysis and synthesis between an image (B, 3, H, W) in 0..1 and latent channels at 1/8.
 
     H and W must be multiples of 8. No parameter is trained. With the order ``band`` the channels of a level stay

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import AxisSplit, LearnableLifting, Wavelet, dwt2d
+from weconvene_core.wavelets import AxisDWT, LearnableLifting, Wavelet, dwt2d
 from weconvene_core.wavelets.lifting import join_axes, split_axes
 from weconvene_core.wavelets.lifting_schemes import scheme
 from weconvene_core.wavelets.pyramid import CHANNEL, HEIGHT, WIDTH
@@ -85,7 +85,7 @@ class WeConv3d(nn.Module):
             # of a learnt wavelet they hold the initial one: its present values belong to a graph, and cannot be copied
             start = wavelet.initial if isinstance(wavelet, LearnableLifting) else wavelet
             how = (start, channel_levels, channel_packets)
-            self.in_split, self.out_split = AxisSplit(in_channels, *how), AxisSplit(out_channels, *how)
+            self.in_split, self.out_split = AxisDWT(in_channels, *how), AxisDWT(out_channels, *how)
             if not self._learns:
                 self.register_buffer("analysis", self.in_split.matrices()[0].float(), persistent=False)
                 self.register_buffer("synthesis", self.out_split.matrices()[1].float(), persistent=False)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from weconvene_core.model.config import ModelConfig
-from weconvene_core.wavelets import AxisSplit, Details, Pyramid, dwt2d, dwt3d, idwt2d, idwt3d
+from weconvene_core.wavelets import AxisDWT, Details, Pyramid, dwt2d, dwt3d, idwt2d, idwt3d
 
 
 def to_bands(y: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
@@ -32,5 +32,5 @@ def from_bands(lf: Tensor, hf: Tensor, config: ModelConfig) -> Tensor:
     details = (Details(*hf.chunk(3, 1)),)
     if not config.latent_channel_dwt:
         return idwt2d(Pyramid(lf, details, config.latent_wavelet))
-    split = AxisSplit(lf.shape[1], config.latent_wavelet, config.channel_levels, config.channel_packets)
+    split = AxisDWT(lf.shape[1], config.latent_wavelet, config.channel_levels, config.channel_packets)
     return idwt3d(Pyramid(lf, details, config.latent_wavelet, channel_split=split))

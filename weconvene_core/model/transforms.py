@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from weconvene_core.layers import (
     DownWeConvBlock,
-    RateTable,
+    RateEmbedding,
     ResidualBlock,
     ResidualEntry,
     ResidualWeConvBlock,
@@ -35,8 +35,8 @@ def zero_init(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-class AnyRate(nn.Module):
-    """Stands where a :class:`RateTable` would, in a model of a single rate: adds nothing."""
+class NoRateConditioning(nn.Module):
+    """Stands where a :class:`RateEmbedding` would, in a model of a single rate: adds nothing."""
 
     def forward(self, quality: Tensor) -> Tensor:
         """Return a zero that broadcasts."""
@@ -45,7 +45,7 @@ class AnyRate(nn.Module):
 
 def rate_vector(channels: int, config: ModelConfig) -> nn.Module:
     """A learned vector per quality, or nothing where the model has one quality (or nothing to act on)."""
-    return RateTable(channels) if config.quality is None and channels else AnyRate()
+    return RateEmbedding(channels) if config.quality is None and channels else NoRateConditioning()
 
 
 def residual_blocks(count: int, channels: int, config: ModelConfig, inverse: bool = False) -> nn.Sequential:
@@ -200,7 +200,7 @@ class SplitHyperSynthesis(nn.Module):
         return [torch.cat(pair, 1) for pair in levels]
 
 
-class QuantiserGain(nn.Module):
+class GainUnit(nn.Module):
     """Gain vectors between natural units and quantiser steps, one pair per channel and quality (ours).
 
     The base gain sqrt(lambda 255^2 / 26) is the high-rate optimum of R + lambda 255^2 MSE for an orthonormal transform

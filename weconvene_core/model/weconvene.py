@@ -20,32 +20,32 @@ from torch import Tensor
 
 from weconvene_core.entropy import (
     LIKELIHOODS,
-    Estimate,
-    Read,
+    DecodeMode,
+    EncodeMode,
+    LikelihoodMode,
     SliceNetwork,
     SplitSliceNetwork,
     WaveletCharm,
-    Write,
     coding_tables,
     tables_of,
 )
 from weconvene_core.entropy.cdf_packing import unpacked
 from weconvene_core.entropy.charm import MakeSlice
-from weconvene_core.entropy.coding_steps import CodingStep, Quantiser
+from weconvene_core.entropy.coding_steps import Quantiser, SliceCodingMode
 from weconvene_core.entropy.distributions import scale_table as default_scale_table
 from weconvene_core.entropy.range_coder import Decoder, Encoder, Tables
 from weconvene_core.entropy.slices import straight_through_round
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import check_images, check_samples, check_sides, pad
-from weconvene_core.layers import ImagePyramid
+from weconvene_core.layers import WaveletShortcut
 from weconvene_core.layers.rate_conditioning import check_quality, lambda_of
 from weconvene_core.model.config import PADDING, ModelConfig
 from weconvene_core.model.latent_dwt import from_bands, to_bands
 from weconvene_core.model.transforms import (
     AnalysisTransform,
+    GainUnit,
     HyperAnalysis,
     HyperSynthesis,
-    QuantiserGain,
     SplitHyperSynthesis,
     SynthesisTransform,
 )
@@ -77,12 +77,12 @@ class WeConvene(CompressionModel):
         self.bypass_transforms = self.plain = False
         self.quantiser: Quantiser = "mixed"
         self.default_quality = DEFAULT_QUALITY if config.quality is None else config.quality
-        self.pyramid = ImagePyramid(config.slice_order)
+        self.pyramid = WaveletShortcut(config.slice_order)
         self.g_a, self.g_s = AnalysisTransform(config), SynthesisTransform(config)
         split = config.slice_network == "split"
         self.h_a, self.h_s = HyperAnalysis(config), (SplitHyperSynthesis if split else HyperSynthesis)(config)
-        self.gain_lf = QuantiserGain(sum(config.layout.lf), config)
-        self.gain_hf = QuantiserGain(sum(config.layout.hf), config)
+        self.gain_lf = GainUnit(sum(config.layout.lf), config)
+        self.gain_hf = GainUnit(sum(config.layout.hf), config)
         self.charm = WaveletCharm(config.layout, config.hyper_features, slice_maker(config))
         self.entropy_bottleneck = EntropyBottleneck(config.z_channels, init_scale=Z_INIT_SCALE)
         self.add_module(f"{config.distribution}_conditional", coding_tables(config.distribution))
@@ -124,7 +124,7 @@ class WeConvene(CompressionModel):
         lf, hf = self.analyse(x, quality)
         z = self.h_a(torch.cat([lf, hf], 1)).float()
         z_hat, z_likelihoods = self.bottleneck(z)
-        step = Estimate(LIKELIHOODS[self.config.distribution], self.quantiser if self.training else None)
+        step = LikelihoodMode(LIKELIHOODS[self.config.distribution], self.quantiser if self.training else None)
         lf_hat, hf_hat = self.charm(self.h_s(z_hat, quality), step, lf, hf)
         parts = {group: step.likelihoods.get(group, [hf_hat]) for group in GROUPS}
         likelihoods = {group: torch.cat([t.flatten(1) for t in tensors], 1) for group, tensors in parts.items()}
@@ -134,7 +134,7 @@ class WeConvene(CompressionModel):
     def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Image -> what is coded, (LF, HF) in quantiser steps: DWT3D(g_a(x)) plus the wavelet shortcut."""
         if self.plain:
-            steps = QuantiserGain.base(lambda_of(quality))
+            steps = GainUnit.base(lambda_of(quality))
             lf, hf = self.pyramid.analysis(x)
             return lf * steps, hf * steps
         if self.bypass_transforms:
@@ -157,7 +157,7 @@ class WeConvene(CompressionModel):
         """What was coded, in quantiser steps -> image: inverse shortcut plus g_s(IDWT3D(y_hat))."""
         lam = lambda_of(quality)
         if self.plain:
-            steps = QuantiserGain.base(lam)
+            steps = GainUnit.base(lam)
             return self.pyramid.synthesis(lf_hat / steps, hf_hat / steps)
         lf, hf = self.gain_lf.unscale(lf_hat, lam, quality), self.gain_hf.unscale(hf_hat, lam, quality)
         if not self.config.shortcut:
@@ -165,7 +165,7 @@ class WeConvene(CompressionModel):
         base = self.pyramid.synthesis(lf, hf)
         if self.bypass_transforms:
             return base
-        steps = QuantiserGain.base(lam)
+        steps = GainUnit.base(lam)
         y_hat = from_bands(lf_hat, hf_hat, self.config)
         return base + self.g_s(y_hat, quality, (base - 0.5) * steps).float() / steps
 
@@ -208,12 +208,12 @@ class WeConvene(CompressionModel):
         return {"strings": [list(streams) for streams in zip(*coded, strict=True)], "shape": shape}
 
     def _compress_one(self, x: Tensor, quality: Tensor) -> tuple[bytes, bytes, bytes]:
-        step = Write(self.tables)
-        z_string = self.write_z(self.walk(*self.analyse(x, quality), quality, step))
+        step = EncodeMode(self.tables)
+        z_string = self.write_z(self.run_entropy_model(*self.analyse(x, quality), quality, step))
         streams = step.streams()
         return streams.get("y_lf", b""), streams.get("y_hf", b""), z_string
 
-    def walk(self, lf: Tensor, hf: Tensor, quality: Tensor, step: CodingStep) -> Tensor:
+    def run_entropy_model(self, lf: Tensor, hf: Tensor, quality: Tensor, step: SliceCodingMode) -> Tensor:
         """Send latents through the entropy model with ``step``, as they are coded; return the symbols of z."""
         medians = self.medians
         symbols = torch.round(self.h_a(torch.cat([lf, hf], 1)) - medians)
@@ -238,7 +238,7 @@ class WeConvene(CompressionModel):
     ) -> Tensor:
         z_hat = self.read_z(z_string, shape) + self.medians
         at = self._quality(z_hat, quality)
-        step: CodingStep = Read(self.tables, {"y_lf": y_lf, "y_hf": y_hf})
+        step: SliceCodingMode = DecodeMode(self.tables, {"y_lf": y_lf, "y_hf": y_hf})
         lf_hat, hf_hat = self.charm(self.h_s(z_hat, at), step)
         return self.synthesise(lf_hat, hf_hat, at).clamp(0, 1)
 

@@ -36,7 +36,7 @@ FREE = (
 
 
 @dataclass(frozen=True)
-class Phase:
+class Stage:
     """A stretch of training.
 
     ``learning_rate`` falls to ``final_rate`` by half a cosine after ``warmup`` steps; ``w_lf`` and ``w_hf`` weight the
@@ -105,7 +105,7 @@ class TrainConfig:
     """
 
     preset: str
-    phases: tuple[Phase, ...]
+    phases: tuple[Stage, ...]
     output: str
     images: str | tuple[str, ...] | None = None
     validation: str | None = None
@@ -184,7 +184,7 @@ class TrainConfig:
         """Number of optimiser steps of all phases."""
         return sum(phase.steps for phase in self.phases)
 
-    def locate(self, step: int) -> tuple[Phase, int]:
+    def locate(self, step: int) -> tuple[Stage, int]:
         """Return the phase that ``step`` (from 0) falls into, and the step within it."""
         for phase in self.phases:
             if step < phase.steps:
@@ -201,9 +201,9 @@ class TrainConfig:
         same = {name: getattr(other, name) for name in (*FREE, "phases")}
         return replace(self, **same) == other and self._past(step) == other._past(step)
 
-    def _past(self, step: int) -> list[Phase]:
+    def _past(self, step: int) -> list[Stage]:
         """Return the phases up to ``step``; one at a constant rate ends there."""
-        past: list[Phase] = []
+        past: list[Stage] = []
         for phase in self.phases:
             if step <= 0:
                 break
@@ -228,7 +228,7 @@ class TrainConfig:
         if not isinstance(values, dict):
             raise WeconveneError("the training configuration is not a table of names and values; see lite_next.toml.")
         try:
-            phases = tuple(Phase(**phase) for phase in values.get("phases", ()))
+            phases = tuple(Stage(**phase) for phase in values.get("phases", ()))
             return cls(**{**values, "phases": phases})
         except TypeError as error:
             known = ", ".join(field.name for field in fields(cls))

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from weconvene_core.training.config import Phase, TrainConfig
-from weconvene_core.training.distributed import Team
+from weconvene_core.training.config import Stage, TrainConfig
+from weconvene_core.training.distributed import ProcessGroup
 from weconvene_core.training.images import ImagePool, ImageSource
 from weconvene_core.training.synthetic import draw
 
@@ -90,7 +90,7 @@ class Sampler:
         self._qualities = config.qualities or config.architecture.qualities
         self._held: tuple[ImagePool, list[Tensor]] | None = None
 
-    def draw(self, step: int, phase: Phase, team: Team) -> tuple[Tensor, Tensor]:
+    def draw(self, step: int, phase: Stage, team: ProcessGroup) -> tuple[Tensor, Tensor]:
         """Seed the noise of a step and return this process's share of its batch: (B, 3, crop, crop) and (B,)."""
         images, rng = self._images(step), np.random.default_rng([self.config.seed, step])
         torch.manual_seed(int(rng.integers(2**62)))

@@ -22,7 +22,7 @@ from weconvene_core.errors import WeconveneError
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes of one training, as one of them sees it: ``rank`` of ``size``."""
 
     rank: int = 0
@@ -71,7 +71,7 @@ class Team:
 class _NoiseShare(TorchFunctionMode):
     """Draws ``uniform_`` for the global batch and keeps this process's part of it."""
 
-    def __init__(self, team: Team) -> None:
+    def __init__(self, team: ProcessGroup) -> None:
         super().__init__()
         self.team = team
 
@@ -98,16 +98,16 @@ def _home() -> torch.device:
 
 
 @contextmanager
-def join() -> Iterator[Team]:
+def join() -> Iterator[ProcessGroup]:
     """Join the processes that torchrun started, for as long as the context lasts; alone when it started none."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        yield Team()
+        yield ProcessGroup()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
-        yield Team(dist.get_rank(), dist.get_world_size())
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()

@@ -13,7 +13,7 @@ GIVE_UP_AFTER = 10  # failures without a calm between
 
 
 @dataclass
-class Guard:
+class NonFiniteGuard:
     """Counts the steps that failed; its fields travel with the state, so that a resumed run goes on as it was.
 
     A failed batch is skipped before it has changed anything. ``BACK_AFTER`` failures in a row send the weights, their

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import load_weights
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.training.config import Phase, TrainConfig
-from weconvene_core.training.distributed import Team
+from weconvene_core.training.config import Stage, TrainConfig
+from weconvene_core.training.distributed import ProcessGroup
 from weconvene_core.training.losses import RateDistortion
 from weconvene_core.training.objective import Objective
 from weconvene_core.training.soap import OPTIMIZERS
@@ -30,7 +30,7 @@ class Learner:
     nothing.
     """
 
-    def __init__(self, model: WeConvene, config: TrainConfig, team: Team) -> None:
+    def __init__(self, model: WeConvene, config: TrainConfig, team: ProcessGroup) -> None:
         self.model, self.config, self.team = model, config, team
         model.quantiser = config.quantiser
         trained = _choose(model, config.trains)
@@ -41,7 +41,7 @@ class Learner:
             objective.compile()
         self.objective = team.wrap(objective, some_unused=not all(phase.transforms for phase in config.phases))
 
-    def enter(self, phase: Phase) -> None:
+    def enter(self, phase: Stage) -> None:
         """Set what is trained in this phase."""
         bypass = not phase.transforms and self.model.config.shortcut
         if self.model.bypass_transforms and not bypass:
@@ -49,7 +49,7 @@ class Learner:
         self.model.bypass_transforms = bypass
         self.model.train()
 
-    def gradients(self, x: Tensor, quality: Tensor, phase: Phase) -> tuple[RateDistortion, bool]:
+    def gradients(self, x: Tensor, quality: Tensor, phase: Stage) -> tuple[RateDistortion, bool]:
         """Compute clipped gradients of this process's share; return its terms, and whether all are finite."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()

@@ -8,8 +8,8 @@ import torch
 from tqdm import tqdm
 
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.training.config import Phase
-from weconvene_core.training.distributed import Team
+from weconvene_core.training.config import Stage
+from weconvene_core.training.distributed import ProcessGroup
 from weconvene_core.training.log import LOG, VALIDATION_LOG, Row, RunLog
 from weconvene_core.training.losses import RateDistortion
 from weconvene_core.training.objective import fast_bfloat16
@@ -23,9 +23,9 @@ class Reporter:
     of this one, and ``conv_percent``, what that is of the machine's measured convolution rate.
     """
 
-    def __init__(self, log: RunLog, device: torch.device, team: Team) -> None:
+    def __init__(self, log: RunLog, device: torch.device, team: ProcessGroup) -> None:
         self.log, self.device, self.team = log, device, team
-        self._flops: dict[Phase, float] = {}
+        self._flops: dict[Stage, float] = {}
         self._before = (0, 0.0)
 
     def start(self, step: int, seconds: float, total_steps: int) -> tqdm[Any]:
@@ -37,7 +37,7 @@ class Reporter:
             tqdm.write(f"{device_name(self.device)}: convolutions reach {rate / 1e9:.0f} GFLOP/s ({kind})")
         return tqdm(total=total_steps, initial=step, unit="step", mininterval=1.0, disable=not self.team.leads)
 
-    def training(self, position: Row, phase: Phase, terms: RateDistortion, model: WeConvene, bar: tqdm[Any]) -> None:
+    def training(self, position: Row, phase: Stage, terms: RateDistortion, model: WeConvene, bar: tqdm[Any]) -> None:
         """Report a step: ``position`` holds its step, phase, learning rate and seconds."""
         means = self._means(terms)
         if self.team.leads:
@@ -63,7 +63,7 @@ class Reporter:
         values = self.team.mean(torch.stack(list(means.values())).detach())
         return dict(zip(means, values.tolist(), strict=True))
 
-    def _speed(self, step: int, seconds: float, phase: Phase, model: WeConvene) -> dict[str, float | str]:
+    def _speed(self, step: int, seconds: float, phase: Stage, model: WeConvene) -> dict[str, float | str]:
         steps, elapsed = step - self._before[0], max(seconds - self._before[1], 1e-9)
         self._before = step, seconds
         if phase not in self._flops:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.training.config import Phase
+from weconvene_core.training.config import Stage
 from weconvene_core.training.objective import Objective, autocast
 
 PROBE_SIDE = 64  # side of the images on which a step's operations are counted, or the model's stride if it is longer
@@ -19,7 +19,7 @@ PROBE_CHANNELS = 128
 BACKWARD_AND_FORWARD = 3  # a convolution's two gradients cost as much as itself, each
 
 
-def step_flops(model: WeConvene, phase: Phase) -> float:
+def step_flops(model: WeConvene, phase: Stage) -> float:
     """Floating-point operations of one step of ``phase``, forward and backward (two for a multiplication and addition).
 
     Operations are a constant (kernels are folded once a step) plus a part that grows with the pixels; both follow from

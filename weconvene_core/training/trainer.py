@@ -14,10 +14,10 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import STATE, load_start, read_tensors, write_tensors
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS, run_folder
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.crops import Sampler
-from weconvene_core.training.distributed import Team, default_device
-from weconvene_core.training.divergence_guard import Guard
+from weconvene_core.training.distributed import ProcessGroup, default_device
+from weconvene_core.training.divergence_guard import NonFiniteGuard
 from weconvene_core.training.images import ImageSource
 from weconvene_core.training.learner import Learner
 from weconvene_core.training.log import RunLog
@@ -28,7 +28,7 @@ from weconvene_core.training.reporting import Reporter
 from weconvene_core.training.stop_signals import Interrupts
 from weconvene_core.training.validation import validate
 
-START = Phase("start", 1, 1e-3, 1e-3, batch=16, crop=128)  # the images that the latents' scales start from
+START = Stage("start", 1, 1e-3, 1e-3, batch=16, crop=128)  # the images that the latents' scales start from
 Watcher = Callable[["Trainer"], None]
 
 
@@ -43,7 +43,7 @@ class Trainer:
     config: TrainConfig
     pool: ImageSource
     device: torch.device = field(default_factory=default_device)
-    team: Team = field(default_factory=Team)
+    team: ProcessGroup = field(default_factory=ProcessGroup)
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
@@ -51,7 +51,7 @@ class Trainer:
         self.sampler = Sampler(self.pool, self.config, self.device)
         self.learner = Learner(self._start(), self.config, self.team)
         self.model, self.ema = self.learner.model, self.learner.ema
-        self.guard, self.log = Guard(), RunLog(self.state_path.parent, self.config.tensorboard)
+        self.guard, self.log = NonFiniteGuard(), RunLog(self.state_path.parent, self.config.tensorboard)
         self.reporter = Reporter(self.log, self.device, self.team)
         self.step, self.seconds, self._saved_at = 0, 0.0, 0.0
 
@@ -61,7 +61,7 @@ class Trainer:
             path = CHECKPOINTS / f"{self.config.start_from}.safetensors"
             load_start(model, path)
         else:
-            model.set_scales_from(self.sampler.draw(0, START, Team())[0])
+            model.set_scales_from(self.sampler.draw(0, START, ProcessGroup())[0])
         return model
 
     def run(self, watch: Watcher | None = None, resume: bool = True, minutes: float | None = None) -> WeConvene:
@@ -107,7 +107,7 @@ class Trainer:
         self._report(phase, rate, terms, bar, watch)
         return True
 
-    def _report(self, phase: Phase, rate: float, terms: RateDistortion, bar: tqdm[Any], watch: Watcher | None) -> None:
+    def _report(self, phase: Stage, rate: float, terms: RateDistortion, bar: tqdm[Any], watch: Watcher | None) -> None:
         """Log, show and validate when it is time."""
         config = self.config
         if self.step % config.log_every == 0 or self.step == config.total_steps:
@@ -126,7 +126,7 @@ class Trainer:
                 ]  # fmt: skip
             self.reporter.validation(self.step, self.seconds, rows, bar)
 
-    def _recover(self, phase: Phase) -> None:
+    def _recover(self, phase: Stage) -> None:
         """Skip a batch whose loss or gradient is not finite; after several, go back to the last saved state."""
         back = self.guard.failed(self.step, phase.name)
         if back:
@@ -159,4 +159,4 @@ class Trainer:
             )
         self.learner.restore(tensors, self.state_path)
         self.step, self.seconds = position["step"], position["seconds"]
-        self.guard, self._saved_at = Guard(**position.get("guard", {})), time.monotonic()
+        self.guard, self._saved_at = NonFiniteGuard(**position.get("guard", {})), time.monotonic()

@@ -20,7 +20,7 @@ from weconvene_core.wavelets.lifting_schemes import Scaling, Wavelet
 
 
 @dataclass(frozen=True)
-class AxisSplit:
+class AxisDWT:
     """How an axis of ``size`` samples is divided into subbands; everything but the data."""
 
     size: int
@@ -108,7 +108,7 @@ class AxisSplit:
 
 def channel_matrix(channels: int, wavelet: Wavelet, levels: int = 1, packets: bool = False) -> tuple[Tensor, Tensor]:
     """Return the channel DWT of ``channels`` channels and its inverse as float64 matrices (C, C)."""
-    return AxisSplit(channels, wavelet, levels, packets).matrices()
+    return AxisDWT(channels, wavelet, levels, packets).matrices()
 
 
 T = TypeVar("T")

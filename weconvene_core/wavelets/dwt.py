@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets.channel_dwt import AxisSplit
+from weconvene_core.wavelets.channel_dwt import AxisDWT
 from weconvene_core.wavelets.lifting import join_axes, split_axes
 from weconvene_core.wavelets.lifting_plan import Mode
 from weconvene_core.wavelets.lifting_schemes import Scaling, Wavelet
@@ -69,7 +69,7 @@ def dwt3d(
     """Channel DWT, then spatial DWT over ``levels`` levels, of ``x`` (..., C, H, W).
 
     Every band keeps C channels: the channel subbands follow each other, lowest frequency first (see
-    :class:`AxisSplit`). ``channel_packets`` splits both halves again, ``channel_wavelet`` None takes the spatial one.
+    :class:`AxisDWT`). ``channel_packets`` splits both halves again, ``channel_wavelet`` None takes the spatial one.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def dwt3d(
         As :func:`dwt2d`, for fewer than three axes, and for more packets than channels.
     """
     _check_axes(x, 3, "channel, height, width")
-    split = AxisSplit(x.shape[CHANNEL], channel_wavelet or wavelet, channel_levels, channel_packets, scaling, mode)
+    split = AxisDWT(x.shape[CHANNEL], channel_wavelet or wavelet, channel_levels, channel_packets, scaling, mode)
     parts = torch.cat(split.split(x, CHANNEL), CHANNEL)  # (..., C, H, W), lowest channel frequency first
     return replace(dwt2d(parts, wavelet, levels, scaling, mode), channel_split=split)
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets.channel_dwt import AxisSplit
+from weconvene_core.wavelets.channel_dwt import AxisDWT
 from weconvene_core.wavelets.lifting_plan import Mode
 from weconvene_core.wavelets.lifting_schemes import Scaling, Wavelet
 
@@ -45,7 +45,7 @@ class Pyramid:
     details: tuple[Details, ...]
     wavelet: Wavelet
     scaling: Scaling = "orthonormal"
-    channel_split: AxisSplit | None = None
+    channel_split: AxisDWT | None = None
     mode: Mode = "symmetric"
 
     @property

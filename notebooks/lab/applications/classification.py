@@ -24,7 +24,7 @@ from lab.applications.sources import data_path, stand_in
 from lab.applications.study import fit
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.config import Phase
+from weconvene_core.training.config import Stage
 
 ARCHIVE = "classification_cifar10/cifar10_subset.tar.gz"
 SOURCE = (
@@ -146,7 +146,7 @@ def _stacked(by_class: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
 
 
-def train(network: nn.Module, seed: int, data: Pictures, phase: Phase) -> None:
+def train(network: nn.Module, seed: int, data: Pictures, phase: Stage) -> None:
     """Train on random batches, shifted by up to four pixels and mirrored."""
     padded = F.pad(data.train.float() / 255, [SHIFT] * 4, mode="reflect")
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from lab.applications.sources import spread, stand_in
 from lab.applications.study import fit
 from weconvene_core.datasets.image_sets import MissingSetError, folder_set, image_set, load_rgb, training_folder
-from weconvene_core.training.config import Phase
+from weconvene_core.training.config import Stage
 from weconvene_core.training.crops import cut, draw_crops, on_device
 from weconvene_core.training.images import load_pool
 
@@ -69,7 +69,7 @@ def photographs(train: int, test: int, crop: int) -> Photographs:
     return Photographs(on_device(pool.train, crop, torch.device("cpu")), pictures, label)
 
 
-def train(network: nn.Module, seed: int, images: Sequence[Tensor], phase: Phase) -> None:
+def train(network: nn.Module, seed: int, images: Sequence[Tensor], phase: Stage) -> None:
     """Train a network (B, 1, H, W) -> (B, 1, H, W) on grey crops with noise of random strength."""
 
     def draw(rng: np.random.Generator) -> Noisy:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lab.applications.clips import Frames
 from weconvene_core.codec.tile_streams import Latent
-from weconvene_core.entropy import LIKELIHOODS, Estimate, Read, Write, tables_of
+from weconvene_core.entropy import LIKELIHOODS, DecodeMode, EncodeMode, LikelihoodMode, tables_of
 from weconvene_core.entropy.slices import straight_through_round
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.layers.rate_conditioning import check_quality
@@ -56,7 +56,7 @@ def write(
     """Code the latents of a frame; return the streams z, y_lf and y_hf, and the latents that a decoder will have."""
     target = context.residual(latent) if context else latent
     symbols = torch.round(model.h_a(torch.cat(target, 1)) - model.medians)
-    step = Write(tables_of(model.conditional))
+    step = EncodeMode(tables_of(model.conditional))
     decoded = model.charm(_features(model, symbols + model.medians, quality, context), step, *target)
     streams = step.streams()
     coded = [model.write_z(symbols), *(streams.get(group, b"") for group in GROUPS)]
@@ -74,7 +74,7 @@ def read(
     """
     z, *rest = streams
     shape = padded[0] // model.config.z_stride, padded[1] // model.config.z_stride
-    step = Read(tables_of(model.conditional), dict(zip(GROUPS, rest, strict=True)))
+    step = DecodeMode(tables_of(model.conditional), dict(zip(GROUPS, rest, strict=True)))
     decoded = model.charm(_features(model, model.read_z(z, shape) + model.medians, quality, context), step)
     return context.restored(decoded) if context else decoded
 
@@ -88,7 +88,7 @@ def estimated_bits(model: WeConvene, latent: Latent, quality: Tensor, context: C
     z = model.h_a(torch.cat(target, 1))
     _, likelihood = model.entropy_bottleneck(z, training=learning)
     z_hat = straight_through_round(z - model.medians) + model.medians
-    step = Estimate(LIKELIHOODS[model.config.distribution], "mixed" if learning else None)
+    step = LikelihoodMode(LIKELIHOODS[model.config.distribution], "mixed" if learning else None)
     model.charm(_features(model, z_hat, quality, context), step, *target)
     likelihoods = [likelihood, *(part for group in GROUPS for part in step.likelihoods.get(group, []))]
     return sum(-part.log().sum() for part in likelihoods) / (math.log(2) * len(z))

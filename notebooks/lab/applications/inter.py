@@ -40,10 +40,10 @@ from weconvene_core.entropy.distributions import SCALE_LEVELS, coding_tables, sc
 from weconvene_core.entropy.range_coder import Decoder, Encoder, Tables
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.image_tensors import from_8_bit
-from weconvene_core.layers import RateTable
+from weconvene_core.layers import RateEmbedding
 from weconvene_core.layers.blocks import ResidualBlock
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.training.config import Phase
+from weconvene_core.training.config import Stage
 
 MAGIC, CHUNKS = b"WCI1", 4
 TRUST = 2.0
@@ -61,7 +61,7 @@ class Prior(nn.Module):
         super().__init__()
         self.groups = [sum(model.config.layout.lf), sum(model.config.layout.hf)]
         channels = sum(self.groups)
-        self.head, self.rate = nn.Conv2d(channels, width, 1), RateTable(width)
+        self.head, self.rate = nn.Conv2d(channels, width, 1), RateEmbedding(width)
         self.body = nn.Sequential(ResidualBlock(width), ResidualBlock(width))
         self.gate, self.features = nn.Conv2d(width, channels, 1), nn.Conv2d(width, model.config.hyper_features, 1)
         for layer in (self.gate, self.features):
@@ -214,7 +214,7 @@ def clip_samples(model: WeConvene, clip: Clip, qualities: Sequence[float]) -> li
     return [sample_of(model, *pair, quality) for quality in qualities for pair in pairwise(frames)]
 
 
-def train_prior(prior: nn.Module, model: WeConvene, found: Sequence[Sample], phase: Phase, seed: int) -> None:
+def train_prior(prior: nn.Module, model: WeConvene, found: Sequence[Sample], phase: Stage, seed: int) -> None:
     """Train a prior to save bits; the image model stays as it is, and so does what it decodes."""
     model.requires_grad_(False)
 

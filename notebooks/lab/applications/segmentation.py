@@ -23,7 +23,7 @@ from lab.applications.sources import data_path, spread, stand_in
 from lab.applications.study import fit
 from weconvene_core.datasets.image_sets import folder_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.config import Phase
+from weconvene_core.training.config import Stage
 
 FOLDER = "segmentation_camvid"
 SOURCE = (
@@ -116,7 +116,7 @@ def _coins() -> Scenes:
     return Scenes(*halves, ("background", "coin"), "scikit-image's coins, labels by watershed")
 
 
-def train(network: nn.Module, seed: int, data: Scenes, phase: Phase) -> None:
+def train(network: nn.Module, seed: int, data: Scenes, phase: Stage) -> None:
     """Train on random squares, mirrored at random; void pixels have no loss."""
 
     def draw(rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Train the contenders on the same data with the same seeds, and state the differences with their intervals.
 
-One loop for all tasks, made of the trainer's parts: its schedule (:class:`Phase`), optimiser, clipping and guard, and
+One loop for all tasks, made of the trainer's parts: its schedule (:class:`Stage`), optimiser, clipping and guard, and
 its rule that a step draws everything from (seed, step). What it leaves out is what only a codec needs.
 """
 
@@ -21,8 +21,8 @@ from lab.applications.pairs import PLAIN, Contender
 from weconvene_core.atomic_files import write_text
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import RESULTS
-from weconvene_core.training.config import Phase
-from weconvene_core.training.divergence_guard import Guard
+from weconvene_core.training.config import Stage
+from weconvene_core.training.divergence_guard import NonFiniteGuard
 from weconvene_core.training.memory import keep_freed_memory
 from weconvene_core.training.soap import OPTIMIZERS
 
@@ -44,7 +44,7 @@ def fit(
     network: nn.Module,
     draw: Callable[[np.random.Generator], Batch],
     loss: Callable[[nn.Module, Batch], Tensor],
-    phase: Phase,
+    phase: Stage,
     seed: int,
 ) -> None:
     """Train a network for one phase (Adam, warm-up and half a cosine, clipped gradients) and put it in eval mode.
@@ -60,7 +60,7 @@ def fit(
         WeconveneError: the loss or its gradient was not finite again and again.
     """
     weights = [p for p in network.parameters() if p.requires_grad]
-    optimizer, guard = OPTIMIZERS["adam"](weights, lr=phase.learning_rate), Guard()
+    optimizer, guard = OPTIMIZERS["adam"](weights, lr=phase.learning_rate), NonFiniteGuard()
     network.train()
     for step in range(phase.steps):
         rng = np.random.default_rng([seed, step])

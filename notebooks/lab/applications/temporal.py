@@ -28,7 +28,7 @@ from weconvene_core.codec.tile_coder import to_8_bit
 from weconvene_core.codec.tile_streams import Latent, padded
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.wavelets import AxisSplit, Wavelet
+from weconvene_core.wavelets import AxisDWT, Wavelet
 
 MAGIC, STREAMS = b"WCT1", 3
 
@@ -83,10 +83,10 @@ class TemporalCodec:
     def _key(self) -> int:
         return zlib.crc32(f"{self.wavelet} {self.levels}".encode())
 
-    def _split(self, count: int) -> AxisSplit:
-        return AxisSplit(count, self.wavelet, self.levels)
+    def _split(self, count: int) -> AxisDWT:
+        return AxisDWT(count, self.wavelet, self.levels)
 
-    def _qualities(self, split: AxisSplit, quality: float) -> list[Tensor]:
+    def _qualities(self, split: AxisDWT, quality: float) -> list[Tensor]:
         """What the entropy model is told of every band's frames: lambda doubles with every level and every step."""
         low, highest = split.sizes[0], self.model.config.qualities[1]
         told = [min(quality + self.levels, highest)] * low + [quality] * (split.size - low)

@@ -15,7 +15,7 @@ import torch
 from compressai.models import CompressionModel
 from torch import Tensor
 
-from weconvene_core.entropy import Read, Write
+from weconvene_core.entropy import DecodeMode, EncodeMode
 from weconvene_core.model import weconvene as our_model
 
 TRANSFORM, PARAMETERS, CODING, OTHER = "transform", "entropy parameters", "entropy coding", "other"
@@ -85,7 +85,12 @@ def watched(model: CompressionModel) -> Iterator[Stopwatch]:
 
 def _watched_calls(model: CompressionModel) -> Iterator[tuple[Any, str, str]]:
     """Yield (owner, method, stage); the coder's own calls come first, they happen inside 3DWeChARM."""
-    for owner, method in ((Write, "__call__"), (Write, "streams"), (Read, "__call__"), (our_model, "tables_of")):
+    for owner, method in (
+        (EncodeMode, "__call__"),
+        (EncodeMode, "streams"),
+        (DecodeMode, "__call__"),
+        (our_model, "tables_of"),
+    ):
         yield owner, method, CODING
     for stage, paths in CALLS.items():
         for path in paths:

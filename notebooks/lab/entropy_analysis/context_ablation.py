@@ -21,10 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from lab.complexity.mac_formulas import slice_names
-from lab.entropy_analysis.slice_bits import as_input, by_network, walk
+from lab.entropy_analysis.slice_bits import as_input, by_network, run_entropy_model
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec.api import to_8_bit
-from weconvene_core.entropy import LIKELIHOODS, Estimate
+from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
 from weconvene_core.entropy.distributions import SCALE_MIN, Likelihood
 from weconvene_core.entropy.luma_before_chroma import chroma_of, luma_of
 from weconvene_core.entropy.slices import SliceNetwork, SlicePrediction
@@ -36,7 +36,7 @@ PARTS = ("hyper", "lf", "earlier", "luma")
 COLUMNS = ["slice", "bpp", *(f"saved_by_{part}" for part in PARTS)]
 
 
-class _Targets(Estimate):
+class _Targets(LikelihoodMode):
     """Keeps what every slice was to code."""
 
     def __init__(self, model: WeConvene) -> None:
@@ -61,7 +61,7 @@ def context_gains(model: WeConvene, picture: np.ndarray, quality: float) -> pd.D
     step, calls = _Targets(model), []
     hooks = [network.register_forward_pre_hook(lambda *call: calls.append(call)) for network in slices]
     try:
-        walk(model, picture, quality, step)
+        run_entropy_model(model, picture, quality, step)
     finally:
         for hook in hooks:
             hook.remove()
@@ -136,7 +136,7 @@ def residual_prediction(model: WeConvene, picture: np.ndarray, quality: float) -
     rows = []
     for label, variant in (("with", model), ("without", bare)):
         step = _Targets(variant)
-        lf_hat, hf_hat, at = walk(variant, picture, quality, step)
+        lf_hat, hf_hat, at = run_entropy_model(variant, picture, quality, step)
         bits = sum(-p.double().log2().sum().item() for parts in step.likelihoods.values() for p in parts)
         error = torch.cat([lf_hat - lf, hf_hat - hf], 1).double().square().mean().item()
         decoded = to_8_bit(variant.synthesise(lf_hat, hf_hat, at))[:height, :width]

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from lab.complexity.mac_formulas import slice_names
-from lab.entropy_analysis.slice_bits import as_input, by_network, ll_passes, walk
-from weconvene_core.entropy import LIKELIHOODS, Estimate
+from lab.entropy_analysis.slice_bits import as_input, by_network, ll_passes, run_entropy_model
+from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
 from weconvene_core.entropy.distributions import Likelihood, scale_table
 from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.layers.wavelet_shortcut import COLOURS
@@ -45,7 +45,7 @@ class Call:
     residual: Tensor
 
 
-class _Calls(Estimate):
+class _Calls(LikelihoodMode):
     """Keeps indexes, scale, offset and residual of every call in coding order."""
 
     def __init__(self, likelihood: Likelihood) -> None:
@@ -65,7 +65,7 @@ def calls(model: WeConvene, picture: np.ndarray, quality: float) -> list[Call]:
     names = slice_names(model.config)
     more = max(0, len(ll_passes(model.config, *as_input(model, picture).shape[2:])) - 1)  # calls than slices
     step = _Calls(LIKELIHOODS[model.config.distribution])
-    walk(model, picture, quality, step)
+    run_entropy_model(model, picture, quality, step)
     kept = by_network(step.kept, model.config)
     return [Call(name, *parts) for name, parts in zip([names[0]] * more + names, kept, strict=True)]
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from lab.complexity.mac_formulas import slice_names
 from weconvene_core.codec.api import to_8_bit
-from weconvene_core.entropy import LIKELIHOODS, Estimate
+from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
 from weconvene_core.entropy.charm import SliceLayout, slice_shapes
-from weconvene_core.entropy.coding_steps import CodingStep
+from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.luma_before_chroma import interleaved
 from weconvene_core.entropy.polyphase_passes import joined, positions
 from weconvene_core.entropy.slices import Positions, SlicePrediction
@@ -54,7 +54,7 @@ class CodedSlice:
         return self.bits.sum(0) / self.stride**2
 
 
-class _Keep(Estimate):
+class _Keep(LikelihoodMode):
     """Estimates as usual and keeps the likelihood and residual of every call in coding order.
 
     After ``calls`` of them nothing is decoded any more, and the mean stands.
@@ -75,7 +75,7 @@ class _Keep(Estimate):
 def coded_slices(model: WeConvene, picture: np.ndarray, quality: float) -> list[CodedSlice]:
     """Return what every slice of a picture (H, W, 3) uint8 costs, in coding order; padding is part of it."""
     step, slices = _Keep(model.config), []
-    walk(model, picture, quality, step)
+    run_entropy_model(model, picture, quality, step)
     height, width = as_input(model, picture).shape[2:]
     shapes = slice_shapes(model.config.layout, model.config.hyper_features)
     kept = _by_slice(step.kept, model.config, height, width)
@@ -116,7 +116,9 @@ def by_network(kept: Sequence[tuple[Tensor, ...]], config: ModelConfig) -> list[
     return [tuple(interleaved(*parts) for parts in zip(luma, chroma, strict=True)) for luma, chroma in pairs]
 
 
-def walk(model: WeConvene, picture: np.ndarray, quality: float, step: CodingStep) -> tuple[Tensor, Tensor, Tensor]:
+def run_entropy_model(
+    model: WeConvene, picture: np.ndarray, quality: float, step: SliceCodingMode
+) -> tuple[Tensor, Tensor, Tensor]:
     """Send a picture through the entropy model with the given step; return (lf_hat, hf_hat, quality)."""
     at = torch.tensor([float(quality)])
     lf, hf = model.analyse(as_input(model, picture), at)
@@ -140,7 +142,7 @@ def after_slices(model: WeConvene, picture: np.ndarray, quality: float, counts: 
     shown = []
     for count in counts:
         step = _Keep(model.config, calls=model.config.calls_per_slice * (count + more) if count else 0)
-        x_hat = model.synthesise(*walk(model, picture, quality, step))
+        x_hat = model.synthesise(*run_entropy_model(model, picture, quality, step))
         shown.append(to_8_bit(x_hat)[:height, :width])
     return shown
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lab.studies.recipe_trials import soap
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 
 SEEDS = (0, 1)
 RECIPE = soap(1e-2, 4e-3)
 CONFIG = replace(RECIPE, phases=tuple(replace(p, steps=n) for p, n in zip(RECIPE.phases, (200, 400), strict=True)))
-STEP_1 = Phase("step 1", 300, 4e-3, 1e-3, batch=8, crop=128)
-STEP_2 = Phase("step 2", 100, 1e-3, 4e-4, batch=8, crop=128, warmup=0)
+STEP_1 = Stage("step 1", 300, 4e-3, 1e-3, batch=8, crop=128)
+STEP_2 = Stage("step 2", 100, 1e-3, 4e-4, batch=8, crop=128, warmup=0)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Row:
     model: Mapping[str, Any] = field(default_factory=dict)
     reference: str = ""
     seeds: int = 1
-    then: tuple[Phase, ...] = CONFIG.phases[1:]
+    then: tuple[Stage, ...] = CONFIG.phases[1:]
 
     def config(self, seed: int) -> TrainConfig:
         """The training of one seed."""

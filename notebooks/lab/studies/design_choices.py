@@ -10,7 +10,7 @@ import pandas as pd
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.config import ModelConfig
 from weconvene_core.paths import DATA
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 
 LEDGER = DATA / "fidelity.csv"
 COLUMNS = ["choice", "status", "source", "switch", "default", "alternatives", "measured_effect"]
@@ -20,7 +20,7 @@ STATUSES = {
     "ours": "our own choice",
 }
 NO_SWITCH = "-"
-RECORDS = {"Phase": Phase, "TrainConfig": TrainConfig, "ModelConfig": ModelConfig}
+RECORDS = {"Phase": Stage, "TrainConfig": TrainConfig, "ModelConfig": ModelConfig}
 """Where a switch ``Record.field`` lives; a switch without record is a field of ``ModelConfig``."""
 
 

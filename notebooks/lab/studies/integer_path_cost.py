@@ -132,7 +132,7 @@ def symbol_speeds(model: WeConvene, picture: Image.Image, rounds: int = 5) -> tu
 
     x = pad(from_8_bit(np.asarray(picture)), model.config.stride)
     at = torch.tensor([model.config.qualities[1]])
-    model.walk(*model.analyse(x, at), at, keep)
+    model.run_entropy_model(*model.analyse(x, at), at, keep)
     tables, count = tables_of(model.conditional), sum(len(symbols) for symbols, _ in pushes)
 
     def write() -> bytes:

@@ -23,13 +23,13 @@ from weconvene_core.datasets.image_sets import folder_set, training_folder
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import STATE, read_tensors, weights_hash
 from weconvene_core.paths import RESULTS
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.log import LOG
 
 TABLE = RESULTS / "tables" / "kill_resume.csv"
 PHOTOGRAPHS = 8
-ENTROPY = Phase("entropy model", 30, 1e-2, 1e-3, batch=4, crop=64, warmup=5, transforms=False)
-JOINT = Phase("step 1", 60, 4e-3, 4e-4, batch=4, crop=64, warmup=5)
+ENTROPY = Stage("entropy model", 30, 1e-2, 1e-3, batch=4, crop=64, warmup=5, transforms=False)
+JOINT = Stage("step 1", 60, 4e-3, 4e-4, batch=4, crop=64, warmup=5)
 CONFIG = TrainConfig("tiny", (ENTROPY, JOINT), "", save_seconds=1.0, log_every=1)
 POLL = 0.01  # seconds between two looks at the log
 

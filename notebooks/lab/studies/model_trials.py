@@ -16,13 +16,13 @@ import pandas as pd
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import RESULTS
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.log import VALIDATION_LOG
 from weconvene_core.training.run import load_images
 from weconvene_core.training.trainer import Trainer
 
 TABLE = RESULTS / "tables" / "model_trials.csv"
-PHASE = Phase("trial", 1500, learning_rate=5e-4, final_rate=5e-4, batch=6, crop=192, warmup=50)
+PHASE = Stage("trial", 1500, learning_rate=5e-4, final_rate=5e-4, batch=6, crop=192, warmup=50)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ import torch
 
 from weconvene_core.entropy.distributions import SCALE_MIN
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 
-ENTROPY = Phase("entropy model", 400, 1e-2, 1e-3, batch=8, crop=128, transforms=False)
-JOINT = Phase("step 1", 600, 4e-3, 4e-4, batch=8, crop=128)
+ENTROPY = Stage("entropy model", 400, 1e-2, 1e-3, batch=8, crop=128, transforms=False)
+JOINT = Stage("step 1", 600, 4e-3, 4e-4, batch=8, crop=128)
 CONFIG = TrainConfig("tiny", (ENTROPY, JOINT), "", qualities=(1, 6), ema_decay=0.99)
 
 
@@ -50,7 +50,7 @@ def changed(**changes: Any) -> TrainConfig:
     return replace(CONFIG, **changes)
 
 
-def phases(entropy: Mapping[str, Any] | None = None, joint: Mapping[str, Any] | None = None) -> tuple[Phase, Phase]:
+def phases(entropy: Mapping[str, Any] | None = None, joint: Mapping[str, Any] | None = None) -> tuple[Stage, Stage]:
     """The base's phases with other fields."""
     return replace(ENTROPY, **(entropy or {})), replace(JOINT, **(joint or {}))
 
@@ -61,7 +61,7 @@ def soap(entropy: float, joint: float) -> TrainConfig:
     return changed(optimizer="soap", phases=phases(*rates))
 
 
-def both(**changes: Any) -> tuple[Phase, Phase]:
+def both(**changes: Any) -> tuple[Stage, Stage]:
     """The base's phases, both changed alike."""
     return phases(changes, changes)
 

@@ -20,7 +20,7 @@ from lab.studies.training_recipe import measure, training_images
 from weconvene_core.codec.api import load_model
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import RESULTS
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import ImagePool
 from weconvene_core.training.trainer import Trainer
 
@@ -39,13 +39,13 @@ class Study:
     """What is fine-tuned: the training of step 1 (None: released weights), and the phase of step 2."""
 
     first: TrainConfig | None
-    second: Phase
+    second: Stage
     seeds: tuple[int, ...]
 
 
 STUDIES = {
-    "tiny": Study(soap(1e-2, 4e-3), Phase("step 2", 300, 1e-3, 5e-5, batch=8, crop=128, warmup=10), SEEDS),
-    "lite": Study(None, Phase("step 2", 120, 2e-4, 1e-5, batch=8, crop=192, warmup=10), SEEDS[:1]),
+    "tiny": Study(soap(1e-2, 4e-3), Stage("step 2", 300, 1e-3, 5e-5, batch=8, crop=128, warmup=10), SEEDS),
+    "lite": Study(None, Stage("step 2", 120, 2e-4, 1e-5, batch=8, crop=192, warmup=10), SEEDS[:1]),
 }
 
 

@@ -29,7 +29,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import middle
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import RESULTS
-from weconvene_core.training.config import Phase, TrainConfig
+from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import ImagePool, load_pool
 from weconvene_core.training.run import total_flops
 from weconvene_core.training.trainer import Trainer
@@ -53,7 +53,7 @@ def within_budget(trial: Trial, budget: float) -> TrainConfig:
     return replace(config, phases=tuple(_scaled(phase, scale) for phase in config.phases))
 
 
-def _scaled(phase: Phase, scale: float) -> Phase:
+def _scaled(phase: Stage, scale: float) -> Stage:
     steps = max(1, round(phase.steps * scale))
     return replace(phase, steps=steps, warmup=min(phase.warmup, steps // 4))
 

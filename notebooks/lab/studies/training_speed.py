@@ -16,7 +16,7 @@ import torch
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS, RESULTS
 from weconvene_core.training.config import TrainConfig, load_config
-from weconvene_core.training.distributed import Team
+from weconvene_core.training.distributed import ProcessGroup
 from weconvene_core.training.learner import Learner
 from weconvene_core.training.memory import keep_freed_memory
 
@@ -34,7 +34,7 @@ def step_times(config: TrainConfig, repeats: int = 20) -> pd.DataFrame:
     phase, threads = config.phases[0], torch.get_num_threads()
     torch.manual_seed(config.seed)
     model = WeConvene(config.architecture).to(memory_format=torch.channels_last)
-    learner = Learner(model, config, Team())
+    learner = Learner(model, config, ProcessGroup())
     learner.enter(phase)
     x = torch.rand(phase.batch, 3, phase.crop, phase.crop).contiguous(memory_format=torch.channels_last)
     model.set_scales_from(x)
