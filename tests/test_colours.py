@@ -19,7 +19,7 @@ from weconvene_core.entropy import EncodeMode, tables_of
 from weconvene_core.entropy.luma_before_chroma import chroma_of, code_slice, interleaved, luma_of
 from weconvene_core.entropy.slices import Prediction, SliceNetwork
 from weconvene_core.errors import WeconveneError
-from weconvene_core.exact.calibrate import exact_model, seal
+from weconvene_core.exact.calibrate import calibrate, exact_model
 from weconvene_core.model.checkpoint import load_start, release
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
@@ -108,7 +108,7 @@ def test_a_file_decodes_as_it_was_encoded(model: WeConvene, size: tuple[int, int
 @torch.no_grad()
 def test_the_exact_path_codes_luma_first_too(model: WeConvene, picture: np.ndarray) -> None:
     """Its file decodes to what its encoder had, and its rate is that of floating point but for a fraction."""
-    exact = exact_model(model, seal(model, [picture]))
+    exact = exact_model(model, calibrate(model, [picture]))
     assert any("chroma" in name for name, _ in exact.charm.named_modules())
     x = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
     coded, rough = exact.compress(x, 3.0), model.compress(x, 3.0)

@@ -63,7 +63,7 @@ def rates(images: ImageSet, qualities: Sequence[float] = QUALITIES, model: str =
     Raises
     ------
     WeconveneError
-        If the model is not sealed, or the curves have no BD-rate.
+        If the model is not calibrated, or the curves have no BD-rate.
     """
     paths = {name: PathCodec(name == EXACT, model) for name in (FLOAT, EXACT)}
     processes = os.cpu_count() or 1
