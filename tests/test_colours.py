@@ -12,8 +12,7 @@ from torch import Tensor
 
 from lab.complexity.mac_formulas import slice_macs
 from lab.entropy_analysis.context_ablation import context_gains
-from lab.entropy_analysis.scale_calibration import calls
-from lab.entropy_analysis.slice_bits import coded_slices
+from lab.entropy_analysis.slice_bits import calls, coded_slices
 from weconvene_core.codec.tile_streams import TileStreams, TruncatedDecodeMode
 from weconvene_core.entropy import EncodeMode, tables_of
 from weconvene_core.entropy.luma_before_chroma import chroma_of, code_slice, interleaved, luma_of

@@ -99,7 +99,7 @@ def test_calibration_counts_every_symbol_and_charges_what_the_coder_does(picture
     model = load_model()
     table = scale_calibration.calibration_table(model, [picture, picture[:, ::-1]], (3.0,))
     slices = slice_bits.coded_slices(model, picture, 3.0)
-    counts = scale_calibration.symbol_counts(scale_calibration.calls(model, picture, 3.0))
+    counts = scale_calibration.symbol_counts(slice_bits.calls(model, picture, 3.0))
     assert counts.groupby("slice")["count"].sum().to_dict() == {s.name: s.residual.size for s in slices}
     mirrored = slice_bits.coded_slices(model, picture[:, ::-1], 3.0)
     exact = sum(s.total for s in [*slices, *mirrored]) / (2 * SIDE**2)
@@ -113,7 +113,8 @@ def test_luma_that_decides_chroma_is_found() -> None:
     shape = (1, 6, 20, 20)
     luma = torch.randn(2, 20, 20, generator=torch.Generator().manual_seed(1)).mul(4).round()
     residual = torch.stack([luma, 2 * luma, torch.zeros_like(luma)], 1).reshape(shape)
-    call = scale_calibration.Call("HF", torch.full(shape, 40), torch.full(shape, 6.0), residual.clone(), residual)
+    scale, zero = torch.full(shape, 6.0), torch.zeros(shape)
+    call = slice_bits.Call("HF", zero + 1, residual, torch.full(shape, 40), scale, zero, residual.clone())
     first, second = scale_calibration.chroma_bits([call], LIKELIHOODS["laplace"]).itertuples()
     zeros = laplace_likelihood(torch.zeros(luma.numel()), torch.full((luma.numel(),), 6.0))
     assert first.luma_known_bits == pytest.approx(-zeros.log2().sum().item(), rel=1e-5)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import torch
 from compressai.models import CompressionModel
 from torch import Tensor
 
+from lab.complexity.peak_memory import peak_of_this_process
 from weconvene_core.entropy import DecodeMode, EncodeMode
 from weconvene_core.model import weconvene as our_model
 
+ROUNDS, WARM_UP = 11, 2
+MIB = 2**20
+Call = Callable[[], object]
 TRANSFORM, PARAMETERS, CODING, OTHER = "transform", "entropy parameters", "entropy coding", "other"
 STAGES = (TRANSFORM, PARAMETERS, CODING, OTHER)
 CALLS: dict[str, tuple[str, ...]] = {
@@ -157,3 +164,47 @@ def _timed(model: CompressionModel, call: Callable[[], Any]) -> tuple[Any, float
 
 def _median_stages(rows: tuple[Counter[str], ...]) -> dict[str, float]:
     return {stage: 1e3 * statistics.median(row[stage] for row in rows) for stage in STAGES}
+
+
+def medians(calls: Mapping[str, Call], rounds: int = ROUNDS, warm_up: int = WARM_UP) -> dict[str, float]:
+    """Run the calls in turns and return the median milliseconds of each."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(warm_up + rounds):
+        for name, call in calls.items():
+            _finish()
+            start = time.perf_counter()
+            call()
+            _finish()
+            if turn >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) * 1e3 for name, values in seconds.items()}
+
+
+def extra_memory(call: Call, device: torch.device) -> float:
+    """Return by how many MiB one call raises the peak above what was in use before it (NaN where nobody counts it)."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        call()
+        return (torch.cuda.max_memory_allocated() - before) / MIB
+    if not _reset_peak():
+        return float("nan")
+    before = peak_of_this_process()
+    call()
+    return peak_of_this_process() - before
+
+
+def _reset_peak() -> bool:
+    """Give free memory back and let Linux count the peak of this process afresh."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except (OSError, AttributeError):  # not Linux, or not glibc
+        return False
+    return True
+
+
+def _finish() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -140,7 +140,9 @@ def bits(
     for quality in qualities:
         for picture in pictures:
             slices = coded_slices(model, picture, quality)
-            by_slice += [(quality, "z", z_bits(model, picture, quality))]
+            with torch.no_grad():
+                chances_of_z = model(as_input(model, picture), quality)["likelihoods"]["z"]
+            by_slice += [(quality, "z", -chances_of_z.log2().sum().item())]
             by_slice += [(quality, coded.name, coded.total) for coded in slices]
             by_band += [(quality, *row) for row in _by_band(slices, model)]
     tables = (
@@ -149,13 +151,6 @@ def bits(
     )
     first, second = (t.groupby(list(t.columns[:-1]), sort=False).bpp.sum().div(pixels).reset_index() for t in tables)
     return tuple(t.assign(share_pct=100 * t.bpp / t.groupby("quality").bpp.transform("sum")) for t in (first, second))
-
-
-@torch.no_grad()
-def z_bits(model: WeConvene, picture: np.ndarray, quality: float) -> float:
-    """Return the bits of the hyperprior of a picture (H, W, 3) uint8."""
-    latents = model.analyse(as_input(model, picture), torch.tensor([float(quality)]))
-    return -model.entropy_bottleneck(model.h_a(torch.cat(latents, 1)))[1].log2().sum().item()
 
 
 def _by_band(slices: Sequence[CodedSlice], model: WeConvene) -> list[tuple[str, str, float]]:
