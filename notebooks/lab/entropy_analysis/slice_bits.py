@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lab.complexity.mac_formulas import slice_names
+from lab.complexity.count_macs import slice_names
 from weconvene_core.codec.api import to_8_bit
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
 from weconvene_core.entropy.charm import slice_shapes
