@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from lab.complexity.mac_formulas import macs_by_hand
+from lab.complexity.count_macs import count_macs
 from lab.complexity.tables import COUNTING_SIZE, parameters_m
 from lab.rd.curve_difference import difference
 from lab.studies.ablation_rows import LADDER, ROWS, SEEDS, Row
@@ -111,9 +111,11 @@ def _facts(row: Row, config: TrainConfig) -> dict[str, object]:
 
 
 def kmac_per_pixel(config: ModelConfig) -> tuple[float, float]:
-    """Thousands of MACs per pixel of encoding and of decoding (:mod:`.by_hand`)."""
+    """Thousands of MACs per pixel of encoding and of decoding."""
     height, width = COUNTING_SIZE
-    encode, decode = (sum(macs.values()) / (1e3 * height * width) for macs in macs_by_hand(config, height, width))
+    encode, decode = (
+        sum(macs.values()) / (1e3 * height * width) for macs in count_macs(WeConvene(config), height, width)
+    )
     return encode, decode
 
 
