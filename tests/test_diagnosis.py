@@ -29,7 +29,7 @@ def picture() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def compared(picture: np.ndarray) -> pd.DataFrame:
-    return error_by_subband.compare([picture], (3.0,), error_by_subband.RIVALS[:1])
+    return error_by_subband.compare([picture], (3.0,), error_by_subband.CODECS[:1])
 
 
 def test_parts_of_the_error_add_up_and_lie_where_it_was_put(picture: np.ndarray) -> None:
@@ -43,7 +43,7 @@ def test_parts_of_the_error_add_up_and_lie_where_it_was_put(picture: np.ndarray)
 
 
 def test_interpolated_errors_are_those_of_a_file_of_this_size(picture: np.ndarray) -> None:
-    curve = error_by_subband.coded_by(error_by_subband.RIVALS[0], picture)
+    curve = error_by_subband.coded_by(error_by_subband.CODECS[0], picture)
     assert all(a.size < b.size for a, b in zip(curve[:-1], curve[1:], strict=True))
     between = JPEG_2000.encode(Image.fromarray(picture), 34)
     assert len(between) not in [point.size for point in curve]

@@ -18,8 +18,8 @@ import pandas as pd
 
 from lab.rd.bd_rate import bd_rate
 from lab.rd.curves import METRIC_TITLES, Curve, Metric
-from lab.rd.in_memory import code
 from lab.rd.metrics import ms_ssim
+from lab.rd.our_codec import code
 from lab.rd.published_curves import anchor_curve
 from lab.studies.runner import TABLES, save
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
