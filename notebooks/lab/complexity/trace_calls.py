@@ -64,8 +64,6 @@ if __name__ == "__main__":
     found, traces = table()
     print(found.to_string(index=False))
     for name in traces if "--list" in sys.argv else ():
-        print(
-            f"\n{name}",
-            *(f"{count:6} {file}:{function}" for (file, function), count in sorted(traces[name].items())),
-            sep="\n",
-        )
+        print(f"\n{name}")
+        for (file, function), count in sorted(traces[name].items()):
+            print(f"{count:6} {file}:{function}")
