@@ -23,9 +23,9 @@ PLACES = """
     layers.shortcut:layers.wavelet_shortcut training.data:training.images training.guard:training.divergence_guard
     training.interrupts:training.stop_signals training.loop:training.trainer training.parallel:training.distributed
     training.runlog:training.log training.sampling:training.crops training.schedule:training.config
-    wavelets.axis:wavelets.channel_dwt wavelets.eager:wavelets.lifting_inplace
+    wavelets.axis:wavelets.dwt wavelets.eager:wavelets.lifting
     wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting_reference
-    wavelets.plan:wavelets.lifting_plan wavelets.transform:wavelets.dwt
+    wavelets.operator:wavelets.lifting wavelets.plan:wavelets.lifting_plan wavelets.transform:wavelets.dwt
 """
 MOVED = dict(pair.split(":") for pair in PLACES.split())
 
