@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from weconvene_core.entropy.cdf_packing import packed
+from weconvene_core.entropy.cdf_tables import PACKED, packed
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
@@ -129,7 +129,10 @@ def release(model: WeConvene, path: Path, facts: Mapping[str, Any], base: str | 
     model.update(force=True, update_quantiles=True)
     # Whatever the training ran on: tables are packed by numpy, and compared with those of the base on the CPU.
     weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    state = packed({name: t.half() if _is_kernel(t) else t for name, t in weights.items()})
+    state = {name: t.half() if _is_kernel(t) else t for name, t in weights.items()}
+    table = f"{model.config.distribution}_conditional._quantized_cdf"
+    lengths = state[table.replace("_quantized_cdf", "_cdf_length")]
+    state[table.replace("_quantized_cdf", PACKED)] = packed(state.pop(table), lengths)
     description = {"architecture": model.config.to_dict(), **facts}
     if base:
         of_base = weights_hash(path.with_name(f"{base}.safetensors")).hex()
