@@ -1,4 +1,4 @@
-"""Pictures as tensors, and padding to a size that a model can work on."""
+"""Images as tensors: the 8-bit conversion in both directions, padding, and what a model accepts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from weconvene_core.errors import WeconveneError
 from weconvene_core.model.config import PADDING
+
+TOLERANCE = 1e-3  # how far outside 0..1 a sample may lie
+
+
+def from_8_bit(picture: np.ndarray, device: torch.device | None = None) -> Tensor:
+    """Copy a picture (H, W, 3) uint8 as a batch of one, (1, 3, H, W) float32 in 0..1, to ``device`` (None: the CPU)."""
+    pixels = torch.from_numpy(np.array(picture, order="C"))  # a copy: the array may be read-only, or run backwards
+    return pixels.permute(2, 0, 1)[None].to(device or "cpu").float() / 255
+
+
+def to_8_bit(x: Tensor) -> np.ndarray:
+    """Invert :func:`from_8_bit`: clamp and round an image (1, 3, H, W) to (H, W, 3) uint8."""
+    return (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
 def pad(x: Tensor, stride: int = PADDING) -> Tensor:
@@ -16,16 +30,41 @@ def pad(x: Tensor, stride: int = PADDING) -> Tensor:
     return F.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
 
 
-def from_8_bit(picture: np.ndarray, device: torch.device | None = None) -> Tensor:
-    """Copy a picture (H, W, 3) uint8 as a batch of one, (1, 3, H, W) float32 in 0..1, to ``device`` (None: the CPU).
-
-    :func:`weconvene_core.codec.tile_coder.to_8_bit` undoes it.
-    """
-    pixels = torch.from_numpy(np.array(picture, order="C"))  # a copy: the array may be read-only, or run backwards
-    return pixels.permute(2, 0, 1)[None].to(device or "cpu").float() / 255
-
-
 def middle(image: np.ndarray, side: int) -> np.ndarray:
     """Return the middle of an image (H, W, ...), at most ``side`` pixels high and wide."""
     top, left = (max(0, length - side) // 2 for length in image.shape[:2])
     return image[top : top + side, left : left + side]
+
+
+def check_images(x: Tensor, stride: int = 1) -> None:
+    """Refuse what is no batch of images in floating point, without looking at the samples.
+
+    Raises
+    ------
+    WeconveneError
+        For another shape than (B, 3, H, W), an empty axis, an integer type, or sides that ``stride`` does not divide.
+    """
+    if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
+        raise WeconveneError(f"x has shape {tuple(x.shape)}; give images as (B, 3, H, W), none of them empty.")
+    if not x.is_floating_point():
+        raise WeconveneError(f"x has dtype {x.dtype}; give images as floats in 0..1: divide bytes by 255.")
+    height, width = x.shape[-2:]
+    if height % stride or width % stride:
+        raise WeconveneError(
+            f"x is {height} x {width}; forward needs multiples of {stride}, so pad it first (model.pad)."
+        )
+
+
+def check_samples(x: Tensor) -> None:
+    """Refuse NaN and samples outside 0..1.
+
+    Raises
+    ------
+    WeconveneError
+        If there are any.
+    """
+    low, high = (edge.item() for edge in torch.aminmax(x))  # both are NaN where one sample is
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise WeconveneError(
+            f"x runs from {low:g} to {high:g}; images must lie in 0..1, without NaN: check the scaling."
+        )

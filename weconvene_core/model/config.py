@@ -230,7 +230,7 @@ def _widths(name: str, slices: Slices, channels: int) -> tuple[int, ...]:
     return slices
 
 
-# --- what a configuration must satisfy; every refusal names the field, its value and what is allowed ---------------------
+# --- what a configuration must satisfy; every refusal names the field, its value and what is allowed ------------------
 
 
 def _check_counts(config: ModelConfig) -> None:

@@ -30,7 +30,7 @@ from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.charm import MakeSlice
 from weconvene_core.entropy.coding_steps import Quantiser, SliceCodingMode
 from weconvene_core.errors import WeconveneError
-from weconvene_core.image_tensors import pad
+from weconvene_core.image_tensors import check_images, check_samples, pad
 from weconvene_core.layers import WaveletShortcut
 from weconvene_core.layers.rate_conditioning import check_quality, lambda_of
 from weconvene_core.model.config import PADDING, ModelConfig
@@ -51,7 +51,6 @@ STRIDE = PADDING  # "shape" of compressed data counts in blocks of this side, wh
 DEFAULT_QUALITY = 3.0
 GROUPS = ("y_lf", "y_hf")
 QUALITY_DECIMALS, QUALITY_STEP = 3, 1e-3  # files keep thousandths, so a model's own quality may come back that far off
-TOLERANCE = 1e-3  # how far outside 0..1 a sample may lie
 
 
 class CodedLatents(NamedTuple):
@@ -314,41 +313,6 @@ class WeConvene(nn.Module):
                 f"quality={quality:g}: the model {self.config.name!r} was made for {only:g} alone; choose that."
             )
         return float(quality)
-
-
-def check_images(x: Tensor, stride: int = 1) -> None:
-    """Refuse what is no batch of images in floating point, without looking at the samples.
-
-    Raises
-    ------
-    WeconveneError
-        For another shape than (B, 3, H, W), an empty axis, an integer type, or sides that are no multiples of
-        ``stride``.
-    """
-    if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
-        raise WeconveneError(f"x has shape {tuple(x.shape)}; give images as (B, 3, H, W), none of them empty.")
-    if not x.is_floating_point():
-        raise WeconveneError(f"x has dtype {x.dtype}; give images as floats in 0..1: divide bytes by 255.")
-    height, width = x.shape[-2:]
-    if height % stride or width % stride:
-        raise WeconveneError(
-            f"x is {height} x {width}; forward needs multiples of {stride}, so pad it first (model.pad)."
-        )
-
-
-def check_samples(x: Tensor) -> None:
-    """Refuse NaN and samples outside 0..1.
-
-    Raises
-    ------
-    WeconveneError
-        If there are any.
-    """
-    low, high = (edge.item() for edge in torch.aminmax(x))  # both are NaN where one sample is
-    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
-        raise WeconveneError(
-            f"x runs from {low:g} to {high:g}; images must lie in 0..1, without NaN: check the scaling."
-        )
 
 
 def slice_maker(config: ModelConfig) -> MakeSlice:

@@ -16,7 +16,6 @@ from compressai.models import CompressionModel
 from torch import Tensor
 
 from weconvene_core.entropy import DecodeMode, EncodeMode
-from weconvene_core.model import weconvene as our_model
 
 TRANSFORM, PARAMETERS, CODING, OTHER = "transform", "entropy parameters", "entropy coding", "other"
 STAGES = (TRANSFORM, PARAMETERS, CODING, OTHER)
@@ -24,7 +23,8 @@ CALLS: dict[str, tuple[str, ...]] = {
     TRANSFORM: ("analyse", "synthesise", "g_a.forward", "g_s.forward"),
     PARAMETERS: ("h_a.forward", "h_s.forward", "charm.forward", "entropy_parameters.forward"),
     CODING: (
-        *("write_z", "read_z", "entropy_bottleneck.compress", "entropy_bottleneck.decompress"),
+        *("entropy_bottleneck.write", "entropy_bottleneck.read"),
+        *("entropy_bottleneck.compress", "entropy_bottleneck.decompress"),
         *("gaussian_conditional.compress", "gaussian_conditional.decompress", "_compress_ar", "_decompress_ar"),
     ),
 }
@@ -89,7 +89,6 @@ def _watched_calls(model: CompressionModel) -> Iterator[tuple[Any, str, str]]:
         (EncodeMode, "__call__"),
         (EncodeMode, "streams"),
         (DecodeMode, "__call__"),
-        (our_model, "tables_of"),
     ):
         yield owner, method, CODING
     for stage, paths in CALLS.items():

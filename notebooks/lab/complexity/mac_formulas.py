@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weconvene_core.entropy.charm import LL_WAVELET, slice_shapes
-from weconvene_core.entropy.polyphase_passes import positions
+from weconvene_core.entropy.charm import LL_WAVELET, pass_positions, slice_shapes
 from weconvene_core.layers.blocks import WeConvSpec
 from weconvene_core.layers.wavelet_shortcut import COLOURS, LEVELS, LL_CHANNELS, WAVELET
 from weconvene_core.layers.window_attention import HEAD_WIDTH, MLP_RATIO, WINDOW
@@ -39,7 +38,7 @@ def slice_macs(config: ModelConfig, height: int, width: int) -> list[tuple[str, 
     for i, (seen, coded) in enumerate(slice_shapes(layout, config.hyper_features)):
         level = layout.ll_levels - max(0, i - layout.ll_passes)
         h, w = _size(height, width, config.coded_stride * 2 ** max(0, level))
-        passes = len(positions(h, w)) if layout.ll_passes and i == 0 else 1
+        passes = len(pass_positions(h, w)) if layout.ll_passes and i == 0 else 1
         rows.append((slice_names(config)[i], seen, coded, _slice(seen, coded, config, h, w, passes)))
     return rows
 

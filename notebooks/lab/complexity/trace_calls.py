@@ -63,5 +63,6 @@ def table(model: str = "lite", side: int = 64) -> tuple[pd.DataFrame, dict[str, 
 if __name__ == "__main__":
     found, traces = table()
     print(found.to_string(index=False))
-    for name in traces if "--list" in sys.argv else ():
-        print(f"\n{name}", *(f"{count:6} {file}:{function}" for (file, function), count in sorted(traces[name].items())), sep="\n")
+    for name, calls in traces.items() if "--list" in sys.argv else ():
+        print(f"\n{name}")
+        print(*(f"{count:6} {file}:{function}" for (file, function), count in sorted(calls.items())), sep="\n")

@@ -14,14 +14,11 @@ import torch
 from torch import Tensor
 
 from lab.complexity.mac_formulas import slice_names
-from weconvene_core.codec.api import to_8_bit
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
-from weconvene_core.entropy.charm import SliceLayout, slice_shapes
+from weconvene_core.entropy.charm import SliceLayout, pass_positions, passes_joined, slice_shapes
 from weconvene_core.entropy.coding_steps import SliceCodingMode
-from weconvene_core.entropy.luma_before_chroma import interleaved
-from weconvene_core.entropy.polyphase_passes import joined, positions
-from weconvene_core.entropy.slices import Positions, SlicePrediction
-from weconvene_core.image_tensors import from_8_bit, pad
+from weconvene_core.entropy.slices import Positions, SlicePrediction, interleaved
+from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
 from weconvene_core.layers.wavelet_shortcut import BANDS, COLOURS, HF_CHANNELS, LEVELS, LF_CHANNELS, LL_CHANNELS
 from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
@@ -87,7 +84,7 @@ def coded_slices(model: WeConvene, picture: np.ndarray, quality: float) -> list[
 
 def ll_passes(config: ModelConfig, height: int, width: int) -> list[Positions]:
     """Positions of the passes in which the coarsest LL band of a padded image is coded; none where it has none."""
-    return positions(*_ll_size(config, height, width)) if config.layout.ll_passes else []
+    return pass_positions(*_ll_size(config, height, width)) if config.layout.ll_passes else []
 
 
 def _ll_size(config: ModelConfig, height: int, width: int) -> tuple[int, int]:
@@ -105,7 +102,7 @@ def _by_slice(
         return kept
     likelihoods, residuals = zip(*kept[:passes], strict=True)
     size = _ll_size(config, height, width)
-    return [(joined(likelihoods, *size), joined(residuals, *size)), *kept[passes:]]
+    return [(passes_joined(likelihoods, *size), passes_joined(residuals, *size)), *kept[passes:]]
 
 
 def by_network(kept: Sequence[tuple[Tensor, ...]], config: ModelConfig) -> list[tuple[Tensor, ...]]:
@@ -122,8 +119,8 @@ def run_entropy_model(
     """Send a picture through the entropy model with the given step; return (lf_hat, hf_hat, quality)."""
     at = torch.tensor([float(quality)])
     lf, hf = model.analyse(as_input(model, picture), at)
-    z_hat, _ = model.bottleneck(model.h_a(torch.cat([lf, hf], 1)))
-    return *model.charm(model.h_s(z_hat, at), step, lf, hf), at
+    coded = model.code_latents(at, step, lf, hf)
+    return coded.lf_hat, coded.hf_hat, at
 
 
 def as_input(model: WeConvene, picture: np.ndarray) -> Tensor:

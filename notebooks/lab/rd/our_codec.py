@@ -120,7 +120,9 @@ def estimated_bytes(image: Image.Image, quality: float, model: str = api.DEFAULT
 def _state(model: str) -> str:
     api.load_model(model)  # an unknown name gets its sentence here
     path = CHECKPOINTS / f"{model}.safetensors"
-    digest = hashlib.sha256(b"".join([weights_hash(path), *stated_digests(path)]))  # a new seal makes other files
+    digest = hashlib.sha256(
+        b"".join([weights_hash(path), *stated_digests(path)])
+    )  # a new calibration makes other files
     for part in DECIDING:
         path = ROOT / part
         for source in sorted(path.glob("*.py")) if path.is_dir() else [path]:
