@@ -18,14 +18,13 @@ from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.entropy.cdf_packing import packed, unpacked
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact import calibrate
 from weconvene_core.exact.fixed_point import ExactConv, FixedPointRange, to_fixed_point
 from weconvene_core.exact.integer_lifting import growth, integer_lifting, join, lifting_of, split
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.layers.weconv import SPACE
-from weconvene_core.model.checkpoint import read_tensors, release, weights_hash, write_tensors
+from weconvene_core.model.checkpoint import load_weights, read_tensors, release, weights_hash, write_tensors
 from weconvene_core.model.presets import ModelConfig, preset
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
@@ -156,11 +155,11 @@ def test_calibrating_again_gives_the_same_hash_and_leaves_the_weights(tmp_path: 
 
 
 def test_damaged_packed_tables_are_refused() -> None:
-    state = packed(unpacked(read_tensors(CHECKPOINTS / "lite.safetensors")[0]))
+    state = read_tensors(CHECKPOINTS / "lite.safetensors")[0]
     (name,) = [name for name in state if name.endswith("_packed_cdf")]
     for damaged in (state[name][:-1], state[name].int()):
         with pytest.raises(WeconveneError, match="packed_cdf"):
-            unpacked({**state, name: damaged})
+            load_weights(WeConvene(preset("lite")), {**state, name: damaged}, Path("lite.safetensors"))
 
 
 def test_an_uncalibrated_model_says_so(folder: Path) -> None:
