@@ -24,7 +24,7 @@ import torch
 from lab.rd.curve_difference import difference
 from lab.rd.metrics import ms_ssim
 from lab.studies.recipe_trials import BASE, TRIALS, Trial
-from weconvene_core.datasets.image_sets import STAND_IN, folder_set, training_folder
+from weconvene_core.datasets.image_sets import FALLBACK_FOLDER, folder_set, training_folder
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import middle
 from weconvene_core.model.weconvene import WeConvene
@@ -102,7 +102,7 @@ def training_images() -> ImagePool:
         WeconveneError: there is no training folder, and a study of the stand-in would take a real one's place.
     """
     folder = training_folder()
-    if folder == STAND_IN:
+    if folder == FALLBACK_FOLDER:
         raise WeconveneError(
             "A study needs training photographs, and only four stand-ins are at hand: point WECONVENE_DATA to a folder "
             "with photographs in train/. Kept tables stay as they are."
