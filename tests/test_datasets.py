@@ -197,7 +197,7 @@ def server(places):
         archive.writestr("__MACOSX/valid/._photo0.png", b"resource fork")
         archive.writestr("other/readme.txt", b"text")
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=root)) as web:
-        threading.Thread(target=web.serve_forever, daemon=True).start()
+        threading.Thread(target=web.serve_forever, args=(0.01,), daemon=True).start()
         yield root, f"http://127.0.0.1:{web.server_port}"
         web.shutdown()
 
