@@ -16,7 +16,8 @@ PLACES = """
     codec.tiles:codec.tile_coder entropy.coder:entropy.range_coder entropy.coder_tables:entropy.cdf_tables
     entropy.colours:entropy.luma_before_chroma entropy.exact:exact.fixed_point entropy.laplace:entropy.distributions
     entropy.exact_hyper:exact.hyper_synthesis entropy.exact_lifting:exact.integer_lifting
-    entropy.exact_slices:exact.slice_networks entropy.exact_winograd:exact.winograd
+    entropy.exact_seal:exact.fixed_point entropy.exact_slices:exact.slice_networks
+    entropy.exact_winograd:exact.winograd
     entropy.packed_tables:entropy.cdf_packing entropy.phases:entropy.polyphase_passes
     entropy.steps:entropy.coding_steps layers.attention:layers.window_attention
     layers.convert:layers.convert_network layers.rate_table:layers.rate_conditioning
