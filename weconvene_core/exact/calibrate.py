@@ -138,8 +138,8 @@ def integer_path_digest(exact: WeConvene, spec: IntegerPathSpec, weights: bytes,
     """Return the SHA-256 of everything that a file of the exact path depends on.
 
     It covers the checkpoint's tensors with the CDF tables (``weights`` is their hash, ``before`` the one before
-    calibration), the architecture, ``spec``, and the integers that this machine made of them. A machine that makes other
-    integers gets another digest.
+    calibration), the architecture, ``spec``, and the integers that this machine made of them: a machine that makes
+    others gets another digest.
     """
     said = {"architecture": exact.config.to_dict(), STORED: spec.to_dict(), UNCALIBRATED: before}
     digest = hashlib.sha256(weights + json.dumps(said, sort_keys=True).encode())
