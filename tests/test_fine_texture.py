@@ -9,9 +9,8 @@ from PIL import Image
 
 from lab.studies import fine_texture
 from lab.studies.fine_texture import measure, pictures, summary
+from lab.studies.synthetic_pictures import FAMILIES, PATTERNS
 from weconvene_core.codec import api
-from weconvene_core.training.synthetic import FAMILIES
-from weconvene_core.training.textures import PATTERNS
 
 
 def test_there_are_fifty_different_pictures_always_the_same() -> None:

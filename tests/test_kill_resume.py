@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from lab.studies import kill_resume
 from weconvene_core.training.config import Stage
 
 SHORT = Stage("short", 24, 1e-3, 1e-4, batch=2, crop=32, warmup=2)
 
 
+@pytest.mark.slow
 def test_a_killed_run_loses_what_was_not_saved_and_ends_as_if_nothing_had_been(tmp_path: Path) -> None:
-    table = kill_resume.measure(tmp_path, replace(kill_resume.CONFIG, phases=(SHORT,), save_seconds=0.1), kills=1)
+    table = kill_resume.measure(tmp_path, replace(kill_resume.CONFIG, stages=(SHORT,), save_seconds=0.1), kills=1)
     assert list(table.columns) == [
         "kill", "step_at_kill", "step_resumed", "seconds_lost", "save_seconds", "same_weights",
     ]  # fmt: skip

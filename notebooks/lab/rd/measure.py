@@ -20,7 +20,6 @@ from lab.rd.metrics import bpp, ms_ssim, psnr_rgb
 from weconvene_core.datasets.image_sets import load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import ROOT
-from weconvene_core.training.memory import keep_freed_memory
 
 CACHE = ROOT / ".cache" / "measurements"
 
@@ -101,7 +100,6 @@ def _context() -> BaseContext:
 
 def _prepare_worker() -> None:
     torch.set_num_threads(1)  # as many processes as processors: more threads would only wait for each other
-    keep_freed_memory()
 
 
 def _measure_job(job: Job) -> Measurement:

@@ -11,7 +11,7 @@ from weconvene_core.training.config import Stage, TrainConfig
 
 SEEDS = (0, 1)
 RECIPE = soap(1e-2, 4e-3)
-CONFIG = replace(RECIPE, phases=tuple(replace(p, steps=n) for p, n in zip(RECIPE.phases, (200, 400), strict=True)))
+CONFIG = replace(RECIPE, stages=tuple(replace(p, steps=n) for p, n in zip(RECIPE.stages, (200, 400), strict=True)))
 STEP_1 = Stage("step 1", 300, 4e-3, 1e-3, batch=8, crop=128)
 STEP_2 = Stage("step 2", 100, 1e-3, 4e-4, batch=8, crop=128, warmup=0)
 
@@ -29,11 +29,11 @@ class Row:
     model: Mapping[str, Any] = field(default_factory=dict)
     reference: str = ""
     seeds: int = 1
-    then: tuple[Stage, ...] = CONFIG.phases[1:]
+    then: tuple[Stage, ...] = CONFIG.stages[1:]
 
     def config(self, seed: int) -> TrainConfig:
         """The training of one seed."""
-        return replace(CONFIG, model=dict(self.model), seed=SEEDS[seed], phases=(CONFIG.phases[0], *self.then))
+        return replace(CONFIG, model=dict(self.model), seed=SEEDS[seed], stages=(CONFIG.stages[0], *self.then))
 
 
 SPATIAL = {"channel_dwt": False, "latent_channel_dwt": False}

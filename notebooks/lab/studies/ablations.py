@@ -15,6 +15,7 @@ import pandas as pd
 
 from lab.complexity.mac_formulas import macs_by_hand
 from lab.complexity.tables import COUNTING_SIZE, parameters_m
+from lab.complexity.training_flops import total_flops
 from lab.rd.curve_difference import difference
 from lab.studies.ablation_rows import LADDER, ROWS, SEEDS, Row
 from lab.studies.recipe_trials import Trial
@@ -23,7 +24,6 @@ from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import RESULTS
 from weconvene_core.training.config import TrainConfig
-from weconvene_core.training.run import total_flops
 
 TABLE = RESULTS / "tables" / "ablations.csv"
 POINTS = RESULTS / "tables" / "ablation_points.csv"

@@ -2,7 +2,7 @@
 
 ``python -m lab.studies.fine_texture [MODEL]`` writes ``results/tables/fine_texture.csv`` and says how
 many pictures get worse with more bits, and how many come out worse than one flat colour. Training draws such pictures
-as well (see :mod:`weconvene_core.training.synthetic`), never from these seeds.
+as well (see :mod:`lab.studies.synthetic_pictures`), never from these seeds.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from tqdm import tqdm
 
 from lab.rd.metrics import bpp, psnr_rgb
 from lab.rd.our_codec import QUALITIES, FileCodec
+from lab.studies.synthetic_pictures import FAMILIES, PATTERNS, texture
 from weconvene_core.codec import api
 from weconvene_core.paths import RESULTS
-from weconvene_core.training.synthetic import FAMILIES
-from weconvene_core.training.textures import PATTERNS, texture
 
 TABLE = RESULTS / "tables" / "fine_texture.csv"
 SIDE = 256

@@ -66,7 +66,7 @@ def _start(config: TrainConfig) -> subprocess.Popen[bytes]:
     """Start a training, or go on with it, in a process of its own; one thread, so that sums have one order."""
     path = Path(config.output).with_suffix(".json")
     path.write_text(json.dumps(config.to_dict()), encoding="utf-8")
-    command = [sys.executable, "-m", "weconvene_core.cli.main", "train", str(path)]
+    command = [sys.executable, "-m", "weconvene_core", "train", str(path)]
     with path.with_suffix(".err").open("wb") as errors:
         return subprocess.Popen(command, stdout=errors, stderr=errors, env=os.environ | {"OMP_NUM_THREADS": "1"})
 

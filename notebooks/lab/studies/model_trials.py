@@ -17,8 +17,8 @@ import pandas as pd
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import RESULTS
 from weconvene_core.training.config import Stage, TrainConfig
+from weconvene_core.training.images import load_images
 from weconvene_core.training.log import VALIDATION_LOG
-from weconvene_core.training.run import load_images
 from weconvene_core.training.trainer import Trainer
 
 TABLE = RESULTS / "tables" / "model_trials.csv"

@@ -58,7 +58,7 @@ def phases(entropy: Mapping[str, Any] | None = None, joint: Mapping[str, Any] | 
 def soap(entropy: float, joint: float) -> TrainConfig:
     """SOAP at these learning rates, decayed tenfold."""
     rates = [{"learning_rate": rate, "final_rate": rate / 10} for rate in (entropy, joint)]
-    return changed(optimizer="soap", phases=phases(*rates))
+    return changed(optimizer="soap", stages=phases(*rates))
 
 
 def both(**changes: Any) -> tuple[Stage, Stage]:
@@ -74,11 +74,11 @@ TRIALS: tuple[Trial, ...] = (
     Trial("optimiser", "SOAP, 1e-2 then 4e-3", soap(1e-2, 4e-3)),
     Trial("optimiser", "SOAP, 1e-2 then 4e-3, 30 % fewer steps", soap(1e-2, 4e-3), share=0.7),
     Trial("optimiser", "SOAP, 4e-3 then 2e-3", soap(4e-3, 2e-3)),
-    Trial("schedule", "everything from the start", changed(phases=(JOINT,))),
+    Trial("schedule", "everything from the start", changed(stages=(JOINT,))),
     Trial("quantiser", "noise in both", changed(quantiser="noise")),
     Trial("quantiser", "straight-through in both", changed(quantiser="straight")),
     Trial("shortcut", "none", changed(model={"shortcut": False})),
-    Trial("batch and crop", "2 of 256x256", changed(phases=both(batch=2, crop=256))),
+    Trial("batch and crop", "2 of 256x256", changed(stages=both(batch=2, crop=256))),
     Trial("slice order", "by subband", changed(model={"slice_order": "band", "hf_slices": (48, 48, 48)})),
     Trial("lambda weighting", "exponent 0", changed(lambda_exponent=0.0)),
     Trial("lambda weighting", "exponent 0.7", changed(lambda_exponent=0.7)),
@@ -87,11 +87,11 @@ TRIALS: tuple[Trial, ...] = (
     Trial("start", "steps 1.4 times larger", start={"step": 1.4}),
     Trial("width and depth", "deeper: 3 blocks", changed(model={"blocks_a": 3, "blocks_s": 3})),
     Trial("width and depth", "no blocks, wider (24, 48)", changed(model=WIDER)),
-    Trial("learning rate", "entropy model at 3e-3", changed(phases=phases({"learning_rate": 3e-3}))),
-    Trial("learning rate", "step 1 at 1e-3", changed(phases=phases(None, {"learning_rate": 1e-3}))),
-    Trial("batch and crop", "32 of 64x64", changed(phases=both(batch=32, crop=64))),
+    Trial("learning rate", "entropy model at 3e-3", changed(stages=phases({"learning_rate": 3e-3}))),
+    Trial("learning rate", "step 1 at 1e-3", changed(stages=phases(None, {"learning_rate": 1e-3}))),
+    Trial("batch and crop", "32 of 64x64", changed(stages=both(batch=32, crop=64))),
     Trial("likelihood", "Gaussian", changed(model={"distribution": "gaussian"})),
-    Trial("batch and crop", "4 of 128x128, twice the steps", changed(phases=both(batch=4))),
+    Trial("batch and crop", "4 of 128x128, twice the steps", changed(stages=both(batch=4))),
     Trial("width and depth", "wider slice networks (64)", changed(model={"slice_hidden": 64})),
     Trial("start", "steps 1.4 times smaller", start={"step": 1 / 1.4}),
     Trial("slice order", "coarsest LL band in four passes", changed(model={"ll_passes": True})),
@@ -100,7 +100,7 @@ TRIALS: tuple[Trial, ...] = (
     Trial("slices", "HF in eight", changed(model={"hf_slices": 8})),
     Trial("crop scaling", "half of the crops shrunk by up to 2", changed(scale_min=0.5)),
     Trial("average", "none (last weights)", changed(ema_decay=0.0)),
-    Trial("learning rate", "step 1 at 8e-3", changed(phases=phases(None, {"learning_rate": 8e-3}))),
+    Trial("learning rate", "step 1 at 8e-3", changed(stages=phases(None, {"learning_rate": 8e-3}))),
     Trial("optimiser", "SOAP, 1e-2 then 8e-3", soap(1e-2, 8e-3)),
     Trial("wavelet layers", "plain 3x3 convolutions", changed(model={"wavelet_layers": False})),
     Trial("wavelet layers", "no channel DWT", changed(model={"channel_dwt": False})),

@@ -68,7 +68,7 @@ def run(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     for seed in study.seeds:
         for w_lf, w_hf in GRID:
             phase = replace(study.second, w_lf=w_lf, w_hf=w_hf)
-            found = trained(replace(base, phases=(phase,), seed=seed), pool, start)
+            found = trained(replace(base, stages=(phase,), seed=seed), pool, start)
             points[(w_lf, w_hf), seed] = measure(found, pool)
     return _compared(name, points, study), _shares(name, points)
 

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from lab.complexity.training_flops import total_flops
 from lab.rd.curve_difference import difference
 from lab.rd.metrics import ms_ssim
 from lab.studies.recipe_trials import BASE, TRIALS, Trial
@@ -31,7 +32,6 @@ from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import RESULTS
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import ImagePool, load_pool
-from weconvene_core.training.run import total_flops
 from weconvene_core.training.trainer import Trainer
 from weconvene_core.training.validation import estimate
 
@@ -50,7 +50,7 @@ def within_budget(trial: Trial, budget: float) -> TrainConfig:
     """Lengthen or shorten all phases of a trial alike, so that its networks cost its share of the base's budget."""
     config = trial.config
     scale = trial.share * budget / total_flops(config)
-    return replace(config, phases=tuple(_scaled(phase, scale) for phase in config.phases))
+    return replace(config, stages=tuple(_scaled(stage, scale) for stage in config.stages))
 
 
 def _scaled(phase: Stage, scale: float) -> Stage:
@@ -119,7 +119,7 @@ def run_trial(trial: Trial, budget: float) -> tuple[dict[str, object], pd.DataFr
     points = measure(model, pool)[["image", "quality", "bpp", "psnr_db", "ms_ssim"]]
     points = points.assign(question=trial.question, variant=trial.variant, seed=trial.config.seed)
     at_three = points[points.quality == 3].mean(numeric_only=True)
-    pixels = sum(phase.steps * phase.batch * phase.crop**2 for phase in trainer.config.phases)
+    pixels = sum(phase.steps * phase.batch * phase.crop**2 for phase in trainer.config.stages)
     operations = total_flops(trainer.config)
     row = {
         "question": trial.question, "variant": trial.variant, "seed": trial.config.seed, "steps": trainer.step,

@@ -18,7 +18,6 @@ from weconvene_core.paths import CHECKPOINTS, RESULTS
 from weconvene_core.training.config import TrainConfig, load_config
 from weconvene_core.training.distributed import ProcessGroup
 from weconvene_core.training.learner import Learner
-from weconvene_core.training.memory import keep_freed_memory
 
 TABLE = RESULTS / "tables" / "training_speed.csv"
 WARM_UP = 3  # steps that fill caches, the optimiser's bases and the memory that is kept
@@ -31,7 +30,7 @@ def step_times(config: TrainConfig, repeats: int = 20) -> pd.DataFrame:
     -------
     A table with ``preset, batch, crop, threads, part, cpu_ms``: medians over ``repeats`` steps.
     """
-    phase, threads = config.phases[0], torch.get_num_threads()
+    phase, threads = config.stages[0], torch.get_num_threads()
     torch.manual_seed(config.seed)
     model = WeConvene(config.architecture).to(memory_format=torch.channels_last)
     learner = Learner(model, config, ProcessGroup())
@@ -67,7 +66,6 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def main() -> None:
     """Measure with one thread and write the table."""
-    keep_freed_memory()
     torch.set_num_threads(1)
     table = step_times(load_config(CHECKPOINTS / "lite_next.toml"))
     table.to_csv(TABLE, index=False, float_format="%.1f", lineterminator="\n")
