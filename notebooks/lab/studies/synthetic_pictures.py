@@ -22,9 +22,8 @@ from tqdm import tqdm
 Plane = NDArray[np.float64]  # (side, side) in 0..1
 Picture = NDArray[np.uint8]  # (side, side, 3)
 Colour = tuple[int, int, int]
-SEED = 7  # of the written pictures; the fixed ones of fine_texture have others
+SEED = 7
 MIX = {"text": 0.25, "drawing": 0.15, "screen": 0.25, "texture": 0.35}
-FULL_CONTRAST_SHARE, TWO_COLOURS_SHARE, CHANNELS_SHARE, PATCH_SHARE = 0.4, 0.3, 0.15, 0.3
 FONTS = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSerif", "DejaVuSerif-Bold")
 LETTERS = 3 * "eeetttaaoonniisshhrrddlluccmmwfgypbvkjxqz" + 20 * " "
 ALPHABETS = (
@@ -34,23 +33,14 @@ ALPHABETS = (
 ICONS = "⚙☰✉✂✎☎♥★☆✔✖✚⌂⌘☁☀♫⚑⚠ℹ▶◀■●◐▣▤◎"
 
 
-def _along(rng: Generator, side: int) -> Plane:
-    """Distance in pixels along a random direction, (side, side)."""
-    y, x = np.ogrid[:side, :side]
-    angle = rng.uniform(0, np.pi)
-    return np.cos(angle) * x + np.sin(angle) * y
-
-
 def tone(rng: Generator, side: int) -> Plane:
     """Return a smooth plane: a ramp in any direction, waves, or rings."""
     y, x = np.ogrid[:side, :side]
-    kind = rng.integers(4)
+    angle, (down, right) = rng.choice([0, rng.uniform(0, np.pi)]), rng.uniform(0, side, 2)
+    kind, distance = rng.integers(3), np.cos(angle) * x + np.sin(angle) * y
     if kind == 0:
-        return np.broadcast_to(np.linspace(0, 1, side), (side, side))  # straight along the rows, as in test pictures
-    if kind == 1:
-        distance = _along(rng, side)
         return (distance - distance.min()) / np.ptp(distance)
-    distance = _along(rng, side) if kind == 2 else np.hypot(y - rng.uniform(0, side), x - rng.uniform(0, side))
+    distance = distance if kind == 1 else np.hypot(y - down, x - right)
     return 0.5 + 0.5 * np.cos(distance * (2 * np.pi * rng.uniform(0.5, 3) / side))
 
 
@@ -70,18 +60,15 @@ def lines(rng: Generator, side: int) -> Plane:
     return ((place + rng.integers(period)) % period < width) * 1.0
 
 
-def grating(rng: Generator, side: int) -> Plane:
-    """A sine or a square wave of any direction, and of any frequency up to half a cycle per pixel."""
-    wave = np.cos(2 * np.pi * (rng.uniform(0.01, 0.5) * _along(rng, side) + rng.random()))
-    return (wave > 0) * 1.0 if rng.random() < 0.4 else 0.5 + 0.5 * wave
-
-
-def zone_plate(rng: Generator, side: int) -> Plane:
-    """Rings whose frequency grows with the distance from a random centre, at most to half a cycle per pixel."""
+def waves(rng: Generator, side: int) -> Plane:
+    """A grating of any direction or a zone plate, sine or square, of up to half a cycle per pixel."""
     y, x = np.ogrid[:side, :side]
-    down, right = rng.uniform(0, side, 2)
-    wave = np.cos(np.pi * rng.uniform(0.2, 0.5) / side * ((y - down) ** 2 + (x - right) ** 2))
-    return (wave > 0) * 1.0 if rng.random() < 0.3 else 0.5 + 0.5 * wave
+    angle, (down, right) = rng.uniform(0, np.pi), rng.uniform(0, side, 2)
+    cycles = rng.uniform(0.01, 0.5) * (np.cos(angle) * x + np.sin(angle) * y)
+    if rng.random() < 0.5:
+        cycles = rng.uniform(0.1, 0.25) / side * ((y - down) ** 2 + (x - right) ** 2)
+    wave = np.cos(2 * np.pi * (cycles + rng.random()))
+    return (wave > 0) * 1.0 if rng.random() < 0.4 else 0.5 + 0.5 * wave
 
 
 def ordered_dither(rng: Generator, side: int) -> Plane:
@@ -97,8 +84,7 @@ def ordered_dither(rng: Generator, side: int) -> Plane:
 
 def error_diffusion(rng: Generator, side: int) -> Plane:
     """A smooth plane by Floyd and Steinberg's error diffusion."""
-    grey = Image.fromarray((255 * tone(rng, side)).astype(np.uint8))
-    return np.asarray(grey.convert("1"), dtype=np.float64)
+    return np.asarray(Image.fromarray((255 * tone(rng, side)).astype(np.uint8)).convert("1"), dtype=np.float64)
 
 
 def halftone(rng: Generator, side: int) -> Plane:
@@ -110,63 +96,43 @@ def halftone(rng: Generator, side: int) -> Plane:
     return np.clip((tone(rng, side) - dots) * rng.choice([4.0, 10.0, 1e6]) + 0.5, 0, 1)
 
 
-def white_noise(rng: Generator, side: int) -> Plane:
-    """Independent pixels: two values, all values alike, or Gaussian of random width."""
-    kind = rng.integers(3)
-    if kind == 0:
-        return (rng.random((side, side)) < rng.uniform(0.1, 0.9)) * 1.0
-    if kind == 1:
-        return rng.random((side, side))
-    return np.clip(0.5 + rng.uniform(0.02, 0.3) * rng.standard_normal((side, side)), 0, 1)
-
-
-def coloured_noise(rng: Generator, side: int) -> Plane:
-    """Gaussian noise whose amplitude goes by a power of the frequency: from rough (+1) to clouds (-2)."""
+def noise(rng: Generator, side: int) -> Plane:
+    """Gaussian noise by a power of the frequency, from rough (+1) to clouds (-2), smooth or of two values."""
     frequency = np.hypot(np.fft.fftfreq(side)[:, None], np.fft.rfftfreq(side)[None, :])
     frequency[0, 0] = 1 / side
-    spectrum = np.fft.rfft2(rng.standard_normal((side, side))) * frequency ** rng.uniform(-2, 1)
-    noise = np.fft.irfft2(spectrum, s=(side, side))
-    return np.clip(0.5 + rng.uniform(0.05, 0.3) * (noise - noise.mean()) / (noise.std() + 1e-9), 0, 1)
+    power = rng.choice([0, rng.uniform(-2, 1)])
+    plane = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((side, side))) * frequency**power, s=(side, side))
+    plane = (plane - plane.mean()) / (plane.std() + 1e-9)
+    return np.clip(0.5 + rng.choice([100, rng.uniform(0.05, 0.3)]) * plane, 0, 1)
 
 
-def random_dots(rng: Generator, side: int) -> Plane:
+def dots(rng: Generator, side: int) -> Plane:
     """Square dots of 1 to 3 pixels, sparse or dense, on a flat ground."""
     edge = rng.integers(1, 4)
-    few = rng.random((side // edge + 1, side // edge + 1)) < rng.uniform(0.01, 0.3)
+    few = rng.random((side // edge + 1, side // edge + 1)) < rng.uniform(0.01, 0.5)
     return few.repeat(edge, 0).repeat(edge, 1)[:side, :side] * 1.0
 
 
-PATTERNS: dict[str, Callable[[Generator, int], Plane]] = {
-    pattern.__name__: pattern
-    for pattern in (
-        checkerboard, lines, grating, zone_plate, ordered_dither, error_diffusion, halftone, white_noise,
-        coloured_noise, random_dots,
-    )
-}  # fmt: skip
+PATTERNS: tuple[Callable[[Generator, int], Plane], ...] = (
+    checkerboard, lines, waves, ordered_dither, error_diffusion, halftone, noise, dots,
+)  # fmt: skip
 
 
-def texture(rng: Generator, side: int, kind: str | None = None) -> Picture:
-    """Draw the pattern ``kind`` (None: any); some pictures of any kind have another pattern in a rectangle."""
-    picture = _painted(rng, side, kind or str(rng.choice(list(PATTERNS))))
-    if kind is None and rng.random() < PATCH_SHARE:
+def texture(rng: Generator, side: int) -> Picture:
+    """Draw a pattern; some pictures have another one in a rectangle."""
+    picture = _painted(rng, side)
+    if rng.random() < 0.3:
         (top, bottom), (left, right) = np.sort(rng.integers(side + 1, size=(2, 2)))
-        picture[top:bottom, left:right] = _painted(rng, side, str(rng.choice(list(PATTERNS))))[top:bottom, left:right]
+        picture[top:bottom, left:right] = _painted(rng, side)[top:bottom, left:right]
     return picture
 
 
-def _painted(rng: Generator, side: int, kind: str) -> Picture:
-    """A pattern between two greys or two colours, or another of its kind in each channel."""
-    if rng.random() < CHANNELS_SHARE:
-        plane = np.stack([PATTERNS[kind](rng, side) for _ in range(3)], axis=2)
-    else:
-        plane = PATTERNS[kind](rng, side)[..., None]
-    if rng.random() < FULL_CONTRAST_SHARE:
-        low, high = np.zeros(3), np.full(3, 255.0)
-    elif rng.random() < TWO_COLOURS_SHARE:
-        low, high = rng.uniform(0, 255, (2, 3))
-    else:
-        low, high = rng.uniform(0, 255, (2, 1)).repeat(3, 1)
-    return (low + (high - low) * plane + 0.5).astype(np.uint8)
+def _painted(rng: Generator, side: int) -> Picture:
+    """A pattern in black and white, or between two greys or colours; some have another of its kind in each channel."""
+    pattern, channels = PATTERNS[rng.integers(len(PATTERNS))], 3 if rng.random() < 0.15 else 1
+    plane = np.stack([pattern(rng, side) for _ in range(channels)], axis=2)
+    low, high = ((0, 255), rng.uniform(0, 255, (2, 3)), rng.uniform(0, 255, 2))[rng.choice(3, p=[0.4, 0.2, 0.4])]
+    return np.broadcast_to(low + (high - low) * plane + 0.5, (side, side, 3)).astype(np.uint8)
 
 
 @lru_cache(maxsize=1024)
