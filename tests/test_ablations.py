@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from lab.complexity.training_flops import total_flops
 from lab.studies import ablations
 from lab.studies.ablation_rows import BASE, LADDER, ROWS
 from lab.studies.ablations import PlainStart, compared, identity, trainings
@@ -16,7 +17,6 @@ from lab.studies.training_recipe import measure, train
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.model.presets import preset
 from weconvene_core.training.images import ImagePool
-from weconvene_core.training.run import total_flops
 
 NAMES = {row.variant: row for row in ROWS}
 
@@ -58,7 +58,7 @@ def test_rows_differ_from_their_reference_in_what_they_say_and_claims_have_two_s
             assert identity(row.config(0)) != identity(NAMES[row.reference].config(0))
     assert all(row.seeds == 2 for row in ROWS if row.question.startswith("parts"))
     with_steps = NAMES["two steps, LF 0.9 and HF 1.1"].config(0)
-    assert [(p.name, p.w_lf, p.w_hf) for p in with_steps.phases[1:]] == [("step 1", 1, 1), ("step 2", 0.9, 1.1)]
+    assert [(p.name, p.w_lf, p.w_hf) for p in with_steps.stages[1:]] == [("step 1", 1, 1), ("step 2", 0.9, 1.1)]
 
 
 def test_a_training_that_two_rows_need_is_done_once() -> None:
@@ -68,7 +68,7 @@ def test_a_training_that_two_rows_need_is_done_once() -> None:
 @pytest.mark.parametrize("name", [LADDER, "both, 3-D"])
 def test_a_row_really_trains_as_many_steps_as_it_says(name: str, pool: ImagePool) -> None:
     config = NAMES[name].config(0)
-    short = replace(config, phases=tuple(replace(p, steps=2, batch=1, crop=64, warmup=0) for p in config.phases))
+    short = replace(config, stages=tuple(replace(p, steps=2, batch=1, crop=64, warmup=0) for p in config.stages))
     model, trainer = train(PlainStart("", "", short), pool, total_flops(short))
     assert trainer.step == short.total_steps == 4
     assert model.config == config.architecture

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lab.complexity.training_flops import total_flops
 from lab.figures import recipe as figures
 from lab.rd import curve_difference
 from lab.rd.curves import METRIC_TITLES
@@ -37,7 +38,6 @@ from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import RESULTS
 from weconvene_core.training.config import Stage
 from weconvene_core.training.images import ImagePool
-from weconvene_core.training.run import total_flops
 from weconvene_core.training.trainer import Trainer
 
 
@@ -94,7 +94,7 @@ def test_without_training_photographs_there_is_no_study(tmp_path: Path, monkeypa
 def test_a_trial_trains_and_is_compared_on_the_same_photographs(pool: ImagePool) -> None:
     short = (Stage("a", 2, 1e-3, 1e-3, batch=1, crop=64, transforms=False), Stage("b", 3, 1e-3, 1e-3, batch=1, crop=64))
     first, second = (
-        Trial("base", name, replace(CONFIG, phases=short, seed=seed)) for seed, name in enumerate(("one", "two"))
+        Trial("base", name, replace(CONFIG, stages=short, seed=seed)) for seed, name in enumerate(("one", "two"))
     )
     budget, tables = total_flops(first.config), []
     for trial in (first, second):
@@ -124,8 +124,8 @@ def test_a_tenth_fewer_bits_is_ten_percent_by_both_metrics() -> None:
 
 def test_second_steps_start_from_the_same_weights(pool: ImagePool) -> None:
     phase = Stage("step 2", 1, 1e-9, 1e-9, batch=1, crop=64, warmup=0)
-    start = Trainer(replace(CONFIG, phases=(phase,)), pool).ema
-    moved = second_step_weights.trained(replace(CONFIG, phases=(phase,)), pool, start)
+    start = Trainer(replace(CONFIG, stages=(phase,)), pool).ema
+    moved = second_step_weights.trained(replace(CONFIG, stages=(phase,)), pool, start)
     for name, tensor in start.named_parameters():
         if name.endswith(".quantiles"):  # of z: they follow a rate of their own
             continue
@@ -142,7 +142,7 @@ def test_compute_is_summed_over_all_runs_of_a_checkpoint() -> None:
 
 def test_released_weights_and_the_state_of_a_run_give_the_same_curve(tmp_path: Path, pool: ImagePool) -> None:
     phase = Stage("only", 2, 1e-3, 1e-3, batch=1, crop=64)
-    trainer = Trainer(replace(CONFIG, phases=(phase,), output=str(tmp_path)), pool)
+    trainer = Trainer(replace(CONFIG, stages=(phase,), output=str(tmp_path)), pool)
     trainer.run()
     facts = {"steps": 2, "seconds": 1, "config": trainer.config.to_dict(), "started_from": None}
     release(trainer.ema, tmp_path / "model.safetensors", facts)

@@ -23,6 +23,7 @@ PLACES = """
     layers.convert:layers.convert_network layers.rate_table:layers.rate_conditioning
     layers.shortcut:layers.wavelet_shortcut training.data:training.images training.guard:training.divergence_guard
     training.interrupts:training.stop_signals training.loop:training.trainer training.parallel:training.distributed
+    training.objective:training.losses training.reporting:training.log training.run:training.trainer
     training.runlog:training.log training.sampling:training.crops training.schedule:training.config
     wavelets.axis:wavelets.dwt wavelets.eager:wavelets.lifting
     wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting_reference
