@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lab.applications.findings import findings
+from lab.applications.study import findings
 from lab.rd.curves import METRIC_TITLES
 from lab.rd.published_curves import ANCHOR_NAMES
 from lab.reproduce.blocks import ANCHORS, EXPECTED, MODEL, WEIGHTS, expected, facts, measured, replaced
