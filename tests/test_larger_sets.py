@@ -34,7 +34,7 @@ def test_what_is_at_hand_is_measured_whole_and_goes_by_its_number(
     clic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(larger_sets, "QUALITIES", QUALITIES)
-    with pytest.warns(UserWarning, match="not measured: Image set 'tecnick' is not at hand: put it into") as said:
+    with pytest.warns(UserWarning, match="not measured: Image set 'tecnick' is not available: put it into") as said:
         sets = larger_sets.sets_at_hand()
     assert len(said) == 1  # nothing is said of what is there
     assert [images.name for images in sets] == ["clic-2images"]

@@ -81,7 +81,7 @@ def test_without_kodak_the_kept_tables_stay(
     for name in ("WECONVENE_DATA", "WECONVENE_CACHE"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["x", *(["kodak"] if module is latent_refinement else [])])
-    with pytest.raises(WeconveneError, match="'kodak' is not at hand"):
+    with pytest.raises(WeconveneError, match="'kodak' is not available"):
         module.main()
 
 

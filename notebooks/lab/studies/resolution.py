@@ -48,7 +48,7 @@ def at_scale(images: ImageSet, scale: int, folder: Path = SCALED) -> ImageSet:
     target.mkdir(parents=True, exist_ok=True)
     paths = [_shrunk(path, scale, target / f"{path.stem}.png") for path in images.paths]
     name, label = (f"{text}-1/{scale}" for text in (images.name, images.label))
-    return replace(images, name=name, label=label, paths=tuple(paths), source=str(target))
+    return replace(images, name=name, label=label, paths=tuple(paths))
 
 
 def _shrunk(path: Path, scale: int, target: Path) -> Path:

@@ -24,7 +24,7 @@ import torch
 
 from lab.complexity.training_flops import total_flops
 from lab.rd.metrics import ms_ssim
-from weconvene_core.datasets.image_sets import STAND_IN, folder_set, training_folder
+from weconvene_core.datasets.image_sets import FALLBACK_FOLDER, folder_set, training_folder
 from weconvene_core.entropy.distributions import SCALE_MIN
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import middle
@@ -208,7 +208,7 @@ def training_images() -> ImagePool:
         If there is no training folder: a study of the four stand-ins would take a real one's place.
     """
     folder = training_folder()
-    if folder == STAND_IN:
+    if folder == FALLBACK_FOLDER:
         raise WeconveneError(
             "A study needs training photographs, and only four stand-ins are at hand: point WECONVENE_DATA to a folder "
             "with photographs in train/. Kept tables stay as they are."
