@@ -143,14 +143,21 @@ class Study:
         budget = total_flops(self.reference.config) if self.reference else None
         wanted = [e for e in self.experiments if not questions or e is self.reference or e.question in questions]
         missing = {e.identity: e for e in wanted if e.identity not in set(points.settings)}
-        jobs = list(missing.values())[:most]
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
-            for done in as_completed([executor.submit(run, experiment, budget) for experiment in jobs]):
-                points = pd.concat([points, done.result()], ignore_index=True)
-                save(points.reindex(columns=self.point_columns), TABLES / self.points, "%.6f")
-                table = self.compared(points)
-                save(table, TABLES / self.table)
-                yield table
+        for measured in _run_all(list(missing.values())[:most], budget, workers):
+            points = pd.concat([points, measured], ignore_index=True)
+            save(points.reindex(columns=self.point_columns), TABLES / self.points, "%.6f")
+            table = self.compared(points)
+            save(table, TABLES / self.table)
+            yield table
+
+
+def _run_all(experiments: Sequence[Experiment], budget: float | None, workers: int) -> Iterator[pd.DataFrame]:
+    if workers == 1:
+        yield from (run(experiment, budget) for experiment in experiments)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+        jobs = [executor.submit(run, experiment, budget) for experiment in experiments]
+        yield from (job.result() for job in as_completed(jobs))
 
 
 def run(experiment: Experiment, budget: float | None) -> pd.DataFrame:

@@ -9,11 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lab.complexity.training_flops import total_flops
-from lab.studies import ablations
-from lab.studies.ablation_rows import BASE, LADDER, ROWS
-from lab.studies.ablations import PlainStart, compared, identity, trainings
-from lab.studies.training_recipe import measure, train
+from lab.studies import ablations, runner
+from lab.studies.ablations import BASE, LADDER, ROWS, STUDY, TRAININGS, compared
+from lab.studies.runner import measure, train
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.model.presets import preset
 from weconvene_core.training.images import ImagePool
@@ -31,7 +29,7 @@ def pool() -> ImagePool:
 def synthetic(name: str, factor: float, seed: int = 0) -> pd.DataFrame:
     """Points of a training whose rates are ``factor`` times those of any other with factor 1."""
     bpp, psnr, ms_ssim = np.geomspace(0.1, 1.0, 6), np.linspace(28, 38, 6), np.linspace(0.90, 0.99, 6)
-    rows = [{"settings": identity(NAMES[name].config(seed)), "image": image, "quality": quality + 1.0,
+    rows = [{"settings": NAMES[name].training(seed).identity, "image": image, "quality": quality + 1.0,
              "bpp": factor * bpp[quality] * (1 + image / 10), "psnr_db": psnr[quality] + image,
              "ms_ssim": ms_ssim[quality] - image / 1000}
             for image in range(3) for quality in range(6)]  # fmt: skip
@@ -39,8 +37,7 @@ def synthetic(name: str, factor: float, seed: int = 0) -> pd.DataFrame:
 
 
 def test_every_row_the_issue_names_is_there_and_trains_alike() -> None:
-    every = list(trainings())
-    assert len({identity(config) for config in every}) == len(every)
+    every = [training.config for training in {training.identity: training for training in TRAININGS}.values()]
     assert {config.total_steps for config in every} == {600}
     same = ("preset", "optimizer", "quantiser", "qualities", "ema_decay", "lambda_exponent", "scale_min")
     for key in same:
@@ -55,22 +52,21 @@ def test_rows_differ_from_their_reference_in_what_they_say_and_claims_have_two_s
     for row in ROWS:
         if row.reference:
             assert NAMES[row.reference].seeds >= row.seeds
-            assert identity(row.config(0)) != identity(NAMES[row.reference].config(0))
+            assert row.training(0).identity != NAMES[row.reference].training(0).identity
     assert all(row.seeds == 2 for row in ROWS if row.question.startswith("parts"))
-    with_steps = NAMES["two steps, LF 0.9 and HF 1.1"].config(0)
-    assert [(p.name, p.w_lf, p.w_hf) for p in with_steps.stages[1:]] == [("step 1", 1, 1), ("step 2", 0.9, 1.1)]
+    with_steps = NAMES["two steps, LF 0.9 and HF 1.1"].training(0).config
+    assert [(p.name, p.w_lf, p.w_hf) for p in with_steps.phases[1:]] == [("step 1", 1, 1), ("step 2", 0.9, 1.1)]
 
 
 def test_a_training_that_two_rows_need_is_done_once() -> None:
-    assert identity(NAMES["both, 3-D"].config(0)) == identity(NAMES["off"].config(0))
+    assert NAMES["both, 3-D"].training(0).identity == NAMES["off"].training(0).identity
 
 
 @pytest.mark.parametrize("name", [LADDER, "both, 3-D"])
-def test_a_row_really_trains_as_many_steps_as_it_says(name: str, pool: ImagePool) -> None:
-    config = NAMES[name].config(0)
-    short = replace(config, stages=tuple(replace(p, steps=2, batch=1, crop=64, warmup=0) for p in config.stages))
-    model, trainer = train(PlainStart("", "", short), pool, total_flops(short))
-    assert trainer.step == short.total_steps == 4
+def test_a_row_trains_its_own_architecture(name: str, pool: ImagePool) -> None:
+    config = NAMES[name].training(0).config
+    short = replace(config, phases=tuple(replace(p, steps=2, batch=1, crop=64, warmup=0) for p in config.phases))
+    model = train(short, pool)
     assert model.config == config.architecture
     points = measure(model, pool)
     assert len(points) == 12
@@ -79,13 +75,13 @@ def test_a_row_really_trains_as_many_steps_as_it_says(name: str, pool: ImagePool
 
 
 def test_points_without_ms_ssim_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablations, "POINTS", tmp_path / "points.csv")
-    assert ablations.known_points().empty
+    monkeypatch.setattr(runner, "TABLES", tmp_path)
+    assert STUDY.known().empty
     points = synthetic(LADDER, 1.0)
-    points.drop(columns="ms_ssim").to_csv(ablations.POINTS, index=False)
-    assert ablations.known_points().empty
-    points.to_csv(ablations.POINTS, index=False)
-    assert len(ablations.known_points()) == len(points)
+    points.drop(columns="ms_ssim").to_csv(tmp_path / STUDY.points, index=False)
+    assert STUDY.known().empty
+    points.to_csv(tmp_path / STUDY.points, index=False)
+    assert len(STUDY.known()) == len(points)
 
 
 def test_the_table_compares_with_the_reference_of_the_same_seed() -> None:

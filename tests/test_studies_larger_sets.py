@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -34,8 +35,9 @@ def test_what_is_at_hand_is_measured_whole_and_goes_by_its_number(
     clic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(larger_sets, "QUALITIES", QUALITIES)
-    with pytest.warns(UserWarning, match="not measured: Image set 'tecnick' is not available: put it into") as said:
-        sets = larger_sets.sets_at_hand()
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)  # no processes for two small pictures
+    with pytest.warns(UserWarning, match="not measured: Image set 'tecnick' is not at hand: put it into") as said:
+        sets = larger_sets.available_sets()
     assert len(said) == 1  # nothing is said of what is there
     assert [images.name for images in sets] == ["clic-2images"]
     codec = FileCodec(folder=tmp_path / "files")
@@ -51,7 +53,7 @@ def test_nothing_at_hand_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("WECONVENE_DATA", raising=False)
     monkeypatch.setenv("WECONVENE_CACHE", str(tmp_path))
     with pytest.warns(UserWarning, match="Left out, not measured") as said:
-        assert larger_sets.sets_at_hand() == []
+        assert larger_sets.available_sets() == []
     texts = [str(warning.message) for warning in said]
     assert len(texts) == len(larger_sets.SETS)
     assert all(name in text and text.count(". ") == 0 for name, text in zip(larger_sets.SETS, texts, strict=True))

@@ -11,9 +11,9 @@ from lab.studies.model_trials import TRIALS, compared, main
 
 
 def test_a_trial_differs_from_its_control_only_in_what_it_tries() -> None:
-    for trial in TRIALS.values():
+    for name, trial in TRIALS.items():
         if trial.against:
-            own, control = asdict(trial.config), asdict(TRIALS[trial.against].config)
+            own, control = (asdict(TRIALS[each].config(each)) for each in (name, trial.against))
             changed = {name for name in own if own[name] != control[name]} - {"output"}
             assert changed == set(trial.changes) - set(TRIALS[trial.against].changes)
 
