@@ -19,11 +19,10 @@ from weconvene_core.cli.main import main
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.entropy.cdf_packing import packed, unpacked
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact import calibrate
 from weconvene_core.image_tensors import from_8_bit
-from weconvene_core.model.checkpoint import read_tensors, release, weights_hash, write_tensors
+from weconvene_core.model.checkpoint import load_weights, read_tensors, release, weights_hash, write_tensors
 from weconvene_core.model.presets import ModelConfig, preset
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
@@ -34,7 +33,7 @@ KINDS = {
     "plain": SMALL,
     "phases": replace(SMALL, ll_passes=True),
     "9/7": replace(SMALL, wavelet="9/7", distribution="gaussian", hyper_blocks=1),
-    "db2": replace(SMALL, wavelet="db2", channel_levels=2, channel_packets=True),
+    "packets": replace(SMALL, wavelet="9/7", channel_levels=2, channel_packets=True),
     "haar": replace(SMALL, wavelet="haar", channel_dwt=False, up_kernel=3, high_kernel=3),
     "convolutions": replace(SMALL, wavelet_layers=False, quality=2.5),
     "no shortcut": replace(SMALL, **NO_SHORTCUT, latent_wavelet="5/3"),
@@ -146,11 +145,11 @@ def test_calibrating_again_gives_the_same_hash_and_leaves_the_weights(tmp_path: 
 
 
 def test_damaged_packed_tables_are_refused() -> None:
-    state = packed(unpacked(read_tensors(CHECKPOINTS / "lite.safetensors")[0]))
+    state = read_tensors(CHECKPOINTS / "lite.safetensors")[0]
     (name,) = [name for name in state if name.endswith("_packed_cdf")]
     for damaged in (state[name][:-1], state[name].int()):
         with pytest.raises(WeconveneError, match="packed_cdf"):
-            unpacked({**state, name: damaged})
+            load_weights(WeConvene(preset("lite")), {**state, name: damaged}, Path("lite.safetensors"))
 
 
 def test_an_uncalibrated_model_says_so(folder: Path) -> None:

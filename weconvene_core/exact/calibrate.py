@@ -121,9 +121,7 @@ def calibrate(model: WeConvene, images: Sequence[np.ndarray]) -> IntegerPathSpec
 def _measure(exact: WeConvene, image: np.ndarray, quality: float) -> None:
     x = pad(from_8_bit(middle(image, SIDE)), exact.config.stride)
     at = torch.tensor([quality])
-    exact.run_entropy_model(
-        *exact.analyse(x, at), at, lambda group, prediction, target: quantise(prediction, target)[0]
-    )
+    exact.code_latents(at, lambda group, prediction, target: quantise(prediction, target)[0], *exact.analyse(x, at))
 
 
 def _bits(quantizer: ActivationQuantizer) -> int:
