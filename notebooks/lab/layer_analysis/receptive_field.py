@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from weconvene_core.layers import WeConv3d
-from weconvene_core.wavelets import LearnableLifting, LiftingScheme, Wavelet, scheme
+from weconvene_core.wavelets import LiftingScheme, Wavelet, scheme
 
 
 class Span(NamedTuple):
@@ -41,9 +41,7 @@ def receptive_field(wavelet: Wavelet, levels: int, low_kernel: int = 3, high_ker
 
 def receptive_field_of(layer: WeConv3d) -> int:
     """Width in samples of the input window that one output of this layer depends on."""
-    wavelet = layer.wavelet
-    plain = wavelet.initial if isinstance(wavelet, LearnableLifting) else wavelet  # learning keeps the taps' places
-    return receptive_field(plain, layer.levels, layer.low_weight.shape[-1], layer.high_weight.shape[-1])
+    return receptive_field(layer.wavelet, layer.levels, layer.low_weight.shape[-1], layer.high_weight.shape[-1])
 
 
 def _needed(lifting: LiftingScheme, levels: int, span: Span, low_kernel: int, high_kernel: int) -> Span:
