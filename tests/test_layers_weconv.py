@@ -10,7 +10,7 @@ from compressai.layers import GDN
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lab.layer_analysis.receptive_field import receptive_field_of
+from lab.layer_analysis.layer_internals import receptive_field_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConv3d
 from weconvene_core.wavelets import Wavelet

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lab.figures.rates import effort_figure
+from lab.rd.curves import POINT_COLUMNS, with_means
 from lab.rd.our_codec import FileCodec
-from lab.rd.points import POINT_COLUMNS, with_means
 from lab.studies import latent_refinement as evaluation
 from weconvene_core.cli.main import main
 from weconvene_core.codec import api, floor, latent_refinement

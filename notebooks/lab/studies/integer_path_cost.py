@@ -20,11 +20,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from lab.rd.bd_rate import bd_rate
-from lab.rd.measure_set import measure
-from lab.rd.points import MEAN, averaged_curve
+from lab.rd.curves import MEAN, averaged_curve
+from lab.rd.measure import measure
 from weconvene_core.codec import api
 from weconvene_core.datasets.image_sets import ImageSet, load_rgb, test_set
-from weconvene_core.entropy import tables_of
 from weconvene_core.entropy.coding_steps import quantise
 from weconvene_core.entropy.range_coder import Decoder, Encoder
 from weconvene_core.entropy.slices import Prediction
@@ -63,7 +62,7 @@ def rates(images: ImageSet, qualities: Sequence[float] = QUALITIES, model: str =
     Raises
     ------
     WeconveneError
-        If the model is not sealed, or the curves have no BD-rate.
+        If the model is not calibrated, or the curves have no BD-rate.
     """
     paths = {name: PathCodec(name == EXACT, model) for name in (FLOAT, EXACT)}
     processes = os.cpu_count() or 1
@@ -132,8 +131,8 @@ def symbol_speeds(model: WeConvene, picture: Image.Image, rounds: int = 5) -> tu
 
     x = pad(from_8_bit(np.asarray(picture)), model.config.stride)
     at = torch.tensor([model.config.qualities[1]])
-    model.run_entropy_model(*model.analyse(x, at), at, keep)
-    tables, count = tables_of(model.conditional), sum(len(symbols) for symbols, _ in pushes)
+    model.code_latents(at, keep, *model.analyse(x, at))
+    tables, count = model.tables, sum(len(symbols) for symbols, _ in pushes)
 
     def write() -> bytes:
         encoder = Encoder()
