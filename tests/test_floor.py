@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from damaged_files import reseal
 from PIL import Image, ImageDraw
 
 from lab.rd.metrics import psnr_rgb
-from lab.studies.mutations import reseal
 from weconvene_core.codec import api, floor
 from weconvene_core.codec.container import unpack
 from weconvene_core.codec.floor import Watch, finest_squares, loss_of, without_transforms

@@ -17,12 +17,14 @@ PLACES = """
     codec.tiles:codec.tile_coder entropy.coder:entropy.range_coder entropy.coder_tables:entropy.cdf_tables
     entropy.colours:entropy.slices entropy.exact:exact.fixed_point entropy.laplace:entropy.distributions
     entropy.exact_hyper:exact.hyper_synthesis entropy.exact_lifting:exact.integer_lifting
-    entropy.exact_slices:exact.slice_networks entropy.exact_winograd:exact.winograd
-    entropy.coder_backends:entropy.range_coder entropy.packed_tables:entropy.cdf_tables entropy.phases:entropy.charm
+    entropy.exact_seal:exact.fixed_point entropy.exact_slices:exact.slice_networks
+    entropy.exact_winograd:exact.winograd entropy.coder_backends:entropy.range_coder
+    entropy.packed_tables:entropy.cdf_tables entropy.phases:entropy.charm
     entropy.steps:entropy.coding_steps layers.attention:layers.window_attention
     layers.convert:layers.convert_network layers.rate_table:layers.rate_conditioning
     layers.shortcut:layers.wavelet_shortcut training.data:training.images training.guard:training.divergence_guard
     training.interrupts:training.stop_signals training.loop:training.trainer training.parallel:training.distributed
+    training.objective:training.losses training.reporting:training.log training.run:training.trainer
     training.runlog:training.log training.sampling:training.crops training.schedule:training.config
     wavelets.axis:wavelets.dwt wavelets.eager:wavelets.lifting
     wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting_reference

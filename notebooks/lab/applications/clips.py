@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lab.applications.sources import data_path, stand_in
+from lab.applications.study import data_path, warn_fallback
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.training.crops import cut, draw_crops
@@ -38,12 +38,14 @@ class Clip:
 def clips(limit: int) -> list[Clip]:
     """Return the first frames of every clip in ``WECONVENE_DATA/video``, else of a camera moving over a photograph.
 
-    Raises:
-        WeconveneError: a clip is unreadable, has frames of several sizes, or fewer than two.
+    Raises
+    ------
+    WeconveneError
+        A clip is unreadable, has frames of several sizes, or fewer than two.
     """
     folder = data_path("video")
     if folder is None:
-        stand_in("There is no folder 'video' of real clips.", SOURCE)
+        warn_fallback("There is no folder 'video' of real clips.", SOURCE)
         return [moved_photograph(limit)]
     sources = sorted(path for path in folder.iterdir() if path.is_dir() or path.suffix == ".y4m")
     return [load_clip(path, limit) for path in sources]
@@ -52,8 +54,10 @@ def clips(limit: int) -> list[Clip]:
 def load_clip(path: Path, limit: int) -> Clip:
     """Read at most ``limit`` frames of a y4m file, or of a folder of pictures sorted by name.
 
-    Raises:
-        WeconveneError: nothing there, an unreadable or cut file, frames of several sizes, or fewer than two frames.
+    Raises
+    ------
+    WeconveneError
+        Nothing there, an unreadable or cut file, frames of several sizes, or fewer than two frames.
     """
     if path.is_dir():
         frames = [np.asarray(load_rgb(picture)) for picture in folder_set(path).paths[:limit]]
@@ -95,11 +99,12 @@ def moving_pairs(images: Sequence[Tensor], count: int, side: int, rng: np.random
     The camera shifts, turns and zooms a little; a rectangle of another photograph moves on its own; both frames have
     a little noise. So a coder can be trained without having seen any of the clips that it is measured on.
 
-    Args:
-        images: (H, W, 3) uint8 photographs.
-        count: number of pairs.
-        side: of the frames, in pixels.
-        rng: what everything is drawn from.
+    Parameters
+    ----------
+    images : (H, W, 3) uint8 photographs.
+    count : number of pairs.
+    side : of the frames, in pixels.
+    rng : what everything is drawn from.
     """
     for _ in range(count):
         back, front = cut(images, draw_crops(images, 2, 2 * side, rng, 0.5), 2 * side).split(1)
