@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lab.complexity.training_flops import total_flops
 from lab.rd.curves import METRIC_TITLES
 from lab.rd.metrics import ms_ssim
 from lab.rd.our_codec import code
@@ -34,7 +35,6 @@ from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.config import Stage
 from weconvene_core.training.images import ImagePool
-from weconvene_core.training.run import total_flops
 from weconvene_core.training.trainer import Trainer
 
 
