@@ -73,7 +73,8 @@ class FactorisedPrior(TableBuffers):
             z_hat = self.quantise(z)
             # (B, C, h, w) -> (C, 1, B h w): each channel passes through its own network
             values = (z if noisy else z_hat.detach()).transpose(0, 1)
-            shape, values = values.shape, values.reshape(len(self.quantiles), 1, -1)
+            # contiguous, so that noise has the same order in memory on any number of processes
+            shape, values = values.shape, values.reshape(len(self.quantiles), 1, -1).contiguous()
             if noisy:
                 values = values + torch.empty_like(values).uniform_(-0.5, 0.5)
             # P(z_hat) = c(z_hat + 1/2) - c(z_hat - 1/2), c = sigmoid(f) the cumulative distribution
