@@ -8,10 +8,10 @@ import zlib
 from dataclasses import replace
 
 import pytest
+from damaged_files import reseal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.studies.mutations import reseal
 from weconvene_core.codec.container import (
     MAX_PIXELS,
     MODES,

@@ -118,7 +118,7 @@ def test_effort_that_cannot_be_made_is_refused(photo: Image.Image, arguments: di
 def test_the_command_line_and_pillow_make_an_effort(photo: Image.Image, tmp_path: Path) -> None:
     photo.save(tmp_path / "photo.png")
     line = ["encode", str(tmp_path / "photo.png"), str(tmp_path / "a.wcv"), "--quality", "3", "--effort", "2"]
-    assert main.main(line) == 0
+    assert main(line) == 0
     photo.save(tmp_path / "b.wcv", quality=3, effort=2)
     expected = api.encode(photo, 3, effort=2)
     assert (tmp_path / "a.wcv").read_bytes() == (tmp_path / "b.wcv").read_bytes() == expected
@@ -130,6 +130,7 @@ def test_refined_files_are_kept_apart_from_plain_ones() -> None:
     assert FileCodec().state() == FileCodec(effort=0).state()
 
 
+@pytest.mark.slow
 def test_the_table_of_efforts_compares_files(photo: Image.Image) -> None:
     pictures = [np.asarray(photo), np.asarray(photo)[:, ::-1]]
     table = evaluation.by_effort(pictures, (0, 2), (0.0, 2.0, 4.0, 6.0))
@@ -151,7 +152,7 @@ def test_points_of_other_weights_are_left_out(tmp_path: Path, monkeypatch: pytes
     pd.DataFrame([columns | {"weights": FileCodec().weights()}]).to_csv(path, index=False)
     assert len(evaluation.kept_refined()) == 1
     pd.DataFrame([columns | {"weights": "0" * 12}]).to_csv(path, index=False)
-    with pytest.warns(UserWarning, match="'lite refined' is left out on kodak: .*evaluation.refining kodak"):
+    with pytest.warns(UserWarning, match="'lite refined' is left out on kodak: .*studies.latent_refinement kodak"):
         assert evaluation.kept_refined().empty
 
 
@@ -163,8 +164,7 @@ def test_refined_files_are_compared_with_plain_ones_and_everything_else() -> Non
             numbers = {"bpp": share * 0.2 * 2**quality, "psnr_db": 30 + 2 * quality, "ms_ssim": 0.9 + 0.02 * quality}
             rows.append({"dataset": images.name, "image": image, "codec": name, "quality": quality, **numbers})
     points = with_means(rows)
-    refined = points[points.codec == "lite refined"]
-    table = evaluation.compare(images, refined, points[points.codec != "lite refined"])
+    table = evaluation.compare(images, points, ("lite", "lite refined"))
     found = table[table.metric == "psnr_rgb"].set_index(["codec", "anchor"]).bd_rate_pct
     assert set(found.index) == {("lite refined", "lite"), ("lite refined", "WebP"), ("lite", "WebP")}
     np.testing.assert_allclose(found["lite refined", "lite"], -10, atol=1e-6)

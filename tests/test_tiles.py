@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lab.studies import large_image
 from lab.studies.tiling_cost import borders, tile_costs
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
@@ -34,6 +32,7 @@ from weconvene_core.codec.tile_grid import (
 from weconvene_core.codec.tile_streams import footprint
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
+from weconvene_core.image_tensors import to_8_bit
 from weconvene_core.paths import ROOT
 
 LITE = Footprint(160, 12)
@@ -87,9 +86,10 @@ def test_a_picture_in_one_piece_is_what_the_model_alone_makes_of_it(photo: Image
     container = unpack(data)
     assert [container.of(kind) for kind in ("y_lf", "y_hf", "z")] == coded["strings"]
     x_hat = model.decompress(coded["strings"], coded["shape"], 4.5)["x_hat"]
-    np.testing.assert_array_equal(api.to_8_bit(x_hat)[: photo.height, : photo.width], np.asarray(api.decode(data)))
+    np.testing.assert_array_equal(to_8_bit(x_hat)[: photo.height, : photo.width], np.asarray(api.decode(data)))
 
 
+@pytest.mark.slow
 def test_tiles_cost_little_and_leave_no_seams(photo: Image.Image) -> None:
     """Tiles far smaller than those in use, one block; even the pixels along their borders lose next to nothing.
 
@@ -146,19 +146,6 @@ def test_a_file_that_would_take_more_memory_is_refused(photo: Image.Image) -> No
     with pytest.raises(WeconveneError, match="raise --max-memory"):
         api.decode(data, max_memory=60)
     assert unpack(api.encode(large, 1, max_memory=60)).tile == 128
-
-
-def test_a_mosaic_of_any_side_and_its_psnr(tmp_path: Path) -> None:
-    picture = large_image.mosaic(1100)
-    assert picture.size == (1100, 1100)
-    other = np.array(picture)
-    other[:, ::2] ^= 1  # an error of 1 at every second pixel
-    Image.fromarray(other).save(tmp_path / "other.bmp")
-    picture.save(tmp_path / "mosaic.bmp")
-    found = large_image.psnr_in_strips(tmp_path / "mosaic.bmp", tmp_path / "other.bmp")
-    assert found == pytest.approx(10 * np.log10(2 * 255**2))
-    with pytest.raises(WeconveneError, match="side=30000 is impossible"):
-        large_image.mosaic(30_000)
 
 
 MEASURE = """

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from lab.applications.clips import Frames
 from weconvene_core.codec.tile_streams import Latent
-from weconvene_core.entropy import LIKELIHOODS, DecodeMode, EncodeMode, LikelihoodMode, tables_of
-from weconvene_core.entropy.slices import straight_through_round
+from weconvene_core.entropy import LIKELIHOODS, DecodeMode, EncodeMode, LikelihoodMode
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.layers.rate_conditioning import check_quality
 from weconvene_core.model.weconvene import WeConvene, pad
@@ -55,12 +54,11 @@ def write(
 ) -> tuple[list[bytes], Latent]:
     """Code the latents of a frame; return the streams z, y_lf and y_hf, and the latents that a decoder will have."""
     target = context.residual(latent) if context else latent
-    symbols = torch.round(model.h_a(torch.cat(target, 1)) - model.medians)
-    step = EncodeMode(tables_of(model.conditional))
-    decoded = model.charm(_features(model, symbols + model.medians, quality, context), step, *target)
-    streams = step.streams()
-    coded = [model.write_z(symbols), *(streams.get(group, b"") for group in GROUPS)]
-    return coded, context.restored(decoded) if context else decoded
+    mode = EncodeMode(model.tables)
+    *decoded, z_hat, _ = model.code_latents(quality, mode, *target, context=context.features if context else ())
+    streams = mode.streams()
+    coded = [model.entropy_bottleneck.write(z_hat), *(streams.get(group, b"") for group in GROUPS)]
+    return coded, context.restored(decoded) if context else tuple(decoded)
 
 
 @torch.no_grad()
@@ -74,8 +72,11 @@ def read(
     """
     z, *rest = streams
     shape = padded[0] // model.config.z_stride, padded[1] // model.config.z_stride
-    step = DecodeMode(tables_of(model.conditional), dict(zip(GROUPS, rest, strict=True)))
-    decoded = model.charm(_features(model, model.read_z(z, shape) + model.medians, quality, context), step)
+    mode, z_hat = (
+        DecodeMode(model.tables, dict(zip(GROUPS, rest, strict=True))),
+        model.entropy_bottleneck.read(z, shape),
+    )
+    decoded = model.code_latents(quality, mode, z_hat=z_hat, context=context.features if context else ())[:2]
     return context.restored(decoded) if context else decoded
 
 
@@ -85,18 +86,10 @@ def estimated_bits(model: WeConvene, latent: Latent, quality: Tensor, context: C
     While gradients are recorded, noise stands for rounding as in training.
     """
     target, learning = context.residual(latent) if context else latent, torch.is_grad_enabled()
-    z = model.h_a(torch.cat(target, 1))
-    _, likelihood = model.entropy_bottleneck(z, training=learning)
-    z_hat = straight_through_round(z - model.medians) + model.medians
-    step = LikelihoodMode(LIKELIHOODS[model.config.distribution], "mixed" if learning else None)
-    model.charm(_features(model, z_hat, quality, context), step, *target)
-    likelihoods = [likelihood, *(part for group in GROUPS for part in step.likelihoods.get(group, []))]
-    return sum(-part.log().sum() for part in likelihoods) / (math.log(2) * len(z))
-
-
-def _features(model: WeConvene, z_hat: Tensor, quality: Tensor, context: Context | None) -> list[Tensor]:
-    features = model.h_s(z_hat, quality)
-    return [a + b for a, b in zip(features, context.features, strict=True)] if context else features
+    mode = LikelihoodMode(LIKELIHOODS[model.config.distribution], "mixed" if learning else None)
+    coded = model.code_latents(quality, mode, *target, context=context.features if context else ())
+    likelihoods = [coded.z_likelihoods, *(part for group in GROUPS for part in mode.likelihoods.get(group, []))]
+    return sum(-part.log().sum() for part in likelihoods) / (math.log(2) * len(coded.z_hat))
 
 
 @torch.no_grad()

@@ -33,13 +33,12 @@ from lab.applications.frame_coding import (
     write,
 )
 from lab.applications.study import fit
-from weconvene_core.codec.tile_coder import to_8_bit
 from weconvene_core.codec.tile_streams import Latent, padded
-from weconvene_core.entropy.coding_steps import tables_of
-from weconvene_core.entropy.distributions import SCALE_LEVELS, coding_tables, scale_indexes
-from weconvene_core.entropy.range_coder import Decoder, Encoder, Tables
+from weconvene_core.entropy.cdf_tables import Tables
+from weconvene_core.entropy.distributions import SCALE_LEVELS, ConditionalTables, scale_indexes
+from weconvene_core.entropy.range_coder import Decoder, Encoder
 from weconvene_core.errors import CorruptFileError
-from weconvene_core.image_tensors import from_8_bit
+from weconvene_core.image_tensors import from_8_bit, to_8_bit
 from weconvene_core.layers import RateEmbedding
 from weconvene_core.layers.blocks import ResidualBlock
 from weconvene_core.model.weconvene import WeConvene
@@ -171,7 +170,7 @@ def _row_steps(vectors: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _tables() -> Tables:
-    return tables_of(coding_tables())
+    return ConditionalTables("laplace").tables
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import RESULTS
 from weconvene_core.training.config import Stage
 from weconvene_core.training.divergence_guard import NonFiniteGuard
-from weconvene_core.training.memory import keep_freed_memory
 from weconvene_core.training.soap import OPTIMIZERS
 
 TABLE = RESULTS / "tables" / "applications.csv"
@@ -89,7 +88,6 @@ def compare(
     """
     if seeds < 1:
         raise WeconveneError(f"seeds={seeds} trains nothing; use 1 or more, and 2 or more for an interval.")
-    keep_freed_memory()
     rows, kept = [], {}
     runs = [(contender, seed) for seed in range(seeds) for contender in contenders]
     for contender, seed in tqdm(runs, desc="trainings", mininterval=5.0):

@@ -24,9 +24,8 @@ from lab.applications.frame_coding import (
     unpack_clip,
     write,
 )
-from weconvene_core.codec.tile_coder import to_8_bit
 from weconvene_core.codec.tile_streams import Latent, padded
-from weconvene_core.image_tensors import from_8_bit
+from weconvene_core.image_tensors import from_8_bit, to_8_bit
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.wavelets import AxisDWT, Wavelet
 

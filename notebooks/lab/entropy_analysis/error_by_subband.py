@@ -19,7 +19,7 @@ from lab.entropy_analysis.scale_calibration import calibration_table
 from lab.entropy_analysis.slice_bits import CodedSlice, as_input, coded_slices, subbands
 from lab.rd.metrics import PEAK, bpp
 from lab.rd.pillow_codecs import JPEG_2000, PillowCodec, avif
-from lab.studies.training_recipe import training_images
+from lab.studies.runner import training_images
 from lab.wavelet_analysis.energy_compaction import weighted_bands
 from weconvene_core.codec.api import decode, encode, load_model
 from weconvene_core.image_tensors import middle
