@@ -206,9 +206,9 @@ def test_moving_pairs_move_little_and_stay_in_range() -> None:
 
 
 def test_ffmpeg_codes_the_clip_where_it_is_installed(clip: Clip) -> None:
-    if not video_rd.installed_rivals():
+    if not video_rd.installed_encoders():
         pytest.skip("there is no ffmpeg here")
-    for codec in video_rd.installed_rivals():
+    for codec in video_rd.installed_encoders():
         points = video_rd.measure(codec, clip, (20.0, 34.0))
         assert points.psnr_db[0] > points.psnr_db[1] + 3
         assert points.psnr_db[0] > 35

@@ -18,11 +18,11 @@ from lab.rd.ffmpeg_codecs import FfmpegCodec, ffmpeg
 from lab.rd.metrics import bpp, ms_ssim, psnr_rgb
 from weconvene_core.errors import WeconveneError
 
-POINT_COLUMNS = ["clip", "frames", "codec", "knob", "bytes", "bpp", "psnr_db", "ms_ssim"]
+POINT_COLUMNS = ["clip", "frames", "codec", "quality", "bytes", "bpp", "psnr_db", "ms_ssim"]
 
 
 class ClipCodec(Protocol):
-    """What makes a file of frames (T, H, W, 3) uint8 at a knob's setting, and frames of the file."""
+    """What makes a file of frames (T, H, W, 3) uint8 at a quality, and frames of the file."""
 
     @property
     def name(self) -> str:
@@ -40,17 +40,17 @@ class ClipCodec(Protocol):
 
 @dataclass(frozen=True)
 class FfmpegClips:
-    """An encoder of ffmpeg on clips seen as a whole: one intra frame, B frames, ``veryslow``; the knob is ``crf``.
+    """An encoder of ffmpeg on clips seen as a whole: one intra frame, B frames, ``veryslow``; the quality is ``crf``.
 
     The files are bare streams, without container and without the message that names the encoder.
     """
 
-    rival: FfmpegCodec
+    encoder: FfmpegCodec
 
     @property
     def name(self) -> str:
         """What tables and figures call it."""
-        return self.rival.name
+        return self.encoder.name
 
     def encode(self, frames: Frames, quality: float) -> bytes:
         """Return the stream of frames of any size at this ``crf``.
@@ -58,11 +58,11 @@ class FfmpegClips:
         Raises:
             WeconveneError: no ffmpeg, or one that cannot do it.
         """
-        rival, size = self.rival, f"{frames.shape[2]}x{frames.shape[1]}"
-        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-i", "-", *rival.pixel_filter("out")]
-        options = [option.format(f"{quality:g}") for option in rival.options]
-        coded = ["-c:v", rival.encoder, "-threads", "1", *options, "-f", rival.streams[0]]
-        return rival.run([*source, *coded], frames.tobytes())
+        encoder, size = self.encoder, f"{frames.shape[2]}x{frames.shape[1]}"
+        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-i", "-", *encoder.pixel_filter("out")]
+        options = [option.format(f"{quality:g}") for option in encoder.options]
+        coded = ["-c:v", encoder.encoder, "-threads", "1", *options, "-f", encoder.streams[0]]
+        return encoder.run([*source, *coded], frames.tobytes())
 
     def decode(self, data: bytes) -> Frames:
         """Return the frames of such a stream.
@@ -70,8 +70,8 @@ class FfmpegClips:
         Raises:
             WeconveneError: as :meth:`encode`.
         """
-        source = ["-threads", "1", "-f", self.rival.streams[1], "-i", "-", *self.rival.pixel_filter("in")]
-        data, frames = self.rival.run([*source, "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe"], data), []
+        source = ["-threads", "1", "-f", self.encoder.streams[1], "-i", "-", *self.encoder.pixel_filter("in")]
+        data, frames = self.encoder.run([*source, "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe"], data), []
         while data:  # one PPM picture after the other: P6, width and height, 255, then the pixels
             _, size, _, data = data.split(b"\n", 3)
             width, height = (int(number) for number in size.split())
@@ -91,7 +91,7 @@ X265 = FfmpegCodec(
 )  # fmt: skip
 
 
-def installed_rivals() -> list[FfmpegClips]:
+def installed_encoders() -> list[FfmpegClips]:
     """Return x264 and x265 where there is an ffmpeg (the optional extra has one), else none."""
     try:
         ffmpeg()
@@ -100,24 +100,24 @@ def installed_rivals() -> list[FfmpegClips]:
     return [FfmpegClips(X264), FfmpegClips(X265)]
 
 
-def measure(codec: ClipCodec, clip: Clip, knobs: Sequence[float]) -> pd.DataFrame:
-    """Write, read and decode a file per knob; return a table with ``POINT_COLUMNS``.
+def measure(codec: ClipCodec, clip: Clip, qualities: Sequence[float]) -> pd.DataFrame:
+    """Write, read and decode a file per quality; return a table with ``POINT_COLUMNS``.
 
     ``bpp`` is bits of the whole file per pixel of all frames; ``psnr_db`` and ``ms_ssim`` are means over the frames,
     8-bit RGB.
     """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for knob in knobs:
+        for quality in qualities:
             path = Path(folder) / "clip"
-            path.write_bytes(codec.encode(clip.frames, knob))
+            path.write_bytes(codec.encode(clip.frames, quality))
             decoded = codec.decode(path.read_bytes())
             count, height, width, _ = clip.frames.shape
             pairs = list(zip(clip.frames, decoded, strict=True))
             psnr, structure = (np.mean([metric(*pair) for pair in pairs]) for metric in (psnr_rgb, ms_ssim))
             size = path.stat().st_size
             rate = bpp(size, width, height * count)
-            rows.append([clip.name, count, codec.name, knob, size, rate, psnr, structure])
+            rows.append([clip.name, count, codec.name, quality, size, rate, psnr, structure])
     return pd.DataFrame(rows, columns=POINT_COLUMNS)
 
 
