@@ -36,7 +36,7 @@ def test_what_is_at_hand_is_measured_whole_and_goes_by_its_number(
 ) -> None:
     monkeypatch.setattr(larger_sets, "QUALITIES", QUALITIES)
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # no processes for two small pictures
-    with pytest.warns(UserWarning, match="not measured: Image set 'tecnick' is not at hand: put it into") as said:
+    with pytest.warns(UserWarning, match="not measured: Image set 'tecnick' is not available: put it into") as said:
         sets = larger_sets.available_sets()
     assert len(said) == 1  # nothing is said of what is there
     assert [images.name for images in sets] == ["clic-2images"]

@@ -32,6 +32,7 @@ from weconvene_core.codec.tile_grid import (
 from weconvene_core.codec.tile_streams import footprint
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
+from weconvene_core.image_tensors import to_8_bit
 from weconvene_core.paths import ROOT
 
 LITE = Footprint(160, 12)
@@ -85,7 +86,7 @@ def test_a_picture_in_one_piece_is_what_the_model_alone_makes_of_it(photo: Image
     container = unpack(data)
     assert [container.of(kind) for kind in ("y_lf", "y_hf", "z")] == coded["strings"]
     x_hat = model.decompress(coded["strings"], coded["shape"], 4.5)["x_hat"]
-    np.testing.assert_array_equal(api.to_8_bit(x_hat)[: photo.height, : photo.width], np.asarray(api.decode(data)))
+    np.testing.assert_array_equal(to_8_bit(x_hat)[: photo.height, : photo.width], np.asarray(api.decode(data)))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The command line: ``weconvene encode | decode | info | train | seal | data``.
+"""The command line: ``weconvene encode | decode | info | train | calibrate | data``.
 
 Whatever a user can get wrong ends in one sentence on stderr and one of the exit codes of EXIT_CODES.
 """
@@ -100,19 +100,16 @@ def _add_training_commands(subparsers: argparse._SubParsersAction[argparse.Argum
     train = subparsers.add_parser("train", help="train a model, or go on with an interrupted training")
     train.add_argument("config", type=Path, metavar="CONFIG", help="the training's configuration, JSON or TOML")
     train.add_argument("--minutes", type=float, metavar="N", help="save and stop cleanly after N minutes")
-    train.add_argument("--pack", type=Path, metavar="DIR", help="at the end, put the state into DIR in parts of 16 MB")
-    train.add_argument("--unpack", type=Path, metavar="DIR", help="go on from the packed state in DIR")
-    train.add_argument(
-        "--pack-images", type=Path, metavar="DIR", help="only write the training images to DIR in packs of 40 MB"
-    )
     train.set_defaults(run=training_commands.train)
 
-    seal = subparsers.add_parser("seal", help="fix a model's integer arithmetic: the same bits on every machine")
-    seal.add_argument("name", metavar="NAME", help="name of a trained model; its file is replaced")
-    seal.add_argument(
+    calibrate = subparsers.add_parser(
+        "calibrate", help="calibrate a model's integer path: its files decode to the same bits on every machine"
+    )
+    calibrate.add_argument("name", metavar="NAME", help="name of a trained model; its file is replaced")
+    calibrate.add_argument(
         "--images", type=Path, metavar="DIR", help="photographs to measure on (default: those kept out of training)"
     )
-    seal.set_defaults(run=training_commands.seal)
+    calibrate.set_defaults(run=training_commands.calibrate)
 
     data = subparsers.add_parser("data", help="get image sets")
     actions = data.add_subparsers(required=True, metavar="ACTION")
@@ -130,7 +127,3 @@ def quality_number(text: str) -> float:
     if not QUALITY_MIN <= value <= QUALITY_MAX:
         raise argparse.ArgumentTypeError(f"a number from {QUALITY_MIN:g} to {QUALITY_MAX:g} is expected, not {text}")
     return value
-
-
-if __name__ == "__main__":
-    sys.exit(main())

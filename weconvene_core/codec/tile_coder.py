@@ -88,10 +88,10 @@ def _write_block(
 
     analysing = run if refinement is None else map  # the memory of one
     lf, hf = (plan.joined(list(part), plan.ratio) for part in zip(*analysing(analysed, block.places), strict=True))
-    symbols = plan.joined(list(run(torch.no_grad()(lambda place: plan.z_of((lf, hf), place)), block.places)), 1)
-    z, z_hat, step = model.write_z(symbols), symbols + model.medians, EncodeMode(model.tables)
+    z_hat = plan.joined(list(run(torch.no_grad()(lambda place: plan.z_of((lf, hf), place)), block.places)), 1)
+    z, step = model.entropy_bottleneck.write(z_hat), EncodeMode(model.tables)
     if one_piece:
-        watch(rgb, model.charm(model.h_s(z_hat, plan.quality), step, lf, hf))
+        watch(rgb, model.code_latents(plan.quality, step, lf, hf, z_hat)[:2])
         return TileGroupStreams(z, None, (_tile_streams(step),))
     coarse = zip(*run(torch.no_grad()(lambda place: plan.coarse(z_hat, place)), block.places), strict=True)
     levels = [plan.joined(list(level), 2**i) for i, level in enumerate(coarse)]

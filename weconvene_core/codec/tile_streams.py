@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from weconvene_core.codec.tile_grid import Footprint, Span, TileGroup
-from weconvene_core.entropy import DecodeMode, InteriorMode, tables_of
-from weconvene_core.entropy.range_coder import Tables
+from weconvene_core.entropy import DecodeMode, InteriorMode
+from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.exact.slice_networks import ExactCharm
@@ -112,11 +112,11 @@ class TileGroupPlan:
         return (windows[0], windows[1]), (inner[0], inner[1])
 
     def z_of(self, latent: Latent, place: tuple[int, int]) -> Tensor:
-        """Return the symbols of z (1, z_channels, ...) of a tile."""
+        """Return the quantised z (1, z_channels, ...) of a tile."""
         window, _ = self.around(place, HYPER_HALO * self.ratio, self.ratio)
         _, inner = self.around(place, HYPER_HALO)
         z = self.model.h_a(torch.cat([part[..., *window] for part in latent], 1))[..., *inner]
-        return torch.round(z - self.model.medians)
+        return self.model.entropy_bottleneck(z)[0]
 
     def coarse(self, z_hat: Tensor, place: tuple[int, int]) -> list[Tensor]:
         """Return a tile's hyper features at the resolutions of the LL pyramid, coarsest first."""
@@ -164,7 +164,7 @@ class BlockReader:
         self.plan, self.streams, self.slices = TileGroupPlan(model, block, quality), streams, slices
         self.tables = model.tables
         _check_z(model, streams.z, self.plan.shape)
-        self.z_hat = model.read_z(streams.z, self.plan.shape) + model.medians
+        self.z_hat = model.entropy_bottleneck.read(streams.z, self.plan.shape)
         self.ll_hat = None if streams.y_ll is None else self._read_ll(streams.y_ll)
 
     def _read_ll(self, y_ll: bytes) -> Tensor | None:
@@ -184,7 +184,7 @@ class BlockReader:
         streams = self.streams.tiles[place[0] * len(plan.block.columns) + place[1]]
         step = TruncatedDecodeMode(self.tables, streams, self.slices, model.config.calls_per_slice)
         if self.streams.y_ll is None:
-            return model.charm(model.h_s(self.z_hat, plan.quality), step), step
+            return model.code_latents(plan.quality, step, z_hat=self.z_hat)[:2], step
         window, inner = plan.around(place, SLICE_HALO, plan.ratio)
         ll_hat = None if self.ll_hat is None else self.ll_hat[..., *window]
         lf, hf = model.charm.code_slices(plan.fine(self.z_hat, place), ll_hat, InteriorMode(step, inner))
@@ -248,7 +248,7 @@ def _check_z(model: WeConvene, data: bytes, shape: tuple[int, int]) -> None:
 
     So a forged header cannot make a decoder work, or reserve memory, for a size that the file has no bytes for.
     """
-    tables = tables_of(model.entropy_bottleneck)
+    tables = model.entropy_bottleneck.tables
     likeliest = (np.diff(row[: escape + 2]).max() for row, escape in zip(tables.cdf, tables.escape, strict=True))
     bits = sum(-math.log2(frequency / tables.cdf.max()) for frequency in likeliest) * shape[0] * shape[1]
     if bits > 8 * len(data) + 64:

@@ -1,4 +1,4 @@
-"""Vectors that depend on the quality: eight learned rows, interpolated in log lambda (ours: one model, every rate)."""
+"""What depends on the quality: lambda, and learned vectors interpolated in log lambda (ours: one model, every rate)."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ def check_quality(quality: float) -> float:
 def interpolate(rows: Tensor, quality: Tensor) -> Tensor:
     """Interpolate ``rows`` (8, C) linearly at ``quality`` (B,) in 0..7; returns (B, C).
 
-    The rows stand at the eight lambdas and lie evenly in quality: linear in quality is linear in log lambda between
-    two of them.
+    Row q belongs to the lambda of quality q. Linear in quality is linear in log lambda between two of them.
     """
     position = (quality - QUALITY_MIN).clamp(0, len(LAMBDAS) - 1)
     left = position.floor().clamp(max=len(LAMBDAS) - 2).long()
@@ -37,7 +36,7 @@ def interpolate(rows: Tensor, quality: Tensor) -> Tensor:
 
 
 def lambda_of(quality: Tensor) -> Tensor:
-    """Return lambda (B,) for qualities (B,): the table above, interpolated in log lambda."""
+    """Return lambda (B,) for qualities (B,): the table ``LAMBDAS``, interpolated in log lambda."""
     table = torch.tensor(LAMBDAS, dtype=torch.float64, device=quality.device).log()[:, None]
     return interpolate(table, quality.double())[:, 0].exp().float()
 

@@ -6,7 +6,7 @@ Why each switch exists, where its default comes from and what it was measured to
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 from weconvene_core.entropy.charm import SliceLayout
 from weconvene_core.entropy.distributions import Distribution
@@ -14,8 +14,16 @@ from weconvene_core.entropy.slices import SliceNetworkKind
 from weconvene_core.errors import WeconveneError
 from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
 from weconvene_core.layers.blocks import WeConvSpec
-from weconvene_core.layers.wavelet_shortcut import HF_SLICES, LF_SLICES, SliceOrder
-from weconvene_core.model.config_checks import check
+from weconvene_core.layers.wavelet_shortcut import (
+    COLOURS,
+    HF_SLICES,
+    LEVELS,
+    LF_CHANNELS,
+    LF_SLICES,
+    LL_CHANNELS,
+    SliceOrder,
+)
+from weconvene_core.wavelets import scheme
 
 RENAMED = {"ll_phases": "ll_passes"}
 """What fields of older descriptions were called, and their names of today."""
@@ -23,6 +31,8 @@ RENAMED = {"ll_phases": "ll_passes"}
 Slices = int | tuple[int, ...]
 
 PADDING = 32  # every model pads to multiples of at least this, so that a file's header fixes the size of z
+POSITIVE = ("narrow", "wide", "hyper", "z_channels", "slice_hidden", "latent_channels", "channel_levels")
+NOT_NEGATIVE = ("blocks_a", "blocks_s", "hyper_blocks", "levels")
 LL_LEVELS = 2  # extra levels of the shortcut's LL band: with its own three the image has five in all
 
 
@@ -106,7 +116,11 @@ class ModelConfig:
         for name in ("lf_slices", "hf_slices"):  # JSON has lists
             value = getattr(self, name)
             object.__setattr__(self, name, value if isinstance(value, int) else tuple(value))
-        check(self)
+        _check_counts(self)
+        _check_choices(self)
+        _check_resolutions(self)
+        _check_switches(self)
+        _ = self.layout  # channels that do not divide
 
     # --- what follows from the fields --------------------------------------------------------------------------------
 
@@ -214,3 +228,103 @@ def _widths(name: str, slices: Slices, channels: int) -> tuple[int, ...]:
     if sum(slices) != channels or any(width < 1 for width in slices):
         raise WeconveneError(f"{name}={slices} holds {sum(slices)} channels where {channels} are to be coded.")
     return slices
+
+
+# --- what a configuration must satisfy; every refusal names the field, its value and what is allowed ------------------
+
+
+def _check_counts(config: ModelConfig) -> None:
+    least = dict.fromkeys(POSITIVE, 1) | dict.fromkeys(NOT_NEGATIVE, 0) | {"scales_a": 2, "scales_s": 2}
+    for name, minimum in least.items():
+        if getattr(config, name) < minimum:
+            raise WeconveneError(f"{name}={getattr(config, name)} is impossible; use {minimum} or more.")
+    for name in ("high_kernel", "up_kernel"):
+        if getattr(config, name) < 1 or getattr(config, name) % 2 == 0:
+            raise WeconveneError(f"{name}={getattr(config, name)} is impossible; use an odd size such as 1 or 3.")
+    if config.quality is not None and not QUALITY_MIN <= config.quality <= QUALITY_MAX:
+        allowed = f"{QUALITY_MIN:g} to {QUALITY_MAX:g}, or None for a model of every rate"
+        raise WeconveneError(f"quality={config.quality} is impossible; use {allowed}.")
+
+
+def _check_choices(config: ModelConfig) -> None:
+    for name in ("wavelet", "latent_wavelet"):
+        value = getattr(config, name)
+        try:
+            integer = scheme(value).integer
+        except WeconveneError as error:
+            raise WeconveneError(f"{name}={value!r} is unknown: {error}") from error
+        if integer:
+            raise WeconveneError(f"{name}={value!r} is for integers; networks need one such as 5/3 or 9/7.")
+    kinds = {"slice_network": SliceNetworkKind, "distribution": Distribution, "slice_order": SliceOrder}
+    for name, choices in kinds.items():
+        if getattr(config, name) not in get_args(choices):
+            allowed = ", ".join(get_args(choices))
+            raise WeconveneError(f"{name}={getattr(config, name)!r} is unknown; use one of {allowed}.")
+
+
+def _check_resolutions(config: ModelConfig) -> None:
+    for name in ("patch_a", "patch_s", "latent_stride"):
+        if getattr(config, name) not in (1, 2, 4, 8, 16):
+            raise WeconveneError(f"{name}={getattr(config, name)} is impossible; use 1, 2, 4, 8 or 16.")
+    stride = config.latent_stride
+    _check_coarsest(config, "a", config.coarsest_a, (stride // 2, stride, 2 * stride))
+    _check_coarsest(config, "s", config.coarsest_s, (stride, 2 * stride))
+
+
+def _check_coarsest(config: ModelConfig, side: str, coarsest: int, allowed: tuple[int, ...]) -> None:
+    if coarsest not in allowed:
+        scales, patch = getattr(config, f"scales_{side}"), getattr(config, f"patch_{side}")
+        needed = " or ".join(f"1/{stride}" for stride in allowed if stride)
+        raise WeconveneError(
+            f"scales_{side}={scales} with patch_{side}={patch} ends at 1/{coarsest} of the image; "
+            f"latent_stride={config.latent_stride} needs {needed}."
+        )
+
+
+def _check_switches(config: ModelConfig) -> None:
+    if not config.wavelet_entropy and config.hf_slices not in (0, ()):
+        raise WeconveneError(
+            f"hf_slices={config.hf_slices} contradicts wavelet_entropy=False: y itself has no HF; use hf_slices=0."
+        )
+    needed = 2**config.channel_levels
+    if config.channel_packets and min(config.narrow, config.wide, config.hyper, config.latent_channels) < needed:
+        raise WeconveneError(
+            f"channel_levels={config.channel_levels} with channel_packets needs {needed} channels in every layer; "
+            "use fewer levels or wider layers."
+        )
+    if config.ll_passes and not (config.shortcut and config.slice_network == "joint"):
+        raise WeconveneError(
+            "ll_passes=True needs shortcut=True, whose LL band it codes, and slice_network='joint'; "
+            f"this model has {config.shortcut} and {config.slice_network!r}."
+        )
+    if config.luma_first and not (
+        config.shortcut and config.slice_network == "joint" and config.slice_order == "polyphase"
+    ):
+        raise WeconveneError(
+            "luma_first=True needs shortcut=True with slice_order='polyphase', whose channels alternate in colour, and "
+            f"slice_network='joint'; this model has {config.shortcut}, {config.slice_order!r} and "
+            f"{config.slice_network!r}."
+        )
+    if config.shortcut:
+        _check_shortcut(config)
+
+
+def _check_shortcut(config: ModelConfig) -> None:
+    if not config.wavelet_entropy:
+        raise WeconveneError("shortcut=True contradicts wavelet_entropy=False: it enters in the wavelet domain.")
+    stride = 2**LEVELS // 2
+    if (config.latent_channels, config.latent_stride) != (LF_CHANNELS, stride):
+        raise WeconveneError(
+            f"shortcut=True needs latent_channels={LF_CHANNELS} and latent_stride={stride}, one coefficient per sample "
+            f"of the image; this model has {config.latent_channels} and {config.latent_stride}."
+        )
+    if config.layout.lf[0] != LL_CHANNELS:
+        raise WeconveneError(
+            f"lf_slices={config.lf_slices} starts with {config.layout.lf[0]} channels; with shortcut=True the first "
+            f"slice is the image's LL band of {LL_CHANNELS}."
+        )
+    if config.luma_first and any(width % COLOURS for width in (*config.layout.lf, *config.layout.hf)):
+        raise WeconveneError(
+            f"luma_first=True needs slices of whole positions, {COLOURS} colours each; this model has "
+            f"lf_slices={config.lf_slices} and hf_slices={config.hf_slices}."
+        )

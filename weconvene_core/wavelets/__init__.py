@@ -1,9 +1,7 @@
 """Wavelets: lifting schemes, lifting along any axis, and multi-level 2-D and 3-D transforms with named bands."""
 
-from weconvene_core.wavelets.channel_dwt import AxisDWT, channel_matrix
-from weconvene_core.wavelets.dwt import dwt2d, dwt3d, idwt2d, idwt3d
+from weconvene_core.wavelets.dwt import AxisDWT, channel_matrix, dwt1d, dwt2d, dwt3d, idwt1d, idwt2d, idwt3d
 from weconvene_core.wavelets.learnable import LearnableLifting
-from weconvene_core.wavelets.lifting import dwt1d, idwt1d
 from weconvene_core.wavelets.lifting_plan import Mode
 from weconvene_core.wavelets.lifting_schemes import (
     REVERSIBLE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets.lifting_schemes import LiftingScheme, LiftingStep, Tap, Wavelet, scheme
@@ -12,12 +12,16 @@ from weconvene_core.wavelets.lifting_schemes import LiftingScheme, LiftingStep, 
 class LearnableLifting(nn.Module):
     """The lifting steps of a classical wavelet with trainable coefficients and gains.
 
-    Whatever the values become, each step can be undone exactly, so the transform stays invertible; taps that are equal
+    Each step can be undone exactly whatever the values become, so the transform stays invertible. Taps that are equal
     at the start share a parameter, so a symmetric (linear-phase) wavelet stays symmetric. Pass :meth:`scheme` wherever
     a wavelet is expected, afresh for every forward pass::
 
         lifting = LearnableLifting("9/7")
         pyramid = dwt2d(x, lifting.scheme(), levels=2)
+
+    Parameters
+    ----------
+    initial : the wavelet to start from.
 
     Raises
     ------
@@ -34,7 +38,9 @@ class LearnableLifting(nn.Module):
         pairs = zip(distinct, self.initial.steps, strict=True)
         self._places = [[values.index(tap.coefficient) for tap in step.taps] for values, step in pairs]
         self.coefficients = nn.ParameterList(torch.tensor(values) for values in distinct)
-        self.log_gains = nn.Parameter(torch.tensor([self.initial.low_gain, self.initial.high_gain]).abs().log())
+        gains = torch.tensor([self.initial.low_gain, self.initial.high_gain])
+        self._signs = [1.0 if gain > 0 else -1.0 for gain in gains]
+        self.log_gains = nn.Parameter(gains.abs().log())
 
     def scheme(self) -> LiftingScheme:
         """Return the lifting scheme with the present values, through which gradients flow."""
@@ -42,10 +48,5 @@ class LearnableLifting(nn.Module):
             LiftingStep(step.target, tuple(Tap(t.offset, values[i]) for t, i in zip(step.taps, places, strict=True)))
             for step, values, places in zip(self.initial.steps, self.coefficients, self._places, strict=True)
         )
-        low, high = self._gains()
+        low, high = (gain * sign for gain, sign in zip(self.log_gains.exp(), self._signs, strict=True))
         return LiftingScheme(f"learnt {self.initial.name}", steps, low, high, self.initial.border)
-
-    def _gains(self) -> tuple[Tensor, Tensor]:
-        signs = (1.0 if self.initial.low_gain > 0 else -1.0, 1.0 if self.initial.high_gain > 0 else -1.0)
-        gains = self.log_gains.exp()
-        return gains[0] * signs[0], gains[1] * signs[1]

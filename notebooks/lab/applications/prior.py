@@ -18,12 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.applications import motion
-from lab.applications.clip_codecs import GROUPS, Context, frame_of, hyper_features, latent_of, write
+from lab.applications.clip_codecs import GROUPS, Context, frame_of, latent_of, write
 from lab.applications.clips import Clip, moving_pairs
 from lab.applications.study import fit
 from weconvene_core.codec.tile_streams import Latent
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
-from weconvene_core.entropy.slices import straight_through_round
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.layers import RateEmbedding
 from weconvene_core.layers.blocks import ResidualBlock
@@ -112,14 +111,11 @@ def estimated_bits(model: WeConvene, sample: Sample, context: Context | None = N
 
     While gradients are recorded, noise stands for rounding as in training.
     """
-    target, learning = context.residual(sample.latent) if context else sample.latent, torch.is_grad_enabled()
-    z = model.h_a(torch.cat(target, 1))
-    _, likelihood = model.entropy_bottleneck(z, training=learning)
-    z_hat = straight_through_round(z - model.medians) + model.medians
-    mode = LikelihoodMode(LIKELIHOODS[model.config.distribution], "mixed" if learning else None)
-    model.charm(hyper_features(model, z_hat, sample.quality, context), mode, *target)
-    likelihoods = [likelihood, *(part for group in GROUPS for part in mode.likelihoods.get(group, []))]
-    return sum(-part.log().sum() for part in likelihoods) / (math.log(2) * len(z))
+    target, features = (context.residual(sample.latent), context.features) if context else (sample.latent, ())
+    mode = LikelihoodMode(LIKELIHOODS[model.config.distribution], "mixed" if torch.is_grad_enabled() else None)
+    coded = model.code_latents(sample.quality, mode, *target, context=features)
+    likelihoods = [coded.z_likelihoods, *(part for group in GROUPS for part in mode.likelihoods.get(group, []))]
+    return sum(-part.log().sum() for part in likelihoods) / (math.log(2) * len(coded.z_hat))
 
 
 def train_prior(prior: nn.Module, model: WeConvene, found: Sequence[Sample], stage: Stage, seed: int) -> None:

@@ -15,6 +15,7 @@ from lab.figures.pictures import draw, pixel_grid
 from lab.figures.style import PHOTO_DPI, style
 from lab.figures.subbands import draw_mosaic, drawn_size, with_step
 from lab.wavelet_analysis.energy_compaction import compaction, keep_largest, rebuilt
+from lab.wavelet_analysis.filter_factoring import lifting_scheme
 from weconvene_core.wavelets import dwt2d
 
 WAVELETS = ("haar", "5/3", "9/7", "db2", "db4", "sym4", "bior3.5")
@@ -51,9 +52,9 @@ def kept_figure(grey: Tensor, choices: Sequence[Setting], title: str) -> Figure:
 
 
 def _draw_kept(bands: Axes, picture: Axes, grey: Tensor, choice: Setting, step: int) -> None:
-    mean = grey.mean()
-    kept = keep_largest(dwt2d(grey - mean, choice.wavelet, choice.levels), choice.percent)
-    psnr = compaction(grey, choice.wavelet, choice.levels, [choice.percent]).psnr_db[0]
+    mean, wavelet = grey.mean(), lifting_scheme(choice.wavelet)
+    kept = keep_largest(dwt2d(grey - mean, wavelet, choice.levels), choice.percent)
+    psnr = compaction(grey, wavelet, choice.levels, [choice.percent]).psnr_db[0]
     draw_mosaic(bands, kept, step, 11, least=1 / 5)
     bands.set_title(f"{choice.wavelet}, {choice.levels} levels, {choice.percent:g} % kept", fontsize=11, pad=5)
     draw(picture, rebuilt(kept, mean).numpy(), f"rebuilt: {psnr:.2f} dB", interpolation="antialiased")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lab.figures.pictures import draw, pixel_grid
 from lab.figures.style import PALETTE, style
+from lab.wavelet_analysis.filter_factoring import lifting_scheme
 from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets import Pyramid, dwt1d, idwt1d
 
@@ -171,7 +172,7 @@ def wavelet_shape(wavelet: str, band: str) -> tuple[NDArray[np.float64], NDArray
     for doubling in range(DOUBLINGS):
         parts = (signal, torch.zeros_like(signal))
         low, high = parts[::-1] if doubling == 0 and band == "high" else parts
-        signal = idwt1d(low, high, wavelet, 0, mode="periodic")
+        signal = idwt1d(low, high, lifting_scheme(wavelet), 0, mode="periodic")
     x, y = np.arange(len(signal)) / 2**DOUBLINGS - 16, _array(signal / signal.abs().max())
     support = np.flatnonzero(np.abs(y) > 1e-4)
     inside = slice(max(0, support[0] - 1), support[-1] + 2)  # with a zero at both ends

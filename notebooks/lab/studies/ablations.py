@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from lab.complexity.mac_formulas import macs_by_hand
+from lab.complexity.count_macs import count_macs
 from lab.complexity.tables import COUNTING_SIZE, parameters_m
 from lab.rd.curve_difference import difference
 from lab.studies import runner
@@ -27,7 +27,7 @@ from weconvene_core.training.config import Stage
 
 SEEDS = (0, 1)
 SOAP = replace(RECIPE, **soap(1e-2, 4e-3))
-ENTROPY, JOINT = (replace(stage, steps=n) for stage, n in zip(SOAP.phases, (200, 400), strict=True))
+ENTROPY, JOINT = (replace(stage, steps=n) for stage, n in zip(SOAP.stages, (200, 400), strict=True))
 STEP_1 = Stage("step 1", 300, 4e-3, 1e-3, batch=8, crop=128)
 STEP_2 = Stage("step 2", 100, 1e-3, 4e-4, batch=8, crop=128, warmup=0)
 COLUMNS = [
@@ -56,7 +56,7 @@ class Row:
 
     def training(self, seed: int) -> Experiment:
         """Return the training of one seed."""
-        config = replace(SOAP, model=dict(self.model), seed=SEEDS[seed], phases=(ENTROPY, *self.then))
+        config = replace(SOAP, model=dict(self.model), seed=SEEDS[seed], stages=(ENTROPY, *self.then))
         return Experiment(self.question, self.variant, config)
 
 
@@ -122,7 +122,9 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
 def kmac_per_pixel(config: ModelConfig) -> tuple[float, float]:
     """Return thousands of MACs per pixel of encoding and of decoding."""
     height, width = COUNTING_SIZE
-    encode, decode = (sum(macs.values()) / (1e3 * height * width) for macs in macs_by_hand(config, height, width))
+    encode, decode = (
+        sum(macs.values()) / (1e3 * height * width) for macs in count_macs(WeConvene(config), height, width)
+    )
     return encode, decode
 
 

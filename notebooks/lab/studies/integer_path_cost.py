@@ -26,7 +26,6 @@ from lab.rd.measure import measure
 from lab.studies.runner import TABLES, save
 from weconvene_core.codec import api
 from weconvene_core.datasets.image_sets import ImageSet, load_rgb, test_set
-from weconvene_core.entropy import tables_of
 from weconvene_core.entropy.range_coder import Decoder, Encoder
 from weconvene_core.model.weconvene import WeConvene
 
@@ -62,7 +61,7 @@ def rates(images: ImageSet, qualities: Sequence[float] = QUALITIES) -> pd.DataFr
     Raises
     ------
     WeconveneError
-        If the model has no integer path, or the curves have no BD-rate.
+        If the model is not calibrated, or the curves have no BD-rate.
     """
     processes = os.cpu_count() or 1
     points = pd.concat(
@@ -103,7 +102,7 @@ def times(images: ImageSet, qualities: Sequence[float] = TIMED_QUALITIES) -> pd.
 
 def symbol_speeds(model: WeConvene, picture: Image.Image) -> tuple[float, float]:
     """Return how many million symbols of a picture's y the range coder writes, and reads, in a second on one core."""
-    pushes, tables = [], tables_of(model.conditional)
+    pushes, tables = [], model.tables
     for call in calls(model, np.asarray(picture), model.config.qualities[1]):
         coded = call.indexes > 0
         pushes.append((call.residual[coded].int().numpy(), call.indexes[coded].numpy()))

@@ -57,7 +57,7 @@ def at_scale(images: ImageSet, scale: int, folder: Path = SCALED) -> ImageSet:
         paths.append(target / f"{path.stem}.png")
         picture.resize((width // scale, height // scale), Image.Resampling.LANCZOS).save(paths[-1])
     name, label = (f"{text}-1/{scale}" for text in (images.name, images.label))
-    return replace(images, name=name, label=label, paths=tuple(paths), source=str(target))
+    return replace(images, name=name, label=label, paths=tuple(paths))
 
 
 def measure_sets(sets: Sequence[ImageSet], codec: FileCodec) -> pd.DataFrame:

@@ -22,8 +22,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from lab.complexity.training_flops import total_flops
 from lab.rd.metrics import ms_ssim
-from weconvene_core.datasets.image_sets import STAND_IN, folder_set, training_folder
+from weconvene_core.datasets.image_sets import FALLBACK_FOLDER, folder_set, training_folder
 from weconvene_core.entropy.distributions import SCALE_MIN
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import middle
@@ -31,7 +32,6 @@ from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import RESULTS
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import ImagePool, load_pool
-from weconvene_core.training.run import total_flops
 from weconvene_core.training.trainer import Trainer
 from weconvene_core.training.validation import estimate
 
@@ -66,6 +66,7 @@ class Experiment:
         """
         defaults = {field.name: field.default for field in fields(TrainConfig)}
         chosen = {name: value for name, value in self.config.to_dict().items() if value not in (defaults[name], {})}
+        chosen["phases"] = chosen.pop("stages")  # as when the kept tables were made
         text = json.dumps([chosen, self.start, self.share], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -74,7 +75,7 @@ class Experiment:
         if budget is None:
             return self.config
         scale = self.share * budget / total_flops(self.config)
-        return replace(self.config, phases=tuple(_scaled(stage, scale) for stage in self.config.phases))
+        return replace(self.config, stages=tuple(_scaled(stage, scale) for stage in self.config.stages))
 
     @torch.no_grad()
     def begin(self, model: WeConvene) -> None:
@@ -172,7 +173,7 @@ def run(experiment: Experiment, budget: float | None) -> pd.DataFrame:
     model = train(config, pool, experiment.begin)
     seconds = time.process_time() - started
     operations = total_flops(config)
-    pixels = sum(stage.steps * stage.batch * stage.crop**2 for stage in config.phases)
+    pixels = sum(stage.steps * stage.batch * stage.crop**2 for stage in config.stages)
     return measure(model, pool)[MEASURED].assign(
         question=experiment.question, variant=experiment.variant, seed=config.seed, settings=experiment.identity,
         steps=config.total_steps, gflops=operations / 1e9, kmac_px_step=operations / 2e3 / pixels,
@@ -214,7 +215,7 @@ def training_images() -> ImagePool:
         If there is no training folder: a study of the four stand-ins would take a real one's place.
     """
     folder = training_folder()
-    if folder == STAND_IN:
+    if folder == FALLBACK_FOLDER:
         raise WeconveneError(
             "A study needs training photographs, and only four stand-ins are at hand: point WECONVENE_DATA to a folder "
             "with photographs in train/. Kept tables stay as they are."

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from weconvene_core.wavelets.lifting import dwt1d
-from weconvene_core.wavelets.lifting_schemes import Scaling, Wavelet
+from weconvene_core.wavelets import Scaling, Wavelet, dwt1d
 
 _LENGTH = 128  # of the probing signals: far longer than any filter here
 _CENTRE = 64

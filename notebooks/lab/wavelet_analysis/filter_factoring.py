@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets.lifting_schemes import Band, LiftingScheme, LiftingStep, Tap
+from weconvene_core.wavelets.lifting_schemes import NAMED, Band, LiftingScheme, LiftingStep, Tap
 
 TOLERANCE = 1e-9  # of a filter's largest tap: below it a remainder counts as zero
 LARGEST_COEFFICIENT = 1e3  # beyond it a float32 transform would lose more than three digits
@@ -35,14 +35,18 @@ Steps = tuple[tuple[Band, Laurent], ...]
 
 
 @lru_cache(maxsize=64)
-def factored(name: str) -> LiftingScheme:
-    """Return PyWavelets' discrete wavelet ``name`` as a lifting scheme, with the sign and alignment of JPEG 2000.
+def lifting_scheme(name: str) -> LiftingScheme:
+    """Return a wavelet of the core by its name, or PyWavelets' discrete wavelet of this name, factored.
+
+    A factored scheme has the sign and alignment of JPEG 2000. Pass it wherever a wavelet is expected.
 
     Raises
     ------
     WeconveneError
         If PyWavelets has no such discrete wavelet, or its factors are too long or too large to be accurate.
     """
+    if name in NAMED:
+        return NAMED[name]
     low, high = _filters(name)
     even, odd = _polyphase(low)
     candidates = [c for c in _divide(even, odd, ()) if _largest(c[0]) < LARGEST_COEFFICIENT]

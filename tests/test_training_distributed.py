@@ -19,7 +19,7 @@ from weconvene_core.model.checkpoint import STATE, read_tensors
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.distributed import ProcessGroup
 from weconvene_core.training.log import LOG
-from weconvene_core.training.run import train_from_config
+from weconvene_core.training.trainer import train_from_config
 
 ENTROPY = Stage("entropy", 4, 2e-3, 1e-3, batch=4, crop=32, warmup=1, transforms=False)
 JOINT = Stage("joint", 4, 1e-3, 1e-4, batch=4, crop=64, warmup=1, w_lf=1.2, w_hf=0.9)
@@ -30,6 +30,7 @@ def rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
@@ -77,6 +78,6 @@ def test_every_process_draws_its_part_of_the_whole_noise(shape: tuple[int, ...],
 
 
 def test_batch_that_cannot_be_shared_is_refused() -> None:
-    assert ProcessGroup(1, 2).share(8) == slice(4, 8)
+    assert ProcessGroup(1, 2).local_batch(8) == slice(4, 8)
     with pytest.raises(WeconveneError, match="batch=8 cannot be shared by 3 processes"):
-        ProcessGroup(0, 3).share(8)
+        ProcessGroup(0, 3).local_batch(8)

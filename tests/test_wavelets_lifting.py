@@ -1,4 +1,4 @@
-"""Both executions of the lifting steps agree: eager in place, textbook; types, layouts, derivatives, compilers."""
+"""Lifting: in place and in textbook form agree; types, memory formats, derivatives, compilers, learnt coefficients."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets import (
+    SCHEMES,
     LearnableLifting,
+    LiftingScheme,
+    LiftingStep,
+    Tap,
+    Wavelet,
     dwt1d,
     dwt2d,
     dwt3d,
@@ -22,20 +28,31 @@ from weconvene_core.wavelets import (
 )
 from weconvene_core.wavelets.lifting import split_axes
 
-WAVELETS = ("haar", "5/3", "9/7", "db2", "db4", "bior6.8")
+FAR = LiftingScheme(  # taps that reach beyond the next neighbours, lopsided
+    "far",
+    (LiftingStep("high", (Tap(-1, 0.1), Tap(2, -0.3))), LiftingStep("low", (Tap(-3, 0.2), Tap(1, 0.1), Tap(4, 0.05)))),
+    1.1,
+    -0.9,
+)
+WAVELETS = ("haar", "5/3", "9/7", FAR)
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.15, torch.float16: 0.02}
+MODES = ("symmetric", "periodic")
+
+
+def name(value: object) -> str:
+    return value.name if isinstance(value, LiftingScheme) else str(value)
 
 
 def noise(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
-    wavelet=st.sampled_from(WAVELETS), mode=st.sampled_from(["symmetric", "periodic"]), seed=st.integers(0, 99),
+    wavelet=st.sampled_from(WAVELETS), mode=st.sampled_from(MODES), seed=st.integers(0, 99),
     scaling=st.sampled_from(["orthonormal", "jpeg2000"]), shape=st.tuples(*[st.integers(1, 18)] * 2),
 )  # fmt: skip
-def test_eager_equals_textbook(wavelet: str, mode: str, scaling: str, shape: tuple[int, int], seed: int) -> None:
+def test_in_place_equals_textbook(wavelet: Wavelet, mode: str, scaling: str, shape: tuple[int, int], seed: int) -> None:
     x = noise(2, *shape, seed=seed)
     bands = split_axes(x, wavelet, (-2, -1), scaling, mode)
     expected = lifting_reference.split_axes(x, scheme(wavelet), (-2, -1), scaling, mode)
@@ -44,15 +61,15 @@ def test_eager_equals_textbook(wavelet: str, mode: str, scaling: str, shape: tup
     torch.testing.assert_close(lifting_reference.join_axes(bands, scheme(wavelet), (-2, -1), scaling, mode), x)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
-    wavelet=st.sampled_from(WAVELETS), mode=st.sampled_from(["symmetric", "periodic"]), levels=st.integers(0, 3),
+    wavelet=st.sampled_from(WAVELETS), mode=st.sampled_from(MODES), levels=st.integers(0, 3),
     dtype=st.sampled_from(list(TOLERANCE)), channels_last=st.booleans(), packets=st.booleans(),
     channel_levels=st.integers(0, 2), shape=st.tuples(st.integers(4, 9), st.integers(1, 19), st.integers(1, 19)),
 )  # fmt: skip
 def test_reconstruction_for_every_shape_type_and_layout(
-    wavelet: str, mode: str, levels: int, dtype: torch.dtype, channels_last: bool, packets: bool, channel_levels: int,
-    shape: tuple[int, ...],
+    wavelet: Wavelet, mode: str, levels: int, dtype: torch.dtype, channels_last: bool, packets: bool,
+    channel_levels: int, shape: tuple[int, ...],
 ) -> None:  # fmt: skip
     x = noise(2, *shape, dtype=dtype)
     x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
@@ -60,7 +77,7 @@ def test_reconstruction_for_every_shape_type_and_layout(
     back = idwt3d(pyramid)
     assert (back.dtype, back.shape) == (x.dtype, x.shape)
     assert sum(band.numel() for band in pyramid.bands().values()) == x.numel()  # critically sampled
-    # db4's periodic and border steps grow small-signal errors a little; the scale is that of the coefficients
+    # lopsided border steps grow small-signal errors a little; the scale is that of the coefficients
     scale = max(1.0, *(b.abs().max().item() if b.numel() else 0.0 for b in pyramid.bands().values()))
     torch.testing.assert_close(back, x, atol=4 * scale * TOLERANCE[dtype], rtol=0)
 
@@ -82,10 +99,11 @@ def test_the_input_is_never_changed() -> None:
     assert all(torch.equal(band, bands[name]) for name, band in pyramid.bands().items())
 
 
-@pytest.mark.parametrize("mode", ["symmetric", "periodic"])
-@pytest.mark.parametrize("wavelet", ["haar", "5/3", "9/7", "db2"])
-def test_gradients_are_exact_to_second_order(wavelet: str, mode: str) -> None:
-    x = noise(1, 3, 5, 6).requires_grad_()
+@pytest.mark.parametrize(
+    ("wavelet", "mode"), [("haar", "symmetric"), ("9/7", "symmetric"), (FAR, "periodic")], ids=name
+)
+def test_gradients_are_exact_to_second_order(wavelet: Wavelet, mode: str) -> None:
+    x = noise(2, 3, 5).requires_grad_()
 
     def energies(t: torch.Tensor) -> torch.Tensor:
         pyramid = dwt3d(t, wavelet, 2, mode=mode)
@@ -95,20 +113,9 @@ def test_gradients_are_exact_to_second_order(wavelet: str, mode: str) -> None:
     assert torch.autograd.gradgradcheck(energies, (x,))
 
 
-def test_gradient_is_the_adjoint_also_of_the_inverse() -> None:
+def test_gradient_of_the_inverse_is_its_adjoint() -> None:
     low, high = noise(4, seed=1).requires_grad_(), noise(3, seed=2).requires_grad_()
     assert torch.autograd.gradcheck(lambda a, b: idwt1d(a, b, "9/7", 0).square(), (low, high))
-
-
-def test_function_transforms() -> None:
-    x = noise(7)
-    matrix = torch.func.jacfwd(lambda t: torch.cat(dwt1d(t, "9/7", 0)))(x)
-    torch.testing.assert_close(matrix, torch.func.jacrev(lambda t: torch.cat(dwt1d(t, "9/7", 0)))(x))
-    torch.testing.assert_close(matrix @ x, torch.cat(dwt1d(x, "9/7", 0)))
-    batch = noise(5, 7)
-    torch.testing.assert_close(torch.func.vmap(lambda t: dwt1d(t, "9/7", 0)[0])(batch), dwt1d(batch, "9/7", 1)[0])
-    hessian = torch.func.hessian(lambda t: dwt1d(t, "9/7", 0)[0].square().sum())(x)
-    torch.testing.assert_close(hessian, 2 * matrix[:4].T @ matrix[:4])
 
 
 def round_trip(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -116,6 +123,7 @@ def round_trip(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return idwt3d(pyramid), pyramid.mosaic()
 
 
+@pytest.mark.slow
 def test_compiles_in_one_graph_and_differentiates() -> None:
     torch._dynamo.reset()
     x = noise(1, 4, 13, 10, dtype=torch.float32).requires_grad_()
@@ -127,14 +135,17 @@ def test_compiles_in_one_graph_and_differentiates() -> None:
     torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
-def test_generated_code_equals_eager() -> None:
+@pytest.mark.parametrize("wavelet", ["9/7", FAR], ids=name)
+def test_generated_code_equals_eager(wavelet: Wavelet) -> None:
     torch._dynamo.reset()
     x = noise(2, 9, 14, dtype=torch.float32)
-    low, high = torch.compile(lambda t: dwt1d(t, "9/7", -1), fullgraph=True)(x)
-    torch.testing.assert_close((low, high), dwt1d(x, "9/7", -1), atol=1e-5, rtol=0)
+    low, high = torch.compile(lambda t: dwt1d(t, wavelet, -1), fullgraph=True)(x)
+    torch.testing.assert_close((low, high), dwt1d(x, wavelet, -1), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_exports() -> None:
     class RoundTrip(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -146,8 +157,8 @@ def test_exports() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize("wavelet", WAVELETS)
-def test_cuda_equals_cpu(wavelet: str) -> None:
+@pytest.mark.parametrize("wavelet", WAVELETS, ids=name)
+def test_cuda_equals_cpu(wavelet: Wavelet) -> None:
     x = noise(2, 5, 33, 18)
     here, there = dwt3d(x, wavelet, 2), dwt3d(x.cuda(), wavelet, 2)
     for name, band in here.bands().items():
@@ -155,10 +166,13 @@ def test_cuda_equals_cpu(wavelet: str) -> None:
     torch.testing.assert_close(idwt3d(there).cpu(), x)
 
 
-@pytest.mark.parametrize("wavelet", ["haar", "5/3", "9/7", "db4"])
-def test_learnable_lifting_starts_classical_and_always_reconstructs(wavelet: str) -> None:
+# --- learnt coefficients -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wavelet", [*SCHEMES, FAR], ids=name)
+def test_learnable_lifting_starts_classical_and_always_reconstructs(wavelet: Wavelet) -> None:
     lifting, x = LearnableLifting(wavelet).double(), noise(2, 3, 11, 14)
-    torch.testing.assert_close(dwt2d(x, lifting.scheme(), 2).mosaic(), dwt2d(x, wavelet, 2).mosaic(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(dwt2d(x, lifting.scheme(), 2).mosaic(), dwt2d(x, wavelet, 2).mosaic(), atol=1e-5, rtol=0)
     with torch.no_grad():
         for parameter in lifting.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)))
@@ -183,3 +197,8 @@ def test_a_learnt_wavelet_compacts_better_than_its_start() -> None:
     # theory: optimal weight 0.5 / (1 + 0.25) = 0.4 for rho = 0.5
     assert lifting.coefficients[0].item() == pytest.approx(-0.4, abs=0.03)
     assert dwt1d(x, lifting.scheme(), 0, "jpeg2000")[1].square().mean().item() < start
+
+
+def test_a_wavelet_that_rounds_cannot_be_learnt() -> None:
+    with pytest.raises(WeconveneError, match="5/3-integer"):
+        LearnableLifting("5/3-integer")
