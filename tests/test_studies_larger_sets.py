@@ -57,7 +57,7 @@ def test_nothing_at_hand_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     texts = [str(warning.message) for warning in said]
     assert len(texts) == len(larger_sets.SETS)
     assert all(name in text and text.count(". ") == 0 for name, text in zip(larger_sets.SETS, texts, strict=True))
-    with pytest.raises(WeconveneError, match="None of clic, tecnick is at hand"):
+    with pytest.raises(WeconveneError, match="None of clic, tecnick is available"):
         larger_sets.measure_larger([], FileCodec())
 
 

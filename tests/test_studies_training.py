@@ -87,7 +87,7 @@ def test_without_kodak_the_kept_tables_stay(
 
 def test_without_training_photographs_there_is_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WECONVENE_DATA", str(tmp_path))
-    with pytest.raises(WeconveneError, match="only four stand-ins are at hand"):
+    with pytest.raises(WeconveneError, match="only the four fallbacks are here"):
         runner.training_images.__wrapped__()
 
 
