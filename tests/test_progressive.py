@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lab.figures.progressive import prefix_pictures, progressive_pictures
+from lab.figures.pictures import prefix_pictures
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
 from weconvene_core.codec.container import CutFileError, unpack
@@ -84,10 +84,7 @@ def test_a_preview_without_its_alpha_plane_is_opaque(photo: Image.Image) -> None
 
 
 def test_the_pictures_for_a_notebook(data: bytes) -> None:
-    slices = progressive_pictures(data)
-    assert len(slices) == 5
-    assert f"{len(data):,} bytes" in list(slices)[-1]
     parts = prefix_pictures(data, (0.1, 0.5, 1.0))
     assert [name.split(" %")[0] for name in parts] == ["10", "50", "100"]
     assert all(picture.shape == (128, 192, 3) and picture.dtype == np.uint8 for picture in parts.values())
-    np.testing.assert_array_equal(list(parts.values())[-1], list(slices.values())[-1])
+    np.testing.assert_array_equal(list(parts.values())[-1], np.asarray(api.decode(data)))

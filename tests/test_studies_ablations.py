@@ -84,6 +84,7 @@ def test_points_without_ms_ssim_are_measured_again(tmp_path: Path, monkeypatch: 
     assert len(STUDY.known()) == len(points)
 
 
+@pytest.mark.slow
 def test_the_table_compares_with_the_reference_of_the_same_seed() -> None:
     points = pd.concat([synthetic(LADDER, 1.0), synthetic(LADDER, 1.1, 1), synthetic("both, 3-D", 0.9),
                         synthetic("both, 3-D", 0.99, 1)])  # fmt: skip

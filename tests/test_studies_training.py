@@ -87,7 +87,7 @@ def test_without_kodak_the_kept_tables_stay(
 
 def test_without_training_photographs_there_is_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WECONVENE_DATA", str(tmp_path))
-    with pytest.raises(WeconveneError, match="only four stand-ins are at hand"):
+    with pytest.raises(WeconveneError, match="only the four fallbacks are here"):
         runner.training_images.__wrapped__()
 
 
@@ -170,6 +170,10 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytes
     assert [len(table) for table in study.train_missing(most=1)] == [1]
     assert [len(table) for table in study.train_missing(["a"])] == [2]
     assert pd.read_csv(tmp_path / "points.csv").columns.tolist() == columns
+    monkeypatch.setattr(runner, "JOBS", tmp_path / "jobs")
+    assert list(study.missing()) == [other.identity]
+    study.train_one(other.identity)  # as a job of its own
+    assert trained == [0, 1, 2]
     assert [len(table) for table in study.train_missing()] == [3]
     assert trained == [0, 1, 2]
     assert list(study.train_missing()) == []

@@ -7,6 +7,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 LABORATORY = ("applications", "evaluation", "figures", "reproduce")
+LABORATORY += ("layers.reach", "wavelets.factor", "wavelets.gains", "wavelets.learnable")
 PLACES = """
     bands:model.transforms checkpoint:model.checkpoint config:model.config config_checks:model.config
     commands:cli.training_commands file_commands:cli.codec_commands files:atomic_files inputs:image_tensors
@@ -49,6 +50,6 @@ class Moved:
             return None
         if rest in MOVED:
             raise ImportError(f"{name} is {package}.{MOVED[rest]} since release 1.0.", name=name)
-        if rest.split(".")[0] in LABORATORY:
+        if any(f"{rest}.".startswith(f"{room}.") for room in LABORATORY):
             raise ImportError(f"{name} has left the package: it is in the folder notebooks/lab.", name=name)
         return None

@@ -116,7 +116,7 @@ class TileGroupPlan:
         window, _ = self.around(place, HYPER_HALO * self.ratio, self.ratio)
         _, inner = self.around(place, HYPER_HALO)
         z = self.model.h_a(torch.cat([part[..., *window] for part in latent], 1))[..., *inner]
-        return self.model.entropy_bottleneck(z)[0]
+        return self.model.entropy_bottleneck.quantise(z)
 
     def coarse(self, z_hat: Tensor, place: tuple[int, int]) -> list[Tensor]:
         """Return a tile's hyper features at the resolutions of the LL pyramid, coarsest first."""
