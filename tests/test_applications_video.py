@@ -15,7 +15,7 @@ from lab.applications.clips import Clip, clips, load_clip, moved_photograph, mov
 from lab.applications.frame_coding import frame_of, latent_of, read, write
 from lab.applications.pairs import with_weconv
 from lab.applications.temporal import TemporalCodec
-from weconvene_core.codec.tile_streams import padded
+from weconvene_core.codec.tile_streams import padded_length
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.layers import WeConvSpec
@@ -136,7 +136,7 @@ def test_without_context_a_frame_is_coded_as_a_picture(model: WeConvene, clip: C
     streams, latent = write(model, latent_of(model, x, at), at)
     strings = [group[0] for group in model.compress(x, 3.0)["strings"]]
     assert streams == [strings[2], *strings[:2]]
-    again = read(model, streams, (padded(model, 75), padded(model, 101)), at)
+    again = read(model, streams, (padded_length(model, 75), padded_length(model, 101)), at)
     assert all(torch.equal(a, b) for a, b in zip(latent, again, strict=True))
     assert frame_of(model, again, (75, 101), at).shape == (1, 3, 75, 101)
 

@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from weconvene_core.codec import api
-from weconvene_core.codec.floor import Watch
+from weconvene_core.codec.plain_coding import DistortionMonitor
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
+from weconvene_core.image_tensors import to_8_bit
 from weconvene_core.model.checkpoint import release
 from weconvene_core.model.presets import PRESETS, ModelConfig, preset
 from weconvene_core.model.weconvene import WeConvene, pad
@@ -121,12 +122,12 @@ def check_files(model: WeConvene, folder: Path, picture: np.ndarray) -> None:
     name = model.config.name
     release(model, folder / f"{name}.safetensors", {"steps": 0})
     network, quality = api.load_model(name), model.default_quality
-    with patch.object(Watch, "__call__", lambda *_: None):  # the floor may code better without a random model
+    with patch.object(DistortionMonitor, "__call__", lambda *_: None):  # plain coding may be better than a random model
         data = api.encode(picture, quality, name)
     with torch.no_grad():
         output = network(pad(tensor(picture), network.config.stride), quality)
     height, width = picture.shape[:2]
-    reconstruction = api.to_8_bit(output["x_hat"])[:height, :width]
+    reconstruction = to_8_bit(output["x_hat"])[:height, :width]
     np.testing.assert_array_equal(np.asarray(api.decode(data)), reconstruction)
     estimate = sum(-p.double().log2().sum().item() for p in output["likelihoods"].values()) / 8
     assert abs(len(data) - estimate) <= 0.01 * estimate + 64, f"{len(data)} bytes, {estimate:.0f} estimated"

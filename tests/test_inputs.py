@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from weconvene_core.codec.tile_coder import to_8_bit
-from weconvene_core.image_tensors import from_8_bit
+from weconvene_core.image_tensors import from_8_bit, to_8_bit
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (37, 21, 3), dtype=np.uint8)
 LAYOUTS = {

@@ -22,10 +22,15 @@ def pad(x: Tensor, stride: int = PADDING) -> Tensor:
 def from_8_bit(picture: np.ndarray, device: torch.device | None = None) -> Tensor:
     """Copy a picture (H, W, 3) uint8 as a batch of one, (1, 3, H, W) float32 in 0..1, to ``device`` (None: the CPU).
 
-    :func:`weconvene_core.codec.tile_coder.to_8_bit` undoes it.
+    :func:`to_8_bit` undoes it.
     """
     pixels = torch.from_numpy(np.array(picture, order="C"))  # a copy: the array may be read-only, or run backwards
     return pixels.permute(2, 0, 1)[None].to(device or "cpu").float() / 255
+
+
+def to_8_bit(x: Tensor) -> np.ndarray:
+    """Round an image (1, 3, H, W) in 0..1 to 8 bits: (H, W, 3) uint8."""
+    return (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
 def middle(image: np.ndarray, side: int) -> np.ndarray:

@@ -61,7 +61,7 @@ def encode(arguments: argparse.Namespace) -> int:
             _to_pipe(data)
         else:
             write_bytes_atomically(job.target, data)
-        bpp = 8 * len(data) / (picture.width * picture.height)
+        bpp = 8 * len(data) / picture.rgb[..., 0].size
         return f"{job.target}: {len(data)} bytes, {bpp:.4f} bits per pixel"
 
     return _run(jobs, one, arguments.force)
@@ -70,7 +70,7 @@ def encode(arguments: argparse.Namespace) -> int:
 def decode(arguments: argparse.Namespace) -> int:
     """Turn compressed files into pictures."""
     from weconvene_core.codec.container import unpack, unpack_prefix
-    from weconvene_core.codec.files import format_of, save, write_picture
+    from weconvene_core.codec.pictures import format_of, save, write_picture
 
     piped = f"picture.{arguments.format}"
     jobs = _jobs(arguments, COMPRESSED, Path(piped).suffix)
@@ -115,7 +115,7 @@ def info(arguments: argparse.Namespace) -> int:
         "model_hash": container.model_hash.hex(),
         "exact": container.exact,
         "tile": container.tile,
-        "tiles": list(container.grid),
+        "tiles": list(container.tiling),
         "orientation": container.orientation,
         "transforms": not container.plain,
         "stream_bytes": {kind: sum(map(len, container.of(kind))) for kind in dict.fromkeys(container.kinds)},

@@ -66,7 +66,7 @@ class WeConvene(CompressionModel):
     Attributes
     ----------
     bypass_transforms : skip g_a and g_s while they are untrained (both end in zeros, so nothing changes but the time).
-    plain : code the pyramid alone (see ``codec.floor.without_transforms``, which sets it in a view).
+    plain : code the pyramid alone (see ``codec.plain_coding.without_transforms``, which sets it in a view).
     quantiser : what training puts in place of rounding (see ``entropy.steps``).
     default_quality : what ``forward``, ``compress`` and ``decompress`` take when they are given no quality.
     """

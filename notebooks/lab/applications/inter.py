@@ -33,13 +33,12 @@ from lab.applications.frame_coding import (
     write,
 )
 from lab.applications.study import fit
-from weconvene_core.codec.tile_coder import to_8_bit
-from weconvene_core.codec.tile_streams import Latent, padded
+from weconvene_core.codec.tile_streams import Latent, padded_length
 from weconvene_core.entropy.coding_steps import tables_of
 from weconvene_core.entropy.distributions import SCALE_LEVELS, coding_tables, scale_indexes
 from weconvene_core.entropy.range_coder import Decoder, Encoder, Tables
 from weconvene_core.errors import CorruptFileError
-from weconvene_core.image_tensors import from_8_bit
+from weconvene_core.image_tensors import from_8_bit, to_8_bit
 from weconvene_core.layers import RateEmbedding
 from weconvene_core.layers.blocks import ResidualBlock
 from weconvene_core.model.weconvene import WeConvene
@@ -125,7 +124,7 @@ class InterCodec:
         """
         (_, height, width), quality, chunks = unpack_clip(data, MAGIC, self._key(), CHUNKS)
         at, reference, frames = torch.tensor([quality]), None, []
-        size = padded(self.model, height), padded(self.model, width)
+        size = padded_length(self.model, height), padded_length(self.model, width)
         for vectors, *streams in zip(*[iter(chunks)] * CHUNKS, strict=True):
             grid = -(-height // motion.BLOCK), -(-width // motion.BLOCK)
             known = None if not vectors or reference is None else unpack_vectors(vectors, grid)

@@ -24,9 +24,8 @@ from lab.applications.frame_coding import (
     unpack_clip,
     write,
 )
-from weconvene_core.codec.tile_coder import to_8_bit
-from weconvene_core.codec.tile_streams import Latent, padded
-from weconvene_core.image_tensors import from_8_bit
+from weconvene_core.codec.tile_streams import Latent, padded_length
+from weconvene_core.image_tensors import from_8_bit, to_8_bit
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.wavelets import AxisDWT, Wavelet
 
@@ -71,7 +70,7 @@ class TemporalCodec:
             CorruptFileError: the data is no such file, is cut, or was made with another wavelet or depth.
         """
         (count, height, width), quality, chunks = unpack_clip(data, MAGIC, self._key(), STREAMS)
-        split, size = self._split(count), (padded(self.model, height), padded(self.model, width))
+        split, size = self._split(count), (padded_length(self.model, height), padded_length(self.model, width))
         at = torch.tensor([quality])
         streams = zip(*[iter(chunks)] * STREAMS, strict=True)
         coded = [read(self.model, each, size, told)

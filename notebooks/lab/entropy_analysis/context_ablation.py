@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from lab.complexity.mac_formulas import slice_names
 from lab.entropy_analysis.slice_bits import as_input, by_network, run_entropy_model
 from lab.rd.metrics import psnr_rgb
-from weconvene_core.codec.api import to_8_bit
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
 from weconvene_core.entropy.distributions import SCALE_MIN, Likelihood
 from weconvene_core.entropy.luma_before_chroma import chroma_of, luma_of
 from weconvene_core.entropy.slices import SliceNetwork, SlicePrediction
+from weconvene_core.image_tensors import to_8_bit
 from weconvene_core.model.weconvene import WeConvene
 
 FACTORS = tuple(2 ** (k / 4) for k in range(-16, 17))

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 
 from lab.complexity.mac_formulas import slice_names
-from weconvene_core.codec.api import to_8_bit
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
 from weconvene_core.entropy.charm import SliceLayout, slice_shapes
 from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.luma_before_chroma import interleaved
 from weconvene_core.entropy.polyphase_passes import joined, positions
 from weconvene_core.entropy.slices import Positions, SlicePrediction
-from weconvene_core.image_tensors import from_8_bit, pad
+from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
 from weconvene_core.layers.wavelet_shortcut import BANDS, COLOURS, HF_CHANNELS, LEVELS, LF_CHANNELS, LL_CHANNELS
 from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene

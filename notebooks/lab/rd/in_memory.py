@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.rd.metrics import bpp, psnr_rgb
-from weconvene_core.codec.api import to_8_bit
 from weconvene_core.errors import WeconveneError
-from weconvene_core.image_tensors import from_8_bit
+from weconvene_core.image_tensors import from_8_bit, to_8_bit
 from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
 from weconvene_core.model.weconvene import WeConvene
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -117,7 +118,7 @@ def measure(side: int, quality: float, max_memory: int) -> dict[str, object]:
         size, container = coded.stat().st_size, unpack(coded.read_bytes())
         allowed = encode["loaded_mib"] + max_memory + BYTES_PER_PIXEL * side**2 / MIB
         return {
-            "side": side, "quality": quality, "tile": container.tile, "tiles": container.grid[0] * container.grid[1],
+            "side": side, "quality": quality, "tile": container.tile, "tiles": math.prod(container.tiling),
             "max_memory_mib": max_memory, "bytes": size, "bpp": 8 * size / side**2,
             "psnr_db": psnr_in_strips(source, decoded),
             "encode_s": encode["seconds"], "decode_s": decode["seconds"],
