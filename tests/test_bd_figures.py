@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,17 +11,12 @@ from lab.figures.bd_steps import bd_example_figure, image_bd_figure, local_rate_
 from lab.figures.certificate import margin_figure
 from lab.figures.curves import bd_rate_figure, rd_figure
 from lab.figures.rates import spread_figure, streams_figure
-from lab.rd.bd_rate import METHODS, bd_rate, common_range, log_rate
-from lab.rd.curves import Curve
-from lab.rd.points import MEASURED, POINT_COLUMNS, with_means
-from lab.rd.published_curves import anchor_curve, published_curve, reference_curve
+from lab.rd.bd_rate import METHODS, bd_rate, common_range
+from lab.rd.curves import MEASURED, with_means
+from lab.rd.published_curves import anchor_curve, published_curve
 from lab.rd.tables import (
-    BD_COLUMNS,
     image_bd_rates,
     published_bd_table,
-    read_points,
-    write_bd_table,
-    write_points,
 )
 from lab.reproduce.certificate import Entry
 from weconvene_core.errors import WeconveneError
@@ -48,63 +42,6 @@ def texts(figure) -> str:
     legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
     named = [text for legend in legends for text in legend.get_texts()]
     return "\n".join(text.get_text() for text in (*named, *(text for axes in figure.axes for text in axes.texts)))
-
-
-def test_one_bd_rate_per_image(points, recwarn):
-    found = image_bd_rates(points, "two", "one")
-    assert found.to_dict() == pytest.approx({name: 100 * (ratio - 1) for name, ratio in RATIOS.items()})
-    assert not recwarn.list
-
-
-def test_images_without_a_bd_rate_are_named_and_left_out(points):
-    bent = points.copy()
-    bent.loc[(bent.image == "b.png") & (bent.quality == 2.0), "psnr_db"] = 40.0
-    with pytest.warns(UserWarning, match=r"b\.png: .*does not rise"):
-        assert list(image_bd_rates(bent, "two", "one").index) == ["a.png", "c.png"]
-
-
-def test_published_table_holds_every_method_and_merges(tmp_path):
-    table = published_bd_table("kodak", ["LALIC", "WebP"], ["K-A", "VTM-12.1-degraded"])
-    assert list(table.columns) == BD_COLUMNS
-    assert len(table) == 2 * 2 * len(METHODS)
-    row = table[(table.codec == "WebP") & (table.anchor == "VTM-12.1-degraded") & (table.method == "akima")].iloc[0]
-    found = bd_rate(published_curve("kodak", "VTM-12.1-degraded"), published_curve("kodak", "WebP"), "akima")
-    assert (row.bd_rate_pct, row.low_db, row.points) == (found.bd_rate_pct, found.low_db, found.points_test)
-    assert len(pd.read_csv(write_bd_table(table, tmp_path / "bd.csv"))) == len(table)
-
-
-def test_an_anchor_of_other_images_is_refused():
-    with pytest.raises(WeconveneError, match="C-L averages over 'clic2020_professional'"):
-        reference_curve("kodak", "C-L")
-    assert reference_curve("kodak", "K-B").bpp == pytest.approx(anchor_curve("K-B").bpp)
-
-
-def test_points_are_read_back_or_asked_for(points, tmp_path):
-    path = write_points(points, tmp_path / "rd_points.csv")
-    pd.testing.assert_frame_equal(read_points(path), points[POINT_COLUMNS], atol=1e-6)
-    with pytest.raises(WeconveneError, match="run notebook 05 first"):
-        read_points(tmp_path / "missing.csv")
-    path.write_text("codec,bpp\nlite,0.5\n")
-    with pytest.raises(WeconveneError, match="run notebook 05 first"):
-        read_points(path)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_log_rate_is_what_a_bd_rate_integrates(method):
-    anchor, test = anchor_curve("K-A"), published_curve("kodak", "WeConvene")
-    found = bd_rate(anchor, test, method)
-    grid = np.linspace(found.low_db, found.high_db, 20001)
-    mean = (log_rate(test, method)(grid) - log_rate(anchor, method)(grid)).mean()
-    assert 100 * (10**mean - 1) == pytest.approx(found.bd_rate_pct, abs=1e-3)
-
-
-def test_interpolations_pass_through_the_points_and_the_cubic_beside_them():
-    curve = anchor_curve("K-A")
-    for method in ("pchip", "akima"):
-        assert log_rate(curve, method)(curve.value) == pytest.approx(np.log10(curve.bpp))
-    assert np.abs(log_rate(curve, "cubic")(curve.value) - np.log10(curve.bpp)).max() > 1e-4
-    with pytest.raises(WeconveneError, match="has 3 points"):
-        log_rate(Curve("short", curve.bpp[:3], curve.value[:3]))
 
 
 def test_stacked_parts_add_up_to_the_rate():

@@ -14,7 +14,7 @@ from compressai.optimizers import net_aux_optimizer
 from PIL import Image
 
 from lab.rd import compressai_results as bridge
-from lab.rd.points import POINT_COLUMNS
+from lab.rd.curves import POINT_COLUMNS
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
@@ -117,7 +117,7 @@ def test_exported_results_are_read_by_compressai() -> None:
 def test_what_is_not_there_is_named() -> None:
     points = pd.DataFrame([], columns=POINT_COLUMNS)
     with pytest.raises(WeconveneError, match="codec='huge'"):
-        bridge.results_of(points, "huge", "kodak")
+        bridge.write_results(points, "huge", "kodak")
     with pytest.raises(WeconveneError, match="ms-ssim"):
         bridge.model_at("lite", 3, metric="ms-ssim")
     with pytest.raises(WeconveneError, match="outside 0 to 7"):

@@ -10,8 +10,8 @@ import pytest
 
 from lab.rd.bd_rate import METHODS
 from lab.rd.curves import METRIC_TITLES
-from lab.rd.ffmpeg_codecs import FFMPEG_RIVALS
-from lab.rd.pillow_codecs import JPEG_2000_BY_DEFAULT, RIVALS, avif
+from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
+from lab.rd.pillow_codecs import CLASSICAL_CODECS, JPEG_2000_BY_DEFAULT, avif
 from lab.rd.published_curves import ANCHOR_NAMES, DATASETS, published_labels
 from lab.rd.tables import BD_COLUMNS, published_bd_table, write_bd_table
 from lab.reproduce.blocks import ANCHORS, expected
@@ -26,7 +26,7 @@ BD = [claim for claim in ALL if Path(claim.table).name in ("bd_rate.csv", "bd_ra
 LABELS = {dataset: dict(published_labels(dataset)) for dataset in DATASETS}
 PUBLISHED = [claim for claim in BD if claim.select["codec"] in LABELS.get(claim.select["dataset"], ())
              or claim.table.endswith("bd_rate_published.csv")]  # fmt: skip
-LIVE = (*RIVALS, *FFMPEG_RIVALS, JPEG_2000_BY_DEFAULT, avif(tune=None))
+LIVE = (*CLASSICAL_CODECS, *FFMPEG_CODECS, JPEG_2000_BY_DEFAULT, avif(tune=None))
 MEASURED = {DEFAULT_MODEL, *(rival.name for rival in LIVE)}
 
 

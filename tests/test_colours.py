@@ -10,16 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from lab.complexity.mac_formulas import slice_macs
+from lab.complexity.count_macs import slice_macs
 from lab.entropy_analysis.context_ablation import context_gains
-from lab.entropy_analysis.scale_calibration import calls
-from lab.entropy_analysis.slice_bits import coded_slices
+from lab.entropy_analysis.slice_bits import calls, coded_slices
 from weconvene_core.codec.tile_streams import TruncatedDecodeMode
 from weconvene_core.entropy import EncodeMode, tables_of
 from weconvene_core.entropy.luma_before_chroma import chroma_of, code_slice, interleaved, luma_of
 from weconvene_core.entropy.slices import Prediction, SliceNetwork
 from weconvene_core.errors import WeconveneError
-from weconvene_core.exact.calibrate import exact_model, seal
+from weconvene_core.exact.calibrate import calibrate, exact_model
 from weconvene_core.model.checkpoint import load_start, release
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
@@ -108,7 +107,7 @@ def test_a_file_decodes_as_it_was_encoded(model: WeConvene, size: tuple[int, int
 @torch.no_grad()
 def test_the_exact_path_codes_luma_first_too(model: WeConvene, picture: np.ndarray) -> None:
     """Its file decodes to what its encoder had, and its rate is that of floating point but for a fraction."""
-    exact = exact_model(model, seal(model, [picture]))
+    exact = exact_model(model, calibrate(model, [picture]))
     assert any("chroma" in name for name, _ in exact.charm.named_modules())
     x = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
     coded, rough = exact.compress(x, 3.0), model.compress(x, 3.0)
@@ -143,7 +142,7 @@ def test_tables_name_slices_not_calls(model: WeConvene, picture: np.ndarray) -> 
     plain = WeConvene(replace(CONFIG, luma_first=False)).eval()
     names = [coded.name for coded in coded_slices(model, picture, 3.0)]
     assert names == [coded.name for coded in coded_slices(plain, picture, 3.0)]
-    widths = [coded for _, _, coded, _ in slice_macs(CONFIG, 64, 96)]
+    widths = slice_macs(model, 64, 96)["channels coded"].tolist()
     assert [len(coded.bits) for coded in coded_slices(model, picture, 3.0)] == widths
     assert [call.name for call in calls(model, picture, 3.0)][-4:] == names[-4:]
     gains = context_gains(model, picture, 3.0)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lab.figures.curves import LABEL_GAP, _spread, bd_rate_figure, rd_figure, sensitivity_figure
 from lab.figures.style import CODEC_LOOK, codec_looks, save
 from lab.rd.bd_rate import METHODS, bd_rate
-from lab.rd.ffmpeg_codecs import FFMPEG_RIVALS
-from lab.rd.pillow_codecs import JPEG_2000_BY_DEFAULT, RIVALS, avif
+from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
+from lab.rd.pillow_codecs import CLASSICAL_CODECS, JPEG_2000_BY_DEFAULT, avif
 from lab.rd.published_curves import anchor_curve, published_curve
 from lab.rd.tables import BD_COLUMNS
 from weconvene_core.errors import WeconveneError
@@ -67,7 +67,7 @@ def test_every_line_is_named_and_the_title_says_which_images(curves):
 
 
 def test_a_live_codec_looks_the_same_everywhere_and_like_no_other():
-    names = ["lite", *(rival.name for rival in (*RIVALS, *FFMPEG_RIVALS)), JPEG_2000_BY_DEFAULT.name]
+    names = ["lite", *(rival.name for rival in (*CLASSICAL_CODECS, *FFMPEG_CODECS)), JPEG_2000_BY_DEFAULT.name]
     names += [avif(4).name, avif(tune=None).name]
     assert set(names) <= set(CODEC_LOOK)
     assert len(set(codec_looks(names).values())) == len(names)

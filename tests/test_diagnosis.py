@@ -29,7 +29,7 @@ def picture() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def compared(picture: np.ndarray) -> pd.DataFrame:
-    return error_by_subband.compare([picture], (3.0,), error_by_subband.RIVALS[:1])
+    return error_by_subband.compare([picture], (3.0,), error_by_subband.CODECS[:1])
 
 
 def test_parts_of_the_error_add_up_and_lie_where_it_was_put(picture: np.ndarray) -> None:
@@ -43,7 +43,7 @@ def test_parts_of_the_error_add_up_and_lie_where_it_was_put(picture: np.ndarray)
 
 
 def test_interpolated_errors_are_those_of_a_file_of_this_size(picture: np.ndarray) -> None:
-    curve = error_by_subband.coded_by(error_by_subband.RIVALS[0], picture)
+    curve = error_by_subband.coded_by(error_by_subband.CODECS[0], picture)
     assert all(a.size < b.size for a, b in zip(curve[:-1], curve[1:], strict=True))
     between = JPEG_2000.encode(Image.fromarray(picture), 34)
     assert len(between) not in [point.size for point in curve]
@@ -99,7 +99,7 @@ def test_calibration_counts_every_symbol_and_charges_what_the_coder_does(picture
     model = load_model()
     table = scale_calibration.calibration_table(model, [picture, picture[:, ::-1]], (3.0,))
     slices = slice_bits.coded_slices(model, picture, 3.0)
-    counts = scale_calibration.symbol_counts(scale_calibration.calls(model, picture, 3.0))
+    counts = scale_calibration.symbol_counts(slice_bits.calls(model, picture, 3.0))
     assert counts.groupby("slice")["count"].sum().to_dict() == {s.name: s.residual.size for s in slices}
     mirrored = slice_bits.coded_slices(model, picture[:, ::-1], 3.0)
     exact = sum(s.total for s in [*slices, *mirrored]) / (2 * SIDE**2)
@@ -113,7 +113,8 @@ def test_luma_that_decides_chroma_is_found() -> None:
     shape = (1, 6, 20, 20)
     luma = torch.randn(2, 20, 20, generator=torch.Generator().manual_seed(1)).mul(4).round()
     residual = torch.stack([luma, 2 * luma, torch.zeros_like(luma)], 1).reshape(shape)
-    call = scale_calibration.Call("HF", torch.full(shape, 40), torch.full(shape, 6.0), residual.clone(), residual)
+    scale, zero = torch.full(shape, 6.0), torch.zeros(shape)
+    call = slice_bits.Call("HF", zero + 1, residual, torch.full(shape, 40), scale, zero, residual.clone())
     first, second = scale_calibration.chroma_bits([call], LIKELIHOODS["laplace"]).itertuples()
     zeros = laplace_likelihood(torch.zeros(luma.numel()), torch.full((luma.numel(),), 6.0))
     assert first.luma_known_bits == pytest.approx(-zeros.log2().sum().item(), rel=1e-5)

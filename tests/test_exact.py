@@ -28,7 +28,8 @@ from weconvene_core.entropy.distributions import ThresholdTable, count_below
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.exact import calibrate
-from weconvene_core.exact.seal import Seal, scale_thresholds
+from weconvene_core.exact.slice_networks import scale_thresholds
+from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import ROOT
@@ -56,10 +57,6 @@ def files(photo: Image.Image) -> list[bytes]:
 @pytest.fixture(scope="module")
 def hashes(files: list[bytes]) -> list[str]:
     return [api.latent_hash(data) for data in files]
-
-
-def tensor(picture: np.ndarray) -> Tensor:
-    return torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
 
 
 def test_files_of_the_released_model_are_exact(files: list[bytes], photo: Image.Image) -> None:
@@ -132,7 +129,7 @@ def test_the_same_noise_ruins_files_of_the_float_path(photo: Image.Image, reques
 
 def test_a_batch_of_eight_is_what_one_is(photo: Image.Image) -> None:
     """The same streams decoded once, and eight times at once."""
-    model, x = api.load_model(exact=True), tensor(np.array(photo))
+    model, x = api.load_model(exact=True), from_8_bit(np.asarray(photo))
     coded = model.compress(x, 4.0)
     streams = {name: strings[0] for name, strings in zip(("y_lf", "y_hf"), coded["strings"], strict=False)}
     z = model.read_z(coded["strings"][2][0], model._z_shape(coded["shape"])) + model.medians
@@ -170,8 +167,10 @@ def test_the_integers_are_those_recorded() -> None:
             parameter.copy_(((place % 509 - 254) * scale).view(parameter.shape))
             if name.endswith("scale_bias"):
                 parameter.add_(1.0)
-    names = calibrate._exact(model, Seal.draft("9/7"))[1].drafts
-    exact = calibrate.exact_model(model, replace(Seal.draft("9/7"), grids=dict.fromkeys(names, 10)))
+    draft = calibrate.uncalibrated(config)
+    calibrate.exact_model(model, draft)  # asks for all quantizers
+    spec = replace(draft, activation_bits=dict.fromkeys(draft.quantizers, 10), quantizers={})
+    exact = calibrate.exact_model(model, spec)
     z = ((torch.arange(2 * config.z_channels * 6) * 31) % 13 - 6).view(2, config.z_channels, 2, 3).float()
 
     def step(group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
@@ -185,7 +184,7 @@ def test_the_integers_are_those_recorded() -> None:
     assert hashlib.sha256(lf.numpy().tobytes() + hf.numpy().tobytes()).hexdigest() == PINNED
 
 
-def test_a_staircase_counts_as_a_search_does() -> None:
+def test_a_threshold_table_counts_as_a_search_does() -> None:
     thresholds = torch.tensor(scale_thresholds()).double() * 2.0**-8
     beside = [torch.nextafter(thresholds, thresholds + sign) for sign in (-1, 1)]
     x = torch.cat([thresholds, *beside, torch.arange(-1000, 70000) / 1.5, torch.tensor([-1e12, 1e12])]).double()

@@ -24,10 +24,10 @@ from lab.layer_analysis.layer_internals import (
     footprint,
     measured_reach,
     only,
+    receptive_field_of,
     response_errors,
     window,
 )
-from lab.layer_analysis.receptive_field import receptive_field_of
 from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.layers import WeConv3d
 from weconvene_core.layers.convert_network import convert, from_conv

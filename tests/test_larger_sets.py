@@ -7,12 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lab.rd.evaluation_speed import speeds
+from lab.rd.curves import MEAN, POINT_COLUMNS
 from lab.rd.our_codec import FileCodec
 from lab.rd.pillow_codecs import WEBP
-from lab.rd.points import MEAN, POINT_COLUMNS
 from lab.studies import larger_sets
-from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
+from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 
 QUALITIES = (0.0, 7.0)
@@ -69,14 +68,3 @@ def test_points_of_other_weights_are_left_out_with_a_word(tmp_path: Path) -> Non
     table.assign(weights="0" * 12).to_csv(path, index=False)
     with pytest.warns(UserWarning, match="'lite' is left out on clic-9images"):
         assert larger_sets.larger_points(path).codec.tolist() == ["WebP"]
-
-
-def test_speeds_are_of_files_made_anew_and_of_kept_measurements(tmp_path: Path) -> None:
-    picture = load_rgb(image_set("default").paths[0]).crop((0, 0, 192, 192))
-    folder = tmp_path / "one"
-    folder.mkdir()
-    picture.save(folder / "0.png")
-    fresh, kept = speeds(folder_set(folder), qualities=QUALITIES, repeats=1).to_dict("records")
-    assert (fresh["images"], fresh["qualities"]) == (1, 2)
-    assert kept["seconds"] > 0.0
-    assert fresh["seconds"] > 0.0

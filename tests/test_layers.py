@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lab.layer_analysis.receptive_field import receptive_field_of
+from lab.layer_analysis.layer_internals import receptive_field_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.lambdas import LAMBDAS
 from weconvene_core.layers import (

@@ -7,9 +7,9 @@ from PIL import Image
 
 from lab.figures.resolution import resolution_figure
 from lab.figures.style import save
-from lab.rd.measure_set import measure
+from lab.rd.curves import MEAN
+from lab.rd.measure import measure
 from lab.rd.pillow_codecs import JPEG_2000, WEBP
-from lab.rd.points import MEAN
 from lab.rd.tables import change_with_scale
 from lab.studies.resolution import at_scale, header_bytes, resolution_table
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
@@ -29,8 +29,8 @@ def table(sets):
     for images in sets.values():
         size = float(np.mean([np.prod(load_rgb(path).size) / 1e6 for path in images.paths]))
         for rival in (JPEG_2000, WEBP):
-            points.append(measure(rival, rival.name, images, rival.knobs).assign(megapixels=size))
-    headers = header_bytes([(rival.name, rival, rival.knobs[0]) for rival in (JPEG_2000, WEBP)])
+            points.append(measure(rival, rival.name, images, rival.qualities).assign(megapixels=size))
+    headers = header_bytes([(rival.name, rival, rival.qualities[0]) for rival in (JPEG_2000, WEBP)])
     return resolution_table(pd.concat(points, ignore_index=True), "JPEG 2000", headers, samples=50)
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from lab.figures.rates import effort_figure
+from lab.rd.curves import POINT_COLUMNS, with_means
 from lab.rd.our_codec import FileCodec
-from lab.rd.points import POINT_COLUMNS, with_means
 from lab.studies import latent_refinement as evaluation
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 

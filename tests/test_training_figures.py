@@ -12,8 +12,6 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from lab.figures import live, training
-from lab.rd.in_memory import TOLERANCE, code, code_at_rate
-from lab.rd.metrics import psnr_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
@@ -124,22 +122,3 @@ def test_checkpoint_log_is_optional_but_must_be_whole(tmp_path: Path) -> None:
     (tmp_path / "lite_validation.csv").write_text("step,bpp\n1,2\n", encoding="utf-8")
     with pytest.raises(WeconveneError, match="cannot be read"):
         training.checkpoint_log("lite", tmp_path)
-
-
-def test_bytes_in_memory_carry_the_picture(model: WeConvene) -> None:
-    picture = photograph(50, 70)
-    coarse, fine = code(model, picture, 1.0), code(model, picture, 6.0)
-    assert coarse.picture.shape == picture.shape
-    assert coarse.bpp < fine.bpp
-    assert coarse.psnr_db < fine.psnr_db == psnr_rgb(picture, fine.picture)
-
-
-def test_a_rate_is_met_or_refused(model: WeConvene) -> None:
-    picture = photograph(128, 192)
-    ends = [code(model, picture, quality).bpp for quality in (1.0, 6.0)]
-    wanted = (ends[0] * ends[1]) ** 0.5
-    found = code_at_rate(model, picture, wanted)
-    assert found.bpp == pytest.approx(wanted, rel=2 * TOLERANCE)
-    assert 1.0 < found.quality < 6.0
-    with pytest.raises(WeconveneError, match="lies outside"):
-        code_at_rate(model, picture, 2 * ends[1])

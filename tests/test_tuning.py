@@ -12,7 +12,7 @@ from pytorch_msssim import ms_ssim
 
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.exact.calibrate import read_seal, seal_checkpoint
+from weconvene_core.exact.calibrate import calibrate_checkpoint, load_integer_path
 from weconvene_core.model.checkpoint import BASE, load_model_file, read_tensors, release, weights_hash, write_tensors
 from weconvene_core.model.presets import preset
 from weconvene_core.model.released import load_checked
@@ -59,11 +59,11 @@ def test_only_what_changed_is_shipped_and_the_rest_is_the_bases(tuned: Path) -> 
     assert tuned.stat().st_size < tuned.with_stem("start").stat().st_size / 4
 
 
-def test_a_change_is_sealed_and_loaded_as_any_checkpoint(tuned: Path) -> None:
-    seal_checkpoint(tuned, [np.asarray(load_rgb(image_set("default").paths[0]))])
+def test_a_change_is_calibrated_and_loaded_as_any_checkpoint(tuned: Path) -> None:
+    calibrate_checkpoint(tuned, [np.asarray(load_rgb(image_set("default").paths[0]))])
     model, digest = load_checked(tuned)
     assert digest == weights_hash(tuned) != weights_hash(tuned.with_stem("start"))
-    assert read_seal(model, digest, tuned) is not None
+    assert load_integer_path(model, digest, tuned) is not None
     assert tuned.stat().st_size < tuned.with_stem("start").stat().st_size / 2
 
 

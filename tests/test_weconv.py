@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import resnet18
 
-from lab.layer_analysis.receptive_field import receptive_field_of
+from lab.layer_analysis.layer_internals import receptive_field_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConv3d
 from weconvene_core.layers.convert_network import convert, from_conv

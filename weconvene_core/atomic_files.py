@@ -1,4 +1,4 @@
-"""Writing files so that what was there stays whole until the new content is complete, and telling files apart."""
+"""Atomic writing of files, and their hashes."""
 
 from __future__ import annotations
 
@@ -13,42 +13,25 @@ from typing import IO
 from weconvene_core.errors import WeconveneError
 
 HASH_BYTES = 8
-"""Leading bytes of a sha256 by which a compressed file names its weights."""
+"""Leading bytes of a SHA-256 by which a compressed file names its weights."""
 
 
 def sha256_of(path: Path) -> str:
-    """Return the sha256 of a file's bytes as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file (UTF-8, line ends as given) as :func:`write_bytes_atomically` does, and make its folder first.
-
-    Raises:
-        WeconveneError: as :func:`atomic_file`.
-    """
-    with suppress(OSError):  # what is wrong with the folder shows, with a reason, when the file is written
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomically(path, text.encode())
-
-
-def write_bytes_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file under a temporary name in the same folder, then give it its name.
-
-    Raises:
-        WeconveneError: as :func:`atomic_file`.
-    """
-    with atomic_file(path) as file:
-        file.write(data)
-
-
 @contextmanager
 def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a file that gets its name at the end of the block, and vanishes when the block fails.
+    """Open a file under a temporary name in the same folder; it gets its name at the end of the block.
 
-    Raises:
-        WeconveneError: the folder is missing or not writable, or the disk is full; an earlier file stays as it was.
+    If the block fails or the process is killed, an earlier file of that name stays as it was.
+
+    Raises
+    ------
+    WeconveneError
+        If the folder is missing or not writable, or the disk is full.
     """
     target = Path(path)
     temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
@@ -56,10 +39,23 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
         with temporary.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.fileno())  # on the disk before the name: a power cut must not leave an empty file
         os.replace(temporary, target)
     except OSError as error:
         raise WeconveneError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         with suppress(OSError):  # the first failure is the one to report
             temporary.unlink()
+
+
+def write_bytes_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file as :func:`atomic_file` does, which says what is raised."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Make the folder, and write a text file (UTF-8, line ends as given) as :func:`atomic_file` does."""
+    with suppress(OSError):  # what is wrong with the folder shows, with a reason, when the file is written
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomically(path, text.encode())

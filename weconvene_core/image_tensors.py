@@ -1,4 +1,4 @@
-"""What a model accepts as images, and padding to a size that it can work on."""
+"""Images as tensors: the 8-bit conversion in both directions, padding, and what a model accepts."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ from weconvene_core.model.config import PADDING
 TOLERANCE = 1e-3  # how far outside 0..1 a sample may lie
 
 
-def pad(x: Tensor, stride: int = PADDING) -> Tensor:
-    """Extend (B, 3, H, W) at the right and bottom to multiples of ``stride`` by repeating the border."""
-    height, width = x.shape[-2:]
-    return F.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
-
-
 def from_8_bit(picture: np.ndarray, device: torch.device | None = None) -> Tensor:
-    """Copy a picture (H, W, 3) uint8 as a batch of one, (1, 3, H, W) float32 in 0..1, to ``device`` (None: the CPU).
-
-    :func:`to_8_bit` undoes it.
-    """
+    """Copy a picture (H, W, 3) uint8 as a batch of one, (1, 3, H, W) float32 in 0..1, to ``device`` (None: the CPU)."""
     pixels = torch.from_numpy(np.array(picture, order="C"))  # a copy: the array may be read-only, or run backwards
     return pixels.permute(2, 0, 1)[None].to(device or "cpu").float() / 255
 
 
 def to_8_bit(x: Tensor) -> np.ndarray:
-    """Round an image (1, 3, H, W) in 0..1 to 8 bits: (H, W, 3) uint8."""
+    """Invert :func:`from_8_bit`: clamp and round an image (1, 3, H, W) to (H, W, 3) uint8."""
     return (x[0].clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+
+def pad(x: Tensor, stride: int = PADDING) -> Tensor:
+    """Extend (B, 3, H, W) at the right and bottom to multiples of ``stride`` by repeating the border."""
+    height, width = x.shape[-2:]
+    return F.pad(x, (0, -width % stride, 0, -height % stride), mode="replicate")
 
 
 def middle(image: np.ndarray, side: int) -> np.ndarray:
@@ -39,28 +36,18 @@ def middle(image: np.ndarray, side: int) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
-def check_images(x: Tensor) -> None:
+def check_images(x: Tensor, stride: int = 1) -> None:
     """Refuse what is no batch of images in floating point, without looking at the samples.
 
     Raises
     ------
     WeconveneError
-        For another shape than (B, 3, H, W), an empty axis, or an integer type.
+        For another shape than (B, 3, H, W), an empty axis, an integer type, or sides that ``stride`` does not divide.
     """
     if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
         raise WeconveneError(f"x has shape {tuple(x.shape)}; give images as (B, 3, H, W), none of them empty.")
     if not x.is_floating_point():
         raise WeconveneError(f"x has dtype {x.dtype}; give images as floats in 0..1: divide bytes by 255.")
-
-
-def check_sides(x: Tensor, stride: int) -> None:
-    """Refuse images whose sides are no multiples of ``stride``, thus also those that are smaller.
-
-    Raises
-    ------
-    WeconveneError
-        If height or width does not fit.
-    """
     height, width = x.shape[-2:]
     if height % stride or width % stride:
         raise WeconveneError(

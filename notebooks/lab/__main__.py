@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lab.rd import measure_set
+from lab.rd.curves import MEAN, MEASURED
+from lab.rd.measure import measure
 from lab.rd.our_codec import FileCodec
 from lab.rd.published_curves import anchors_of
+from lab.rd.tables import bd_table
 from lab.reproduce import certificate
 from weconvene_core.cli.codec_commands import check_model
 from weconvene_core.cli.main import quality_number
@@ -39,16 +41,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
     check_model(arguments.model)
     images = image_set(arguments.set)
     qualities = sorted(set(arguments.qualities))
-    points = measure_set.measure(FileCodec(arguments.model), arguments.model, images, qualities)
+    points = measure(FileCodec(arguments.model), arguments.model, images, qualities)
     print(f"{arguments.model} on {images.label}, means over the images:")
-    print(
-        points[points.image == measure_set.MEAN][["quality", *measure_set.MEASURED]].to_string(
-            index=False, float_format="%.4f"
-        )
-    )
+    means = points[points.image == MEAN][["quality", *MEASURED]]
+    print(means.to_string(index=False, float_format="%.4f"))
     primary = anchors_of(images.name)[:1]
     if primary and len(qualities) >= 4:
-        table = measure_set.bd_table(points, primary)
+        table = bd_table(points, primary)
         shown = table[["anchor", "method", "bd_rate_pct", "ci_low", "ci_high"]]
         print(shown.to_string(index=False, float_format="%.2f"))
     return 0

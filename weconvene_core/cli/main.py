@@ -1,4 +1,4 @@
-"""The command line: ``weconvene encode | decode | info | train | seal | data``.
+"""The command line: ``weconvene encode | decode | info | train | calibrate | data``.
 
 Whatever a user can get wrong ends in one sentence on stderr and one of the exit codes of EXIT_CODES.
 """
@@ -107,12 +107,14 @@ def _add_training_commands(subparsers: argparse._SubParsersAction[argparse.Argum
     )
     train.set_defaults(run=training_commands.train)
 
-    seal = subparsers.add_parser("seal", help="fix a model's integer arithmetic: the same bits on every machine")
-    seal.add_argument("name", metavar="NAME", help="name of a trained model; its file is replaced")
-    seal.add_argument(
+    calibrate = subparsers.add_parser(
+        "calibrate", help="calibrate a model's integer path: its files decode to the same bits on every machine"
+    )
+    calibrate.add_argument("name", metavar="NAME", help="name of a trained model; its file is replaced")
+    calibrate.add_argument(
         "--images", type=Path, metavar="DIR", help="photographs to measure on (default: those kept out of training)"
     )
-    seal.set_defaults(run=training_commands.seal)
+    calibrate.set_defaults(run=training_commands.calibrate)
 
     data = subparsers.add_parser("data", help="get image sets")
     actions = data.add_subparsers(required=True, metavar="ACTION")

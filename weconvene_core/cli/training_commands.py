@@ -1,4 +1,4 @@
-"""What ``train``, ``seal`` and ``data`` do: one function per command, from parsed arguments to an exit code.
+"""What ``train``, ``calibrate`` and ``data`` do: one function per command, from parsed arguments to an exit code.
 
 torch is imported only by the commands that compute, and only after the cheap checks, so that wrong input is answered
 at once.
@@ -26,19 +26,19 @@ def train(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def seal(arguments: argparse.Namespace) -> int:
-    """Seal a released model in its file: from then on its files decode to the same bits on every machine."""
+def calibrate(arguments: argparse.Namespace) -> int:
+    """Calibrate a released model's integer path in its file: its files then decode to the same bits anywhere."""
     check_model(arguments.name)
     from weconvene_core.datasets.image_sets import folder_set, training_folder
-    from weconvene_core.exact.calibrate import seal_checkpoint
+    from weconvene_core.exact.calibrate import calibrate_checkpoint
     from weconvene_core.training.images import VALIDATION_EVERY, decode
 
     paths = folder_set(arguments.images or training_folder()).paths
     every = VALIDATION_EVERY if arguments.images is None and len(paths) >= VALIDATION_EVERY else 1
     path = CHECKPOINTS / f"{arguments.name}.safetensors"
     before, images = path.stat().st_size, [image for image in decode(paths[::every])[0] if image is not None]
-    digest = seal_checkpoint(path, images)
-    print(f"{path}: sealed on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}")
+    digest = calibrate_checkpoint(path, images)
+    print(f"{path}: calibrated on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}")
     return 0
 
 

@@ -34,7 +34,7 @@ from weconvene_core.codec.tile_coder import decode_tiles, encode_tiles, hash_lat
 from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, choose_tile, worker_count, working_memory
 from weconvene_core.codec.tile_streams import ALL, footprint
 from weconvene_core.errors import CorruptFileError, WeconveneError
-from weconvene_core.exact.calibrate import read_seal, stated_digests
+from weconvene_core.exact.calibrate import load_integer_path, stated_digests
 from weconvene_core.model.released import LoadedModel, description_of, installed, load_checked
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
@@ -54,13 +54,15 @@ def load_model(name: str = DEFAULT_MODEL, *, exact: bool = False) -> WeConvene:
     Raises
     ------
     WeconveneError
-        If there is no such checkpoint, it is damaged, or it is not sealed and the exact form is wanted.
+        If there is no such checkpoint, it is damaged, or it is not calibrated and the exact form is wanted.
     """
     loaded = _loaded(name)
     if not exact:
         return loaded.network
     if loaded.exact is None:
-        raise WeconveneError(f"The model '{name}' is not sealed: run weconvene seal {name}, or use exact=False.")
+        raise WeconveneError(
+            f"The model '{name}' is not calibrated: run weconvene calibrate {name}, or use exact=False."
+        )
     return loaded.exact
 
 
@@ -89,7 +91,7 @@ def encode(
         decoder needs about the same memory.
     tile : side of the tiles in pixels (one of ``TILE_EDGES``; 0: no tiles) instead of what ``max_memory`` asks.
     exact : the entropy model computes in integers, so that the file decodes to the same bits on every machine. None:
-        wherever the model is sealed.
+        wherever the model is calibrated.
     effort : how hard to look for a file with less squared error for its bits: 0 codes at once, 1 turns the picture, 2
         and 3 search longer (see :mod:`weconvene_core.codec.latent_refinement`). Nothing changes for decoders.
 
@@ -97,8 +99,8 @@ def encode(
     ------
     WeconveneError
         If the picture cannot be read, the quality or ``effort`` is out of range, the model is unknown, or the memory
-        too small; if the exact path is asked of a model that is not sealed, or effort of one that was not trained for
-        squared error.
+        too small; if the exact path is asked of a model that is not calibrated, or effort of one that was not trained
+        for squared error.
     """
     loaded = _loaded(model)
     exact = loaded.exact is not None if exact is None else exact
@@ -241,7 +243,7 @@ def _network_of(container: Container) -> WeConvene:
         network = _loaded(name).matching(container.model_hash, container.exact)
         if network is not None:
             return without_transforms(network) if container.plain else network
-    needed = container.model_hash.hex() + (", sealed" if container.exact else "")
+    needed = container.model_hash.hex() + (", exact" if container.exact else "")
     raise CorruptFileError(
         f"The file was made with other weights ({needed}) than those installed here ({', '.join(names) or 'none'}); "
         "decode it with the release that made it."
@@ -256,7 +258,7 @@ def _loaded(name: str) -> LoadedModel:
         raise WeconveneError(f"There is no trained model '{name}': known here are {', '.join(known) or 'none'}.")
     path = CHECKPOINTS / f"{name}.safetensors"
     network, digest = load_checked(path)
-    exact, exact_digest = read_seal(network, digest, path) or (None, b"")
+    exact, exact_digest = load_integer_path(network, digest, path) or (None, b"")
     earlier = [digest for digest in stated_digests(path) if digest != exact_digest[:HASH_BYTES]]
     metric = description_of(path).get("config", {}).get("metric", "mse")
     return LoadedModel(network, (digest[:HASH_BYTES], *earlier), exact, exact_digest[:HASH_BYTES], metric)

@@ -1,8 +1,8 @@
-"""Sealing a checkpoint: measure, fix, prove and hash the integer arithmetic between the bitstream and y_hat.
+"""Calibrating a checkpoint: measure, fix, check and hash the integer arithmetic between the bitstream and y_hat.
 
-A sealed model is the same :class:`WeConvene`, with the same weights, whose h_s and 3DWeChARM are integer networks: one
-codec, two sets of networks. Nothing is added to the weights: the integers are the checkpoint's own half-precision
-kernels, and the seal, a page of integers in its description, says on which grids their products are rounded.
+A calibrated model is the same :class:`WeConvene` with the same weights, whose h_s and 3DWeChARM are integer networks:
+one codec, two sets of networks. Nothing is added to the weights: the integers are the checkpoint's own half-precision
+kernels, rounded. An :class:`IntegerPathSpec` in its description says to which scales activations are rounded.
 """
 
 from __future__ import annotations
@@ -18,51 +18,50 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from weconvene_core.atomic_files import HASH_BYTES
+from weconvene_core.entropy.charm import LL_WAVELET
 from weconvene_core.entropy.coding_steps import quantise
-from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact.fixed_point import (
     ACTIVATION_LIMIT,
-    DRAFT_BITS,
-    DRAFT_LIMIT,
+    ActivationQuantizer,
     ExactConv,
-    Grids,
-    fingerprint,
+    IntegerPathSpec,
+    tensors_digest,
     to_fixed_point,
 )
-from weconvene_core.exact.hyper_synthesis import Z_BITS
-from weconvene_core.exact.seal import MOST_BITS, Seal, exact_networks
+from weconvene_core.exact.hyper_synthesis import Z_BITS, ExactHyperSynthesis
+from weconvene_core.exact.integer_lifting import integer_lifting
+from weconvene_core.exact.slice_networks import ExactCharm, scale_thresholds, tanh_thresholds
 from weconvene_core.image_tensors import from_8_bit, middle, pad
 from weconvene_core.model.checkpoint import load_model_file, read_tensors, tensors_hash, write_change
 from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.released import STATED, description_of
 from weconvene_core.model.weconvene import WeConvene
 
-SEAL = "seal"  # where a checkpoint's description keeps it
-HASH, UNSEALED = "hash", "unsealed"
+STORED = "seal"  # the key of the integer path in a checkpoint's description; release 0.2 called it a seal
+DIGEST, UNCALIBRATED = "hash", "unsealed"  # keys in there: its digest, and that of the weights before calibration
 HEX = re.compile(r"(?:[0-9a-f]{2})+")
-HEADROOM = 2.0  # how much larger than any measured activation one may become before it is cut off
+HEADROOM = 2.0  # how much larger than any measured activation one may become before it saturates
+MOST_BITS = 24  # of an activation below the point
 QUALITIES = 4  # evenly from a model's lowest to its highest
 SIDE = 512  # pixels; of larger images the middle is measured
 
 
-def check_sealable(config: ModelConfig) -> None:
-    """Refuse what has no integer form.
+def check_supported(config: ModelConfig) -> None:
+    """Refuse a model that has no integer form.
 
     Raises
     ------
     WeconveneError
         If the model has split slice networks, attention, GDN, or joint kernels over several bands.
     """
-    spec = config.weconv
     hindrances = {
         f"slice_network={config.slice_network!r}": config.slice_network != "joint",
         "slice_attention=True": config.slice_attention,
-        "gdn=True": spec.gdn,
-        "joint_high=True": spec.joint_high,
+        "gdn=True": config.weconv.gdn,
+        "joint_high=True": config.weconv.joint_high,
     }
     found = [name for name, there in hindrances.items() if there]
     if found:
@@ -72,140 +71,145 @@ def check_sealable(config: ModelConfig) -> None:
         )
 
 
-def seal(model: WeConvene, images: Sequence[np.ndarray]) -> Seal:
-    """Measure the activations of ``images`` (H, W, 3) uint8, choose the grids, and prove every sum exact.
-
-    Raises
-    ------
-    WeconveneError
-        If the model cannot be sealed (see :func:`check_sealable`), an activation is too large, or a sum may be inexact.
-    """
-    check_sealable(model.config)
-    if not images:
-        raise WeconveneError("Sealing needs at least one image to measure activations on: none was given.")
-    draft = Seal.draft(model.config.weconv.wavelet)
-    exact, grids = _exact(model, draft)
-    for image in images:
-        for quality in np.linspace(*model.config.qualities, QUALITIES if model.config.quality is None else 1):
-            _observe(exact, image, float(quality))
-    found = replace(draft, grids={name: _bits(name, grid.peak) for name, grid in sorted(grids.drafts.items())})
-    exact_model(model, found)
-    return found
-
-
-def _bits(name: str, peak: float) -> int:
-    """Bits below the point that leave headroom above a peak."""
-    if peak >= DRAFT_LIMIT * 2.0**-DRAFT_BITS:
-        raise WeconveneError(f"Layer {name} cannot be sealed: its activations exceed {peak:g}; train it further.")
-    return min(MOST_BITS, math.floor(math.log2(ACTIVATION_LIMIT / max(HEADROOM * peak, 1e-3))))
+def uncalibrated(config: ModelConfig) -> IntegerPathSpec:
+    """Return all that needs no measurement; quantizers made from it note the largest activation."""
+    wavelets = {name: integer_lifting(name) for name in {config.weconv.wavelet, LL_WAVELET}}
+    return IntegerPathSpec(None, wavelets, scale_thresholds(), tanh_thresholds())
 
 
 @torch.no_grad()
-def _observe(exact: WeConvene, image: np.ndarray, quality: float) -> None:
-    x = pad(from_8_bit(middle(image, SIDE)), exact.config.stride)
-    at = torch.tensor([quality])
-    exact.run_entropy_model(*exact.analyse(x, at), at, _rounded)
-
-
-def _rounded(group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
-    assert target is not None
-    return quantise(prediction, target)[0]
-
-
-def exact_model(model: WeConvene, seal: Seal) -> WeConvene:
+def exact_model(model: WeConvene, spec: IntegerPathSpec) -> WeConvene:
     """Return a model that shares all parts of ``model`` but h_s, 3DWeChARM and z's medians, which are integers.
 
     Raises
     ------
     WeconveneError
-        As :func:`exact_networks`.
+        If a sum may not fit into float64, or ``spec`` belongs to another architecture.
     """
-    return _exact(model, seal)[0]
-
-
-@torch.no_grad()
-def _exact(model: WeConvene, seal: Seal) -> tuple[WeConvene, Grids]:
-    h_s, charm, grids = exact_networks(model.h_s, model.charm, model.config.weconv.wavelet, seal)
     exact = copy.copy(model)
     exact._modules = dict(model._modules)
     exact.entropy_bottleneck = copy.deepcopy(model.entropy_bottleneck)
     exact.entropy_bottleneck.quantiles.copy_(to_fixed_point(exact.entropy_bottleneck.quantiles, Z_BITS))
-    exact.h_s, exact.charm = h_s, charm
-    return exact.eval(), grids
+    exact.h_s = ExactHyperSynthesis(model.h_s, spec, model.config.weconv.wavelet)
+    exact.charm = ExactCharm(model.charm, exact.h_s.outputs, spec)
+    return exact.eval()
 
 
-def seal_hash(exact: WeConvene, seal: Seal, weights: bytes, unsealed: str) -> bytes:
+def calibrate(model: WeConvene, images: Sequence[np.ndarray]) -> IntegerPathSpec:
+    """Measure the activations of ``images`` (H, W, 3) uint8, choose their scales, and check that every sum is exact.
+
+    Raises
+    ------
+    WeconveneError
+        If the model has no integer form, an activation is too large, or a sum may be inexact.
+    """
+    check_supported(model.config)
+    if not images:
+        raise WeconveneError("Calibration needs at least one image to measure activations on: none was given.")
+    draft = uncalibrated(model.config)
+    exact = exact_model(model, draft)
+    for image in images:
+        for quality in np.linspace(*model.config.qualities, QUALITIES if model.config.quality is None else 1):
+            _measure(exact, image, float(quality))
+    bits = {name: _bits(quantizer) for name, quantizer in sorted(draft.quantizers.items())}
+    found = replace(draft, activation_bits=bits, quantizers={})
+    exact_model(model, found)
+    return found
+
+
+@torch.no_grad()
+def _measure(exact: WeConvene, image: np.ndarray, quality: float) -> None:
+    x = pad(from_8_bit(middle(image, SIDE)), exact.config.stride)
+    at = torch.tensor([quality])
+    exact.run_entropy_model(
+        *exact.analyse(x, at), at, lambda group, prediction, target: quantise(prediction, target)[0]
+    )
+
+
+def _bits(quantizer: ActivationQuantizer) -> int:
+    """Return the bits below the point that leave headroom above the peak."""
+    peak = quantizer.peak
+    if peak >= quantizer.limit * 2.0**-quantizer.bits:
+        raise WeconveneError(f"Layer {quantizer.name} cannot be calibrated: it exceeds {peak:g}; train it further.")
+    return min(MOST_BITS, math.floor(math.log2(ACTIVATION_LIMIT / max(HEADROOM * peak, 1e-3))))
+
+
+def integer_path_digest(exact: WeConvene, spec: IntegerPathSpec, weights: bytes, uncalibrated: str) -> bytes:
     """Return the SHA-256 of everything that a file of the exact path depends on.
 
-    That is the checkpoint's tensors, among them the CDF tables (``weights`` is their own hash), the architecture, the
-    seal, and the integers that this machine has made of them: one that made others would be found out here.
+    It covers the checkpoint's tensors with the CDF tables (``weights`` is their hash), the architecture, ``spec``, and
+    the integers that this machine made of them: a machine that makes others is found out here.
     """
-    said = {"architecture": exact.config.to_dict(), SEAL: seal.to_dict(), UNSEALED: unsealed}
+    said = {"architecture": exact.config.to_dict(), STORED: spec.to_dict(), UNCALIBRATED: uncalibrated}
     digest = hashlib.sha256(weights + json.dumps(said, sort_keys=True).encode())
-    digest.update(fingerprint(exact.entropy_bottleneck.quantiles))
+    digest.update(tensors_digest(exact.entropy_bottleneck.quantiles))
     for part in (exact.h_s, exact.charm):
         for name, module in part.named_modules():
-            own = module.fingerprint if isinstance(module, ExactConv) else fingerprint(*module.buffers(recurse=False))
+            own = module.digest if isinstance(module, ExactConv) else tensors_digest(*module.buffers(recurse=False))
             digest.update(name.encode() + own)
     return digest.digest()
 
 
-def read_seal(model: WeConvene, weights: bytes, path: Path) -> tuple[WeConvene, bytes] | None:
-    """Return the exact form of a model that was read from ``path``, and its hash; None where it is not sealed.
+def load_integer_path(model: WeConvene, weights: bytes, path: Path) -> tuple[WeConvene, bytes] | None:
+    """Return the exact form of a model that was read from ``path``, and its digest; None if it is not calibrated.
 
     ``weights`` is the SHA-256 of the tensors there.
 
     Raises
     ------
     WeconveneError
-        If the seal is damaged, or its hash is not that of what is there.
+        If what the checkpoint stores is damaged, or its digest is not that of what is there.
     """
-    entry = description_of(path).get(SEAL)
+    entry = description_of(path).get(STORED)
     if entry is None:
         return None
-    if not isinstance(entry, dict):
-        raise WeconveneError(f"The seal of {path} is damaged: fetch it, or seal it, again.")
-    check_sealable(model.config)
-    seal = Seal.from_dict(entry)
-    exact = exact_model(model, seal)
-    digest = seal_hash(exact, seal, weights, str(entry.get(UNSEALED)))
-    if digest.hex() != entry.get(HASH):
+    check_supported(model.config)
+    try:
+        spec = IntegerPathSpec.from_dict(entry)
+        exact = exact_model(model, spec)
+        digest = integer_path_digest(exact, spec, weights, entry[UNCALIBRATED])
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise WeconveneError(
-            f"The checkpoint {path} does not have the integers that it was sealed with: it was altered, or this "
-            "machine computes them otherwise; fetch it, or seal it, again."
+            f"The integer path of {path} is damaged, or of another release ({error}): fetch the checkpoint, or "
+            "calibrate it, again."
+        ) from error
+    if digest.hex() != entry.get(DIGEST):
+        raise WeconveneError(
+            f"The checkpoint {path} does not have the integers that it was calibrated with: it was altered, or this "
+            "machine computes them otherwise; fetch it, or calibrate it, again."
         )
     return exact, digest
 
 
 def stated_digests(path: Path) -> list[bytes]:
-    """Return the beginnings of all hashes that a checkpoint states of itself: weights, before sealing, and seal.
+    """Return the beginnings of all digests that a checkpoint states: weights, weights before calibration, integer path.
 
-    Every installed checkpoint is asked when a file looks for its own, so what is damaged here states nothing.
+    Every installed checkpoint is asked when a file looks for its own, so a damaged one states nothing.
     """
     description = description_of(path)
-    seal = description.get(SEAL)
-    entry = seal if isinstance(seal, dict) else {}
-    stated = (description.get(STATED), *(entry.get(key) for key in (STATED, UNSEALED, HASH)))
+    stored = description.get(STORED)
+    entry = stored if isinstance(stored, dict) else {}
+    stated = (description.get(STATED), *(entry.get(key) for key in (STATED, UNCALIBRATED, DIGEST)))
     return [bytes.fromhex(text)[:HASH_BYTES] for text in stated if isinstance(text, str) and HEX.fullmatch(text)]
 
 
-def seal_checkpoint(path: Path, images: Sequence[np.ndarray]) -> bytes:
-    """Seal a released checkpoint in its place, anew where it was sealed before, and return its hash.
+def calibrate_checkpoint(path: Path, images: Sequence[np.ndarray]) -> bytes:
+    """Calibrate the integer path of a released checkpoint in its file, for the first time or anew; return its digest.
 
-    Its weights stay as they are.
+    The weights stay as they are.
 
     Raises
     ------
     WeconveneError
-        As :func:`seal`, or if the file cannot be read or written.
+        As :func:`calibrate`, or if the file cannot be read or written.
     """
     model = load_model_file(path)
-    found = seal(model, images)
+    spec = calibrate(model, images)
     tensors, description = read_tensors(path)
-    unsealed = description.pop(SEAL, {}).get(UNSEALED) or tensors_hash(tensors).hex()
     weights = tensors_hash(tensors)
-    digest = seal_hash(exact_model(model, found), found, weights, unsealed)
-    entry = {**found.to_dict(), STATED: weights.hex(), UNSEALED: unsealed, HASH: digest.hex()}
+    before = description.pop(STORED, {}).get(UNCALIBRATED) or weights.hex()
+    digest = integer_path_digest(exact_model(model, spec), spec, weights, before)
+    entry = {**spec.to_dict(), STATED: weights.hex(), UNCALIBRATED: before, DIGEST: digest.hex()}
     restated = {STATED: weights.hex()} if STATED in description else {}
-    write_change(path, tensors, {**description, **restated, SEAL: entry})
+    write_change(path, tensors, {**description, **restated, STORED: entry})
     return digest

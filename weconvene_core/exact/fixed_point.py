@@ -1,10 +1,10 @@
-"""Integer arithmetic carried in float64: what a decoder must compute as the encoder did, to the last bit (ours).
+"""Fixed-point arithmetic in float64, so that a decoder repeats to the last bit what the encoder computed (ours).
 
-Every number here is an integer times a power of two, of fewer than 53 significant bits. So no sum or product is ever
-rounded, and threads, batch, library or processor cannot change a bit. Each layer proves it when it is built, from the
-largest number that can reach it (:class:`FixedPointRange`). Activations are rounded to 16 bits at stated places
-(:class:`ActivationQuantizer`),
-kernels to 2^-18, those of 3x3 to what their sums can hold.
+Every value is an integer times a power of two. float64 holds all integers below 2^53, so a sum of such values is exact
+in any order, as long as every partial sum stays below 2^53 units: threads, batch size, library and processor cannot
+change a bit. Each layer checks this once, when it is built, from the largest value that each of its input channels can
+take (:meth:`FixedPointRange.assert_fits_float64`). Weights have the scale 2^-18, 3x3 kernels the finest that fits;
+activations are 16-bit integers with a scale of their own for each layer (:class:`ActivationQuantizer`).
 """
 
 from __future__ import annotations
@@ -12,28 +12,46 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weconvene_core.errors import WeconveneError
+from weconvene_core.exact.integer_lifting import lifting_of
 from weconvene_core.exact.winograd import TILE_BITS, TIMES, convolve, largest_sums, tiles_of
 from weconvene_core.layers import SLOPE
+from weconvene_core.wavelets import LiftingScheme
 
+ARITHMETIC = 2  # a change of what the integers do needs another number
 EXACT_BELOW = 2.0**52  # in units of the last place; float64 carries one bit more
 WEIGHT_BITS = 18  # kernels and biases are multiples of 2^-18
 FEWEST_BITS = 8  # of a 3x3 kernel, which has as many up to 18 as its sums can hold
-ACTIVATION_LIMIT = 2**15 - 1
-DRAFT_BITS, DRAFT_LIMIT = 6, 2**17 - 1  # while the ranges of activations are still being measured: up to 2048
+ACTIVATION_LIMIT = 2**15 - 1  # 16 bits with a sign
+DRAFT_BITS, DRAFT_LIMIT = 6, 2**17 - 1  # while activations are being measured: up to 2048
 SLOPE_BITS = 4  # LeakyReLU divides by 16
 
 
-class FixedPointRange(NamedTuple):
-    """What a tensor may hold, channel by channel: real values times 2^``unit``.
+def to_fixed_point(x: Tensor, bits: int = WEIGHT_BITS) -> Tensor:
+    """Round to multiples of 2^-``bits``, in float64."""
+    return (x.detach().double() * 2.0**bits).round() * 2.0**-bits
 
-    As carried, they are multiples of 2^-``bits``, in channel c at most ``bounds[c]`` in magnitude.
+
+def tensors_digest(*tensors: Tensor) -> bytes:
+    """Return the SHA-256 of the shapes, types and numbers of tensors."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.digest()
+
+
+class FixedPointRange(NamedTuple):
+    """Range and precision of a tensor (B, C, H, W): real values, carried as ``value * 2**unit``.
+
+    As carried, they are multiples of 2^-``bits``, and in channel c at most ``bounds[c]`` in magnitude.
     """
 
     unit: int
@@ -42,16 +60,16 @@ class FixedPointRange(NamedTuple):
 
     @classmethod
     def of(cls, unit: int, bits: int, bound: float, channels: int) -> FixedPointRange:
-        """A span with the same bound in every channel."""
+        """A range with the same bound in every channel."""
         return cls(unit, bits, torch.full((channels,), float(bound), dtype=torch.float64))
 
     def assert_fits_float64(self, name: str) -> FixedPointRange:
-        """Return itself where float64 holds every such number.
+        """Return the range itself if float64 holds all its numbers exactly.
 
         Raises
         ------
         WeconveneError
-            Where it does not.
+            If it does not; the error names the layer ``name``.
         """
         if not self.bounds.max().item() * 2.0**self.bits < EXACT_BELOW:
             raise WeconveneError(
@@ -61,95 +79,114 @@ class FixedPointRange(NamedTuple):
         return self
 
     def plus(self, other: FixedPointRange, name: str) -> FixedPointRange:
-        """The span of a sum of two tensors of the same unit."""
-        return FixedPointRange(self.unit, max(self.bits, other.bits), self.bounds + other.bounds).assert_fits_float64(
-            name
-        )
+        """Return the range of a sum of two tensors of the same unit; raises as :meth:`assert_fits_float64`."""
+        bits = max(self.bits, other.bits)
+        return FixedPointRange(self.unit, bits, self.bounds + other.bounds).assert_fits_float64(name)
 
-
-def beside(*spans: FixedPointRange) -> FixedPointRange:
-    """The span of tensors of the same unit, concatenated along the channels."""
-    return FixedPointRange(spans[0].unit, max(span.bits for span in spans), torch.cat([span.bounds for span in spans]))
+    def beside(self, *others: FixedPointRange) -> FixedPointRange:
+        """Return the range of tensors of the same unit, concatenated along the channels."""
+        parts = (self, *others)
+        return FixedPointRange(self.unit, max(part.bits for part in parts), torch.cat([part.bounds for part in parts]))
 
 
 class ActivationQuantizer:
-    """Where activations are rounded: multiples of 2^-``bits``, at most ``limit`` of them; as carried, integers."""
+    """LeakyReLU and rounding to 16-bit integers, which stand for multiples of 2^-``bits``; behind the layer ``name``.
 
-    def __init__(self, bits: int, limit: float = ACTIVATION_LIMIT, observed: bool = False) -> None:
-        self.bits, self.limit, self.observed, self.peak = bits, limit, observed, 0.0
+    During calibration ``bits`` is None: the range is then wide, and ``peak`` notes the largest activation.
+    """
+
+    def __init__(self, name: str, bits: int | None) -> None:
+        self.name, self.measures, self.peak = name, bits is None, 0.0
+        self.bits, self.limit = (DRAFT_BITS, DRAFT_LIMIT) if bits is None else (bits, ACTIVATION_LIMIT)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Round half to even, in place; ``x`` comes in units of 2^-``bits``."""
+        """Activate and quantise ``x``, in units of 2^-``bits``, in place."""
+        return self.quantise(F.leaky_relu_(x, SLOPE))
+
+    def quantise(self, x: Tensor) -> Tensor:
+        """Round halves to even and saturate, in place."""
         x = x.round_().clamp_(-self.limit, self.limit)
-        if self.observed:
+        if self.measures:
             self.peak = max(self.peak, x.abs().max().item() * 2.0**-self.bits)
         return x
 
-    def span(self, channels: int) -> FixedPointRange:
-        """What it lets through."""
+    def check(self, inputs: FixedPointRange) -> None:
+        """Check that LeakyReLU is exact on ``inputs``; raises as ``assert_fits_float64``."""
+        inputs._replace(bits=inputs.bits + SLOPE_BITS).assert_fits_float64(self.name)
+
+    def range(self, channels: int) -> FixedPointRange:
+        """Return the range of the output."""
         return FixedPointRange.of(self.bits, 0, self.limit, channels)
 
 
-class Grids:
-    """The grids of a model by name; without ``bits`` they are drafts that note the largest activation they see."""
-
-    def __init__(self, bits: Mapping[str, int] | None) -> None:
-        self.bits, self.drafts = bits, dict[str, ActivationQuantizer]()
-
-    def __getitem__(self, name: str) -> ActivationQuantizer:
-        """Return the grid of a place in the network.
-
-        Raises
-        ------
-        WeconveneError
-            If the seal has none for it.
-        """
-        if self.bits is None:
-            return self.drafts.setdefault(name, ActivationQuantizer(DRAFT_BITS, DRAFT_LIMIT, observed=True))
-        if name not in self.bits:
-            raise WeconveneError(f"The checkpoint's seal knows nothing of {name}: seal it again.")
-        return ActivationQuantizer(self.bits[name])
-
-
-def to_fixed_point(x: Tensor, bits: int = WEIGHT_BITS) -> Tensor:
-    """Round to multiples of 2^-``bits``, in float64."""
-    return (x.detach().double() * 2.0**bits).round() * 2.0**-bits
-
-
-def fingerprint(*tensors: Tensor) -> bytes:
-    """Return a hash of the shapes and numbers of tensors."""
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.digest()
-
-
-def leaky(x: Tensor) -> Tensor:
-    """LeakyReLU in place; its slope is a power of two."""
-    return F.leaky_relu_(x, SLOPE)
-
-
-class ExactConv(nn.Module):
-    """A 1x1 or 3x3 convolution of stride 1, (B, in, H, W) -> (B, out, H, W), whose sums are exact.
-
-    Parameters
-    ----------
-    name : what an error calls it.
-    weight, bias : (out, in, k, k) and (out,) or None, as trained.
-    inputs : what may come in.
-    unit : the output is carried times 2^unit; one number, or (out,) of them.
+@dataclass(frozen=True)
+class IntegerPathSpec:
+    """What a checkpoint stores of its integer path beside the weights: integers only, so that nothing is rounded anew.
 
     Attributes
     ----------
-    weight_bits : the kernel is rounded to multiples of 2^-``weight_bits``.
-    outputs : what may come out.
-    fingerprint : of its integers, however they are arranged here.
+    activation_bits : mapping or None
+        ``bits`` of every :class:`ActivationQuantizer` by name; None during calibration.
+    wavelets : mapping
+        Lifting steps by wavelet (see :func:`.integer_lifting`).
+    thresholds, tanh : tuple of int
+        Ascending; see :class:`.ExactSliceNetwork`.
+    quantizers : dict
+        Those that were handed out, by name.
+    """
+
+    activation_bits: Mapping[str, int] | None
+    wavelets: Mapping[str, Any]
+    thresholds: tuple[int, ...]
+    tanh: tuple[int, ...]
+    quantizers: dict[str, ActivationQuantizer] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON values that a checkpoint stores."""
+        numbers = {"thresholds": self.thresholds, "tanh": self.tanh}
+        return {"grids": self.activation_bits, "wavelets": self.wavelets, **numbers, "arithmetic": ARITHMETIC}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> IntegerPathSpec:
+        """Read the values of :meth:`to_dict`.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            If they are for other arithmetic, or damaged; some damage shows only when networks are made from them.
+        """
+        if values["arithmetic"] != ARITHMETIC:
+            raise ValueError(f"arithmetic {values['arithmetic']!r} instead of {ARITHMETIC}")
+        return cls(dict(values["grids"]), dict(values["wavelets"]), tuple(values["thresholds"]), tuple(values["tanh"]))
+
+    def quantizer(self, name: str) -> ActivationQuantizer:
+        """Return the quantizer behind a layer; ``KeyError`` if there is none."""
+        bits = None if self.activation_bits is None else self.activation_bits[name]
+        return self.quantizers.setdefault(name, ActivationQuantizer(name, bits))
+
+    def lifting(self, wavelet: str) -> LiftingScheme:
+        """Return the integer lifting scheme of a wavelet; ``KeyError`` if there is none."""
+        return lifting_of(wavelet, self.wavelets[wavelet])
+
+
+class ExactConv(nn.Module):
+    """A 1x1 or 3x3 convolution of stride 1 in fixed point, (B, in, H, W) -> (B, out, H, W); 3x3 by Winograd.
+
+    Parameters
+    ----------
+    name : str
+        The layer, in errors.
+    weight, bias : Tensor
+        (out, in, k, k) and (out,) or None, as trained; the kernel is rounded to multiples of 2^-``weight_bits``.
+    inputs : FixedPointRange
+        What may come in; ``outputs`` is what may come out.
+    unit : int or Tensor
+        The output is carried times 2^unit; a tensor (out,) has one for each channel.
 
     Raises
     ------
     WeconveneError
-        If its sums may need more bits than float64 has, or the kernel has another size.
+        If a sum may not fit into float64, or the kernel has another size.
     """
 
     kernel: Tensor
@@ -161,18 +198,20 @@ class ExactConv(nn.Module):
         super().__init__()
         self.size = weight.shape[-1]
         if weight.shape[-2:] not in ((1, 1), (3, 3)):
-            raise WeconveneError(f"Layer {name} has a kernel of {tuple(weight.shape[-2:])}: 1x1 and 3x3 can be sealed.")
+            raise WeconveneError(f"Layer {name} has a kernel of {tuple(weight.shape[-2:])}: 1x1 and 3x3 can be exact.")
         self.weight_bits = _bits_of_3x3(weight, inputs) if self.size == 3 else WEIGHT_BITS
         kernel = to_fixed_point(weight, self.weight_bits)
         offset = to_fixed_point(torch.zeros(len(weight)) if bias is None else bias)
-        self.fingerprint = fingerprint(kernel, offset)
+        self.digest = tensors_digest(kernel, offset)
+        # scale the rows, so that inputs in their unit give outputs in theirs
         units = torch.as_tensor(unit, dtype=torch.float64).expand(len(weight))
         kernel, offset = kernel * 2.0 ** (units - inputs.unit)[:, None, None, None], offset * 2.0**units
+        # the largest sum of a channel: every input at its bound, with the sign of its weight
         lowest = int(units.min())
         of_bias, of_products = WEIGHT_BITS - lowest, self.weight_bits - lowest + inputs.unit + inputs.bits
         bounds = torch.einsum("oikl,i->o", kernel.abs(), inputs.bounds) + offset.abs()
         self.outputs = FixedPointRange(lowest, max(0, of_bias, of_products), bounds).assert_fits_float64(name)
-        if self.size == 3:
+        if self.size == 3:  # the transformed domain needs more bits
             sums = largest_sums(kernel, inputs.bounds) + TIMES * offset.abs()
             FixedPointRange(lowest, max(0, of_bias, of_products + TILE_BITS), sums).assert_fits_float64(name)
         self.register_buffer("kernel", tiles_of(kernel) if self.size == 3 else kernel[:, :, 0, 0])
@@ -190,9 +229,9 @@ class ExactConv(nn.Module):
 
 
 def _bits_of_3x3(weight: Tensor, inputs: FixedPointRange) -> int:
-    """How many bits below the point a kernel may have; one is left for the bias and the rounding of the kernel.
+    """Return the largest scale of a 3x3 kernel that keeps its sums exact; one bit is left for bias and rounding.
 
-    A machine whose sums of bounds fell on the other side of a power of two would not have the seal's hash.
+    If a machine found another scale, because the sum of bounds crosses a power of two, its digest would differ.
     """
     largest = max(1.0, largest_sums(weight.detach().double(), inputs.bounds).max().item())
     spare = math.floor(math.log2(EXACT_BELOW / largest)) - TILE_BITS - inputs.bits - 1

@@ -1,90 +1,76 @@
-"""h_s in integers: from z to the hyper features."""
+"""h_s in fixed point: from z_hat to the hyper features of all three resolutions."""
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from weconvene_core.exact.fixed_point import (
-    SLOPE_BITS,
     WEIGHT_BITS,
     ActivationQuantizer,
     ExactConv,
     FixedPointRange,
-    Grids,
-    leaky,
+    IntegerPathSpec,
     to_fixed_point,
 )
 from weconvene_core.exact.integer_lifting import COEFFICIENT_BITS, growth, integer_matrix, join, split
 from weconvene_core.lambdas import QUALITY_MIN
 from weconvene_core.layers import RateEmbedding, ResidualBlock, UpWeConvBlock, WeConv3d
+from weconvene_core.model.transforms import HyperSynthesis
 from weconvene_core.wavelets import LiftingScheme
 
 Z_BITS, Z_LIMIT = 8, 2.0**9  # z_hat: multiples of 1/256, at most 512
 RATE_BITS = 16
-BAND_LIMIT = 2.0**17  # of what goes into a 3DM-WeConv's kernels and what comes out of it, four times a grid's
+BAND_LIMIT = 2.0**17  # of what goes into a 3DM-WeConv's kernels and comes out of them: four times an activation's
 FOLDED_BITS = 18  # of a kernel before the channel DWT is put into it: 18 + 12 + 12 bits leave ten for the sums
-Unit = int
-
-
-class HyperSynthesisLike(Protocol):
-    """What is read of a trained h_s."""
-
-    head: nn.Conv2d
-    rate: nn.Module
-    up: nn.ModuleList
-    blocks: nn.Sequential
 
 
 class ExactHyperSynthesis(nn.Module):
-    """z_hat (B, z_channels, h/4, w/4), qualities (B,) -> features at h/4, h/2 and h, coarsest first, in float64.
+    """:class:`HyperSynthesis` in fixed point: its integers come from the trained ``h_s``.
 
-    Attributes
-    ----------
-    outputs : what each of the three may hold.
+    ``outputs`` say what the hyper features may hold, coarsest first.
+
+    Raises
+    ------
+    WeconveneError
+        If a sum may not fit into float64.
     """
 
-    def __init__(self, h_s: HyperSynthesisLike, grids: Grids, lifting: LiftingScheme | None) -> None:
+    def __init__(self, h_s: HyperSynthesis, spec: IntegerPathSpec, wavelet: str) -> None:
         super().__init__()
-        channels = h_s.head.out_channels
-        self.grids = [grids[f"h_s.{name}"] for name in ("head", "up.0", "up.1")]
-        spans = [grid.span(channels) for grid in self.grids]
+        self.quantizers = [spec.quantizer(f"h_s.{name}") for name in ("head", "up.0", "up.1")]
+        ranges = [quantizer.range(h_s.head.out_channels) for quantizer in self.quantizers]
         z = FixedPointRange.of(Z_BITS, 0, Z_LIMIT * 2**Z_BITS, h_s.head.in_channels)
-        self.head = ExactConv("h_s.head", h_s.head.weight, h_s.head.bias, z, spans[0].unit)
-        self.rate = ExactRate(h_s.rate.rows, spans[0].unit) if isinstance(h_s.rate, RateEmbedding) else None
-        if self.rate is not None:
-            activated(self.head.outputs.plus(self.rate.outputs, "h_s.head"), "h_s.head")
-        self.up = nn.ModuleList()
-        self.blocks = nn.Sequential()
-        for i, block in enumerate(h_s.up):
-            self.up.append(ExactUp(f"h_s.up.{i}", block, spans[i], spans[i + 1].unit, grids, lifting))
-        for i, block in enumerate(h_s.blocks):
-            self.blocks.append(ExactResidual(f"h_s.blocks.{i}", block, self.grids[1], grids))
-        self.outputs = [FixedPointRange(0, max(0, span.unit), span.bounds * 2.0**-span.unit) for span in spans]
+        unit = self.quantizers[0].bits
+        self.head = ExactConv("h_s.head", h_s.head.weight, h_s.head.bias, z, unit)
+        self.rate = ExactRate(h_s.rate.rows, unit) if isinstance(h_s.rate, RateEmbedding) else None
+        head = self.head.outputs if self.rate is None else self.head.outputs.plus(self.rate.outputs, "h_s.head")
+        self.quantizers[0].check(head)
+        self.up = nn.ModuleList(
+            ExactUp(f"h_s.up.{i}", block, ranges[i], self.quantizers[i + 1], spec, wavelet)
+            for i, block in enumerate(h_s.up)
+        )
+        self.blocks = nn.Sequential(
+            *(ExactResidual(f"h_s.blocks.{i}", block, self.quantizers[1], spec) for i, block in enumerate(h_s.blocks))
+        )
+        self.outputs = [FixedPointRange(0, max(0, r.unit), r.bounds * 2.0**-r.unit) for r in ranges]
 
     def forward(self, z_hat: Tensor, quality: Tensor) -> list[Tensor]:
-        """Expand the side information."""
+        """Expand the side information, z_hat (B, z_channels, h/4, w/4) at qualities (B,), in float64."""
         z = (z_hat.double() * 2.0**Z_BITS).round_().clamp_(-Z_LIMIT * 2**Z_BITS, Z_LIMIT * 2**Z_BITS)
         head = self.head(z)
-        coarse = self.grids[0](leaky(head if self.rate is None else head.add_(self.rate(quality))))
-        middle = self.blocks(self.grids[1](leaky(self.up[0](coarse))))
-        fine = self.grids[2](leaky(self.up[1](middle)))
-        return [x * 2.0**-grid.bits for x, grid in zip((coarse, middle, fine), self.grids, strict=True)]
-
-
-def activated(span: FixedPointRange, name: str) -> FixedPointRange:
-    """The span behind LeakyReLU."""
-    return span._replace(bits=span.bits + SLOPE_BITS).assert_fits_float64(name)
+        coarse = self.quantizers[0](head if self.rate is None else head.add_(self.rate(quality)))
+        middle = self.blocks(self.up[0](coarse))
+        levels = coarse, middle, self.up[1](middle)
+        return [x * 2.0**-quantizer.bits for x, quantizer in zip(levels, self.quantizers, strict=True)]
 
 
 class ExactRate(nn.Module):
-    """Rows (8, C) of a rate table, interpolated at thousandths of a quality: (B,) -> (B, C, 1, 1), times 2^unit."""
+    """:class:`RateEmbedding` in integers: rows (8, C), interpolated at thousandths of a quality, times 2^unit."""
 
     rows: Tensor
 
-    def __init__(self, rows: Tensor, unit: Unit) -> None:
+    def __init__(self, rows: Tensor, unit: int) -> None:
         super().__init__()
         self.unit = unit
         self.register_buffer("rows", (to_fixed_point(rows, RATE_BITS) * 2**RATE_BITS).long())
@@ -92,7 +78,7 @@ class ExactRate(nn.Module):
         self.outputs = FixedPointRange(unit, max(0, RATE_BITS - unit), bounds)
 
     def forward(self, quality: Tensor) -> Tensor:
-        """Interpolate in integers, halves rounded up."""
+        """Interpolate for qualities (B,), halves rounded up: (B, C, 1, 1)."""
         place = ((quality.to(self.rows.device).double() - QUALITY_MIN) * 1000).round().long()  # 0 .. 7000
         left = (place // 1000).clamp(0, len(self.rows) - 2)
         weight = (place - 1000 * left)[:, None]
@@ -102,35 +88,33 @@ class ExactRate(nn.Module):
 
 
 class ExactUp(nn.Module):
-    """:class:`UpWeConvBlock` in integers; its output still waits for the activation and its grid."""
+    """:class:`UpWeConvBlock` in fixed point, and the quantizer ``output`` behind it."""
 
     def __init__(
-        self,
-        name: str,
-        block: UpWeConvBlock,
-        inputs: FixedPointRange,
-        unit: Unit,
-        grids: Grids,
-        lifting: LiftingScheme | None,
-    ) -> None:
+        self, name: str, block: UpWeConvBlock, inputs: FixedPointRange, output: ActivationQuantizer,
+        spec: IntegerPathSpec, wavelet: str,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.grid = grids[f"{name}.conv"]
-        self.conv = ExactConv(f"{name}.conv", block.conv[0].weight, block.conv[0].bias, inputs, self.grid.bits)
-        activated(self.conv.outputs, f"{name}.conv")
-        self.skip = ExactConv(f"{name}.skip", block.skip[0].weight, block.skip[0].bias, inputs, unit)
-        channels = self.conv.outputs.bounds.numel() // 4
-        self.weconv = exact_layer(f"{name}.weconv", block.weconv, self.grid.span(channels), unit, lifting)
+        self.inner, self.output = spec.quantizer(f"{name}.conv"), output
+        self.conv = ExactConv(f"{name}.conv", block.conv[0].weight, block.conv[0].bias, inputs, self.inner.bits)
+        self.inner.check(self.conv.outputs)
+        self.skip = ExactConv(f"{name}.skip", block.skip[0].weight, block.skip[0].bias, inputs, output.bits)
+        layer, shuffled = block.weconv, self.inner.range(len(block.conv[0].weight) // 4)
+        if isinstance(layer, WeConv3d):
+            self.weconv = ExactWeConv(f"{name}.weconv", layer, shuffled, output.bits, spec.lifting(wavelet))
+        else:
+            self.weconv = ExactConv(f"{name}.weconv", layer.weight, layer.bias, shuffled, output.bits)
         skipped = self.skip.outputs._replace(bounds=self.skip.outputs.bounds.view(-1, 4).amax(1))
-        activated(self.weconv.outputs.plus(skipped, name), name)
+        output.check(self.weconv.outputs.plus(skipped, name))
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""
-        inner = self.grid(leaky(self.conv(x))).unflatten(1, (-1, 2, 2))
+        inner = self.inner(self.conv(x)).unflatten(1, (-1, 2, 2))
         shuffled = x.new_empty(*inner.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
         _sub_pixels(shuffled).copy_(inner)  # faster than pixel_shuffle in float64
         y = self.weconv(shuffled)
         _sub_pixels(y).add_(self.skip(x).unflatten(1, (-1, 2, 2)))
-        return y
+        return self.output(y)
 
 
 def _sub_pixels(x: Tensor) -> Tensor:
@@ -139,40 +123,28 @@ def _sub_pixels(x: Tensor) -> Tensor:
 
 
 class ExactResidual(nn.Module):
-    """:class:`ResidualBlock` in integers; input and output are on one grid."""
+    """:class:`ResidualBlock` in fixed point; input and output have the range of the quantizer ``output``."""
 
-    def __init__(self, name: str, block: ResidualBlock, grid: ActivationQuantizer, grids: Grids) -> None:
+    def __init__(self, name: str, block: ResidualBlock, output: ActivationQuantizer, spec: IntegerPathSpec) -> None:
         super().__init__()
-        self.grid, inputs = grid, grid.span(block.conv1.in_channels)
-        self.inner = grids[f"{name}.conv1"]
+        self.inner, self.output = spec.quantizer(f"{name}.conv1"), output
+        inputs, inner = output.range(block.conv1.in_channels), self.inner.range(block.conv1.out_channels)
         self.conv1 = ExactConv(f"{name}.conv1", block.conv1.weight, block.conv1.bias, inputs, self.inner.bits)
-        activated(self.conv1.outputs, f"{name}.conv1")
-        inner = self.inner.span(block.conv1.out_channels)
-        self.conv2 = ExactConv(f"{name}.conv2", block.conv2.weight, block.conv2.bias, inner, inputs.unit)
+        self.inner.check(self.conv1.outputs)
+        self.conv2 = ExactConv(f"{name}.conv2", block.conv2.weight, block.conv2.bias, inner, output.bits)
         self.conv2.outputs.plus(inputs, name)
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine ``x`` by a residual."""
-        return self.grid(self.conv2(self.inner(leaky(self.conv1(x)))).add_(x))
-
-
-def exact_layer(
-    name: str, layer: nn.Module, inputs: FixedPointRange, unit: Unit, lifting: LiftingScheme | None
-) -> ExactConv | ExactWeConv:
-    """Return a 3DM-WeConv layer, or the plain convolution in its place, in integers."""
-    if isinstance(layer, WeConv3d):
-        assert lifting is not None, "a seal names the wavelet of every 3DM-WeConv"
-        return ExactWeConv(name, layer, inputs, unit, lifting)
-    assert isinstance(layer, nn.Conv2d), "what can be sealed was checked before"
-    return ExactConv(name, layer.weight, layer.bias, inputs, unit)
+        return self.output.quantise(self.conv2(self.inner(self.conv1(x))).add_(x))
 
 
 class ExactWeConv(nn.Module):
-    """:class:`WeConv3d` in integers: lifting without gains, which cancel, around folded kernels."""
+    """:class:`WeConv3d` in fixed point: lifting without gains, which cancel, around folded kernels."""
 
     bias: Tensor
 
-    def __init__(self, name: str, layer: WeConv3d, inputs: FixedPointRange, unit: Unit, lifting: LiftingScheme) -> None:
+    def __init__(self, name: str, layer: WeConv3d, inputs: FixedPointRange, unit: int, lifting: LiftingScheme) -> None:
         super().__init__()
         self.lifting, self.levels = lifting, layer.levels
         low, *high = folded_kernels(name, layer)
@@ -181,20 +153,19 @@ class ExactWeConv(nn.Module):
         self.high = nn.ModuleList(
             ExactConv(f"{name}.high.{i}", kernel, None, bands, unit) for i, kernel in enumerate(high)
         )
-        assert layer.bias is not None, "the layers of a model have one"
         self.register_buffer("bias", (to_fixed_point(layer.bias) * 2.0**unit)[:, None, None])
+        # the inverse DWT: bits below the point and magnitudes grow with every level
         bits, factor = growth(lifting)
         largest = torch.stack([conv.outputs.bounds for conv in (self.low, *self.high)]).amax(0) + 1
-        FixedPointRange(
-            unit, max(bits * layer.levels, COEFFICIENT_BITS), largest * factor**layer.levels
-        ).assert_fits_float64(name)
+        most_bits = max(bits * layer.levels, COEFFICIENT_BITS)
+        FixedPointRange(unit, most_bits, largest * factor**layer.levels).assert_fits_float64(name)
         joined = FixedPointRange.of(unit, bits * layer.levels, BAND_LIMIT, len(largest))
         self.outputs = joined.plus(FixedPointRange(unit, max(0, WEIGHT_BITS - unit), self.bias.flatten().abs()), name)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, in, H, W) -> (B, out, H, W)."""
         details = []
-        for level in range(self.levels):
+        for level in range(self.levels):  # LL goes on to the next level, HL, LH and HH to their kernels
             x, *bands = (band.round_().clamp_(-BAND_LIMIT, BAND_LIMIT) for band in split(x, self.lifting))
             kernels = self.high[3 * level : 3 * level + 3]
             details.append([kernel(band).round_() for kernel, band in zip(kernels, bands, strict=True)])

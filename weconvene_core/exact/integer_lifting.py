@@ -1,8 +1,8 @@
-"""The wavelets of the exact path: lifting with integer coefficients, rounded down after every step where it must be.
+"""Integer lifting: the wavelets of the exact path.
 
-The spatial wavelet surrounds linear kernels, whose gains cancel against those of the inverse; so only the lifting steps
-are left. Where all coefficients are multiples of 2^-6 (Haar, 5/3) nothing is rounded at all: a few bits more hold the
-exact result.
+The spatial DWT of a 3DM-WeConv surrounds linear kernels, so its gains cancel against those of the inverse: only the
+lifting steps are left. If all coefficients are multiples of 2^-6 (Haar, 5/3), no step rounds, because a few more bits
+hold the exact result. Otherwise every step rounds down, as in JPEG 2000's reversible 5/3, and stays invertible.
 """
 
 from __future__ import annotations
@@ -52,21 +52,18 @@ def lifting_of(name: str, entry: Mapping[str, Any]) -> LiftingScheme:
         LiftingStep(target, tuple(Tap(offset, coefficient * unit) for offset, coefficient in taps), rounding)
         for target, taps in entry["steps"]
     )
-    return LiftingScheme(f"{name}, sealed", steps, 1.0, 1.0, entry["border"])
+    return LiftingScheme(f"{name}, exact", steps, 1.0, 1.0, entry["border"])
 
 
 def split(x: Tensor, lifting: LiftingScheme) -> list[Tensor]:
-    """Transform integers (B, C, H, W) by one 2-D level without gains: LL, HL, LH, HH."""
-    if not lifting.integer:
-        return list(split_axes(x, lifting, SPACE, *RAW))
-    return [band.double() for band in split_axes(x.long(), lifting, SPACE, *RAW)]
+    """Transform integers (B, C, H, W) in float64 by one 2-D level without gains: LL, HL, LH, HH."""
+    return [band.double() for band in split_axes(x.long() if lifting.integer else x, lifting, SPACE, *RAW)]
 
 
 def join(bands: Sequence[Tensor], lifting: LiftingScheme) -> Tensor:
-    """Invert :func:`split`; the bands hold integers, and are lost."""
-    if not lifting.integer:
-        return join_axes(bands, lifting, SPACE, *RAW, overwrite=True)
-    return join_axes([band.long() for band in bands], lifting, SPACE, *RAW).double()
+    """Invert :func:`split`; the bands hold integers, and their memory is used as scratch."""
+    integers = [band.long() if lifting.integer else band for band in bands]
+    return join_axes(integers, lifting, SPACE, *RAW, overwrite=True).double()
 
 
 def join_scaled(bands: Sequence[Tensor], lifting: LiftingScheme, gains: Sequence[int]) -> Tensor:
@@ -78,7 +75,7 @@ def join_scaled(bands: Sequence[Tensor], lifting: LiftingScheme, gains: Sequence
 
 
 def growth(lifting: LiftingScheme) -> tuple[int, float]:
-    """Return how many bits one 2-D level adds below the point, and by how much it may multiply a magnitude at most."""
+    """Return how many bits one 2-D level adds below the point, and the largest factor by which magnitudes may grow."""
     bits, factor, unit = 0, 1.0, 2.0**-COEFFICIENT_BITS if lifting.integer else 1.0
     for step in lifting.steps:
         values = [abs(float(tap.coefficient)) * unit for tap in step.taps]
@@ -88,7 +85,7 @@ def growth(lifting: LiftingScheme) -> tuple[int, float]:
 
 
 def integer_matrix(matrix: Tensor) -> Tensor:
-    """Round a channel DWT to multiples of 2^-12.
+    """Round the matrix of a channel DWT to multiples of 2^-12.
 
     Raises
     ------

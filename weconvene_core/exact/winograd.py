@@ -1,8 +1,9 @@
 """3x3 convolutions of integers with a quarter of the products: Winograd's minimal filtering (Lavin and Gray 2016).
 
-F(4x4, 3x3) makes a tile of 16 outputs from 36 products instead of 144. In floating point it costs digits. On integers
-it is exact, once the bits that its three matrices add are counted: the thirds in that of the kernel are multiplied
-away, so that the result comes out nine times too large, and a division that leaves no remainder ends it.
+F(4x4, 3x3) makes a tile of 16 outputs from 36 products instead of 144: ``Y = A^T [(G g G^T) * (B^T d B)] A``. In
+floating point this costs digits. On integers it is exact, if the bits that the three matrices add still fit (see
+:func:`largest_sums`). The thirds in G are multiplied away: the result comes out nine times too large, and is divided
+without remainder at the end.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 SIDE = 4  # outputs of a tile along an axis
 WINDOW = SIDE + 2  # the inputs that they depend on
-TILE_BITS = 6  # that the kernel's matrix, applied along both axes, adds below the point
+TILE_BITS = 6  # what G, applied along both axes, adds below the point
 TIMES = 9.0
 STRIP = 96  # tiles at once, so that they stay in the cache
 
@@ -24,41 +25,38 @@ def _matrix(*rows: tuple[float, ...]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
-_KERNEL = _matrix(  # three times Lavin and Gray's
+_G = _matrix(  # three times Lavin and Gray's
     (0.75, 0, 0), (-0.5, -0.5, -0.5), (-0.5, 0.5, -0.5), (0.125, 0.25, 0.5), (0.125, -0.25, 0.5), (0, 0, 3)
 )
-_FORTH = _matrix(
+_B = _matrix(  # B^T
     (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
     (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1),
 )  # fmt: skip
-_BACK = _matrix((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+_A = _matrix((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))  # A^T
 _IN_ALL = WINDOW + 1  # the product, of row 1 and column 1, that every output contains once
 
 
 def tiles_of(kernel: Tensor) -> Tensor:
-    """Transform a kernel (out, in, 3, 3), whose result needs ``TILE_BITS`` more below the point: (36, out, in)."""
-    return torch.einsum("ak,bl,oikl->aboi", _KERNEL, _KERNEL, kernel).flatten(0, 1).contiguous()
+    """Transform a kernel (out, in, 3, 3) to (36, out, in), which has ``TILE_BITS`` more below the point."""
+    return torch.einsum("ak,bl,oikl->aboi", _G, _G, kernel).flatten(0, 1).contiguous()
 
 
 def largest_sums(kernel: Tensor, bounds: Tensor) -> Tensor:
-    """Bound every sum of :func:`convolve` without a bias, for each output channel: (out,).
+    """Return a bound on every sum of :func:`convolve` without bias, for each output channel: (out,).
 
-    ``bounds`` (in,) are those of the inputs.
+    ``bounds`` (in,) are the largest magnitudes of the inputs.
     """
-    inputs = _FORTH.abs().sum(1)  # (6,): of what an axis makes of inputs, in multiples of the largest
+    inputs = _B.abs().sum(1)  # (6,): what B^T makes of inputs along an axis, in multiples of the largest
     inputs = torch.outer(inputs, inputs).flatten()
     products = torch.einsum("t,toi,i->to", inputs, tiles_of(kernel).abs(), bounds)
-    outputs = torch.einsum("ak,bl,klo->abo", _BACK.abs(), _BACK.abs(), products.unflatten(0, (WINDOW, WINDOW)))
+    outputs = torch.einsum("ak,bl,klo->abo", _A.abs(), _A.abs(), products.unflatten(0, (WINDOW, WINDOW)))
     return torch.maximum(products.amax(0), outputs.amax((0, 1)))
 
 
 def convolve(x: Tensor, tiles: Tensor, bias: Tensor, y: Tensor) -> None:
-    """Convolve (in, H, W) into (out, H, W), some rows of 4x4 tiles at a time.
+    """Convolve ``x`` (in, H, W) into ``y`` (out, H, W), some rows of 4x4 tiles at a time.
 
-    Parameters
-    ----------
-    tiles : see :func:`tiles_of`.
-    bias : (out, 1).
+    ``tiles`` is the kernel as :func:`tiles_of` gives it, ``bias`` is (out, 1).
     """
     height, width = x.shape[1:]
     rows, columns = -(-height // SIDE), -(-width // SIDE)
@@ -81,10 +79,10 @@ def _convolve_strip(x: Tensor, tiles: Tensor, bias: Tensor, y: Tensor, memory: T
     (channels, *_), (out, rows, _, columns, _), (here, there) = x.shape, y.shape, memory
     windows = _beginning(here, WINDOW, WINDOW, channels, rows, columns)
     windows.copy_(x.unfold(1, WINDOW, SIDE).unfold(2, WINDOW, SIDE).permute(3, 4, 0, 1, 2))
-    inputs = _along_both(_FORTH, windows.flatten(2), there, here).view(WINDOW**2, channels, -1)
+    inputs = _along_both(_B, windows.flatten(2), there, here).view(WINDOW**2, channels, -1)
     products = torch.bmm(tiles, inputs, out=_beginning(there, WINDOW**2, out, rows * columns))
     products[_IN_ALL].add_(bias, alpha=TIMES)
-    outputs = _along_both(_BACK, products.view(WINDOW, WINDOW, -1), here, there)
+    outputs = _along_both(_A, products.view(WINDOW, WINDOW, -1), here, there)
     torch.div(outputs.view(SIDE, SIDE, out, rows, columns).permute(2, 3, 0, 4, 1), TIMES, out=y)
 
 
@@ -96,5 +94,5 @@ def _along_both(matrix: Tensor, x: Tensor, between: Tensor, into: Tensor) -> Ten
 
 
 def _beginning(memory: Tensor, *shape: int) -> Tensor:
-    """The beginning of (N,), in another shape."""
+    """Return the beginning of (N,) in another shape."""
     return memory[: math.prod(shape)].view(shape)

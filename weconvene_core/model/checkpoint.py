@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from weconvene_core.atomic_files import write_bytes_atomically
 from weconvene_core.entropy.cdf_packing import packed
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import ModelConfig
@@ -41,19 +42,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mappin
     WeconveneError
         If the file cannot be written (folder, permission, full disk); an older file of that name stays intact.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
+    with suppress(OSError):  # what is wrong with the folder shows, with a reason, when the file is written
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(contiguous, temporary, metadata={DESCRIPTION: json.dumps(description)})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # on the disk before the name: a power cut must not leave an empty file
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise WeconveneError(
-            f"the checkpoint {path} cannot be written ({error}); check space and permission."
-        ) from error
+    write_bytes_atomically(path, save(contiguous, metadata={DESCRIPTION: json.dumps(description)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -36,7 +36,7 @@ from weconvene_core.entropy.distributions import scale_table as default_scale_ta
 from weconvene_core.entropy.range_coder import Decoder, Encoder, Tables
 from weconvene_core.entropy.slices import straight_through_round
 from weconvene_core.errors import WeconveneError
-from weconvene_core.image_tensors import check_images, check_samples, check_sides, pad
+from weconvene_core.image_tensors import check_images, check_samples, pad
 from weconvene_core.layers import WaveletShortcut
 from weconvene_core.layers.rate_conditioning import check_quality, lambda_of
 from weconvene_core.model.config import PADDING, ModelConfig
@@ -118,8 +118,7 @@ class WeConvene(CompressionModel):
         WeconveneError
             If ``x`` has another shape or type, or the model has no such quality.
         """
-        check_images(x)
-        check_sides(x, self.config.stride)
+        check_images(x, self.config.stride)
         quality = self._quality(x, quality)
         lf, hf = self.analyse(x, quality)
         z = self.h_a(torch.cat([lf, hf], 1)).float()

@@ -13,10 +13,9 @@ import pandas as pd
 
 from lab.applications.clips import Clip, Frames
 from lab.rd.bd_rate import bd_rate
-from lab.rd.curves import Curve, Metric
-from lab.rd.ffmpeg_codecs import FfmpegRival, ffmpeg
+from lab.rd.curves import VALUE_COLUMN, Curve, Metric
+from lab.rd.ffmpeg_codecs import FfmpegCodec, ffmpeg
 from lab.rd.metrics import bpp, ms_ssim, psnr_rgb
-from lab.rd.points import VALUE_COLUMN
 from weconvene_core.errors import WeconveneError
 
 POINT_COLUMNS = ["clip", "frames", "codec", "knob", "bytes", "bpp", "psnr_db", "ms_ssim"]
@@ -46,7 +45,7 @@ class FfmpegClips:
     The files are bare streams, without container and without the message that names the encoder.
     """
 
-    rival: FfmpegRival
+    rival: FfmpegCodec
 
     @property
     def name(self) -> str:
@@ -82,11 +81,11 @@ class FfmpegClips:
 
 
 HOW = ("-preset", "veryslow", "-tune", "psnr")
-X264 = FfmpegRival(
+X264 = FfmpegCodec(
     "x264 4:4:4", "libx264", "yuv444p10le", ("h264", "h264"),
     (*HOW, "-g", "9999", "-crf", "{}", "-bsf:v", "filter_units=remove_types=6"), (),
 )  # fmt: skip
-X265 = FfmpegRival(
+X265 = FfmpegCodec(
     "x265 4:4:4", "libx265", "yuv444p10le", ("hevc", "hevc"),
     (*HOW, "-x265-params", "crf={}:keyint=9999:info=0:log-level=none:pools=none:frame-threads=1"), (),
 )  # fmt: skip

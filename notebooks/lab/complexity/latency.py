@@ -1,23 +1,31 @@
-"""How long a codec takes, and where the time goes, measured on the unchanged ``compress`` and ``decompress``."""
+"""The laboratory's timer and memory meter, and where the time of ``compress`` and ``decompress`` goes."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import pandas as pd
 import torch
 from compressai.models import CompressionModel
 from torch import Tensor
 
+from lab.complexity.peak_memory import peak_of_this_process
 from weconvene_core.entropy import DecodeMode, EncodeMode
 from weconvene_core.model import weconvene as our_model
 
+ROUNDS, WARM_UP = 11, 2
+MIB = 2**20
+Call = Callable[[], object]
 TRANSFORM, PARAMETERS, CODING, OTHER = "transform", "entropy parameters", "entropy coding", "other"
 STAGES = (TRANSFORM, PARAMETERS, CODING, OTHER)
 CALLS: dict[str, tuple[str, ...]] = {
@@ -31,46 +39,40 @@ CALLS: dict[str, tuple[str, ...]] = {
 """The methods of a model, ours or CompressAI's, that make up each stage."""
 
 
-@dataclass
 class Stopwatch:
     """Seconds per stage; time counts for the innermost stage that is under way."""
 
-    seconds: Counter[str] = field(default_factory=Counter)
-    _stack: list[str] = field(default_factory=lambda: [OTHER])
-    _since: float = field(default_factory=time.perf_counter)
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._stack = [OTHER]
+        self._since = time.perf_counter()
+
+    def run(self, call: Callable[[], Any]) -> Any:
+        """Return what ``call`` returns; what no stage takes is booked under ``other``."""
+        self._since = time.perf_counter()
+        result = call()
+        self._switch()
+        return result
+
+    def timed(self, method: Callable[..., Any], stage: str) -> Callable[..., Any]:
+        """Return ``method`` with its time booked under ``stage``."""
+
+        @wraps(method)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._switch()
+            self._stack.append(stage)
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self._switch()
+                self._stack.pop()
+
+        return call
 
     def _switch(self) -> None:
         now = time.perf_counter()
         self.seconds[self._stack[-1]] += now - self._since
         self._since = now
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Book the time of the block under ``name``."""
-        self._switch()
-        self._stack.append(name)
-        try:
-            yield
-        finally:
-            self._switch()
-            self._stack.pop()
-
-    @contextmanager
-    def around(self, owner: Any, method: str, name: str) -> Iterator[None]:
-        """Book every call of ``owner.method`` under ``name`` for as long as the block lasts."""
-        original = getattr(owner, method)
-
-        @wraps(original)
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            with self.stage(name):
-                return original(*args, **kwargs)
-
-        own = method in vars(owner)
-        setattr(owner, method, timed)
-        try:
-            yield
-        finally:
-            setattr(owner, method, original) if own else delattr(owner, method)
 
 
 @contextmanager
@@ -79,18 +81,14 @@ def watched(model: CompressionModel) -> Iterator[Stopwatch]:
     watch = Stopwatch()
     with ExitStack() as stack:
         for owner, method, name in _watched_calls(model):
-            stack.enter_context(watch.around(owner, method, name))
+            stack.enter_context(patch.object(owner, method, watch.timed(getattr(owner, method), name)))
         yield watch
 
 
 def _watched_calls(model: CompressionModel) -> Iterator[tuple[Any, str, str]]:
     """Yield (owner, method, stage); the coder's own calls come first, they happen inside 3DWeChARM."""
-    for owner, method in (
-        (EncodeMode, "__call__"),
-        (EncodeMode, "streams"),
-        (DecodeMode, "__call__"),
-        (our_model, "tables_of"),
-    ):
+    coder = ((EncodeMode, "__call__"), (EncodeMode, "streams"), (DecodeMode, "__call__"), (our_model, "tables_of"))
+    for owner, method in coder:
         yield owner, method, CODING
     for stage, paths in CALLS.items():
         for path in paths:
@@ -100,60 +98,77 @@ def _watched_calls(model: CompressionModel) -> Iterator[tuple[Any, str, str]]:
                 yield owner, method, stage
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Medians over ``runs`` of coding one image: milliseconds in all, and by stage for encoding and decoding."""
-
-    encode_ms: float
-    decode_ms: float
-    encode_stages: dict[str, float]
-    decode_stages: dict[str, float]
-    runs: int
-
-
 @torch.no_grad()
-def time_codec(model: CompressionModel, x: Tensor, runs: int = 5, budget_s: float = 6.0) -> Latency:
+def time_codec(model: CompressionModel, x: Tensor, runs: int = 5, budget_s: float = 6.0) -> pd.DataFrame:
     """Encode and decode one image (1, 3, H, W) repeatedly after a warm-up; both work on tensors in memory.
 
     Stops after ``runs`` repetitions, or earlier (but after at least one) when ``budget_s`` seconds are spent.
+
+    Returns
+    -------
+    pd.DataFrame
+        Rows ``encode`` and ``decode``; columns ``STAGES``, ``total`` (medians in ms) and ``runs``.
     """
-    model.decompress(**_decoder_input(model.compress(x)))
-    rows: list[tuple[float, float, Counter[str], Counter[str]]] = []
+    rows: list[dict[str, float]] = []
+    _code(model, x)
     started = time.perf_counter()
-    while not rows or (len(rows) < runs and time.perf_counter() - started < budget_s):
-        coded, encode_s, encode_stages = _timed(model, lambda: model.compress(x))
-        inputs = _decoder_input(coded)
-        _, decode_s, decode_stages = _timed(model, lambda inputs=inputs: model.decompress(**inputs))
-        rows.append((encode_s, decode_s, encode_stages, decode_stages))
-    encode, decode, encode_stages, decode_stages = zip(*rows, strict=True)
-    return Latency(
-        1e3 * statistics.median(encode), 1e3 * statistics.median(decode),
-        _median_stages(encode_stages), _median_stages(decode_stages), len(rows),
-    )  # fmt: skip
+    while not rows or (len(rows) < 2 * runs and time.perf_counter() - started < budget_s):
+        rows += _code(model, x)
+    times = pd.DataFrame(rows)
+    return times.groupby("side", sort=False).median().assign(runs=len(rows) // 2)
 
 
-def median_ms(call: Callable[[], object], runs: int = 5) -> float:
-    """Return the median wall time of ``call`` in milliseconds over ``runs``, after one call that is not counted."""
-    call()
-    seconds = []
-    for _ in range(runs):
-        started = time.perf_counter()
+def _code(model: CompressionModel, x: Tensor) -> list[dict[str, Any]]:
+    with watched(model) as encoding:
+        coded = encoding.run(lambda: model.compress(x))
+    with watched(model) as decoding:
+        decoding.run(lambda: model.decompress(coded["strings"], coded["shape"]))
+    sides = {"encode": encoding.seconds, "decode": decoding.seconds}
+    return [
+        {"side": side, **{stage: 1e3 * seconds[stage] for stage in STAGES}, "total": 1e3 * seconds.total()}
+        for side, seconds in sides.items()
+    ]
+
+
+def medians(calls: Mapping[str, Call], rounds: int = ROUNDS, warm_up: int = WARM_UP) -> dict[str, float]:
+    """Run the calls in turns and return the median milliseconds of each."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in range(warm_up + rounds):
+        for name, call in calls.items():
+            _finish()
+            start = time.perf_counter()
+            call()
+            _finish()
+            if turn >= warm_up:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) * 1e3 for name, values in seconds.items()}
+
+
+def extra_memory(call: Call, device: torch.device) -> float:
+    """Return by how many MiB one call raises the peak above what was in use before it (NaN where nobody counts it)."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
         call()
-        seconds.append(time.perf_counter() - started)
-    return 1e3 * statistics.median(seconds)
+        return (torch.cuda.max_memory_allocated() - before) / MIB
+    if not _reset_peak():
+        return float("nan")
+    before = peak_of_this_process()
+    call()
+    return peak_of_this_process() - before
 
 
-def _decoder_input(coded: dict[str, Any]) -> dict[str, Any]:
-    return {"strings": coded["strings"], "shape": coded["shape"]}
+def _reset_peak() -> bool:
+    """Give free memory back and let Linux count the peak of this process afresh."""
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except (OSError, AttributeError):  # not Linux, or not glibc
+        return False
+    return True
 
 
-def _timed(model: CompressionModel, call: Callable[[], Any]) -> tuple[Any, float, Counter[str]]:
-    with watched(model) as watch:
-        started = time.perf_counter()
-        with watch.stage(OTHER):
-            result = call()
-        return result, time.perf_counter() - started, watch.seconds
-
-
-def _median_stages(rows: tuple[Counter[str], ...]) -> dict[str, float]:
-    return {stage: 1e3 * statistics.median(row[stage] for row in rows) for stage in STAGES}
+def _finish() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()

@@ -27,7 +27,7 @@ FAMILY = ("lite", "tiny", "paper", "paper-2d", "baseline")
 
 
 @lru_cache
-def contender(name: str) -> CompressionModel:
+def ready_model(name: str) -> CompressionModel:
     """Return a model ready to code: released, or untrained where there are no weights (and CompressAI's at quality 3).
 
     Untrained weights cost the same arithmetic; only the number of coded bits, and with it a little time, differs.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from lab.complexity.models import contender, sample_image
+from lab.complexity.models import ready_model, sample_image
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import NOTEBOOKS
 
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
     """Measure in this process and print the result."""
     name, threads, *sizes = arguments
     torch.set_num_threads(int(threads))
-    model = contender(name)
+    model = ready_model(name)
     peaks = {LOADED: peak_of_this_process()}
     for size in sizes:
         width, height = map(int, size.split("x"))

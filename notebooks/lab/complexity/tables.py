@@ -14,9 +14,8 @@ from compressai.models import CompressionModel
 from tqdm import tqdm
 
 from lab.complexity.count_macs import count_macs
-from lab.complexity.latency import CODING, STAGES, Latency, time_codec
-from lab.complexity.mac_formulas import Macs, macs_by_hand
-from lab.complexity.models import contender, sample_image
+from lab.complexity.latency import CODING, STAGES, time_codec
+from lab.complexity.models import ready_model, sample_image
 from lab.complexity.peak_memory import label
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
@@ -30,7 +29,7 @@ COLUMNS = [
 ]
 STAGE_COLUMNS = ["model", "image", "side", *STAGES, "total", "runs"]
 COUNTING_SIZE = (256, 256)
-"""Counting is done at this size: CompressAI's models have a pure cost per pixel, ours formulas that it confirms."""
+"""(height, width) at which models are counted unless another size is asked for."""
 
 CHANGES: tuple[dict[str, Any], ...] = (
     {"wavelet_layers": False},
@@ -60,35 +59,24 @@ def parameters_m(model: CompressionModel) -> float:
     return sum(p.numel() for p in model.parameters()) / 1e6
 
 
-def parts_table(counted: tuple[Macs, Macs], by_hand: tuple[Macs, Macs], size: Size) -> pd.DataFrame:
-    """Set counted MACs of (encode, decode) of an image (height, width) beside those of the formulas, by part."""
+def parts_table(names: Sequence[str], size: Size = COUNTING_SIZE) -> pd.DataFrame:
+    """Return ``model, side, part, macs, kmac_px`` of models of this project for an image (height, width)."""
+    rows = [
+        [name, side, part, macs, macs / (1e3 * size[0] * size[1])]
+        for name in names
+        for side, found in zip(("encode", "decode"), count_macs(ready_model(name), *size), strict=True)
+        for part, macs in found.items()
+    ]
+    return pd.DataFrame(rows, columns=["model", "side", "part", "macs", "kmac_px"])
+
+
+def switch_costs(base: str, size: Size = COUNTING_SIZE) -> pd.DataFrame:
+    """Return what each switch of a preset costs, one of :data:`CHANGES` a row: parameters, and counted kMAC/px."""
     rows = []
-    for side, found, formula in zip(("encode", "decode"), counted, by_hand, strict=True):
-        for part in found | formula:
-            n, m = found.get(part, 0), formula.get(part, 0)
-            rows.append([side, part, n, m, "match" if n == m else "MISMATCH", n / (1e3 * size[0] * size[1])])
-    return pd.DataFrame(rows, columns=["side", "part", "counted", "by hand", "verdict", "kmac_px"])
-
-
-def family_parts(names: Sequence[str], size: Size = COUNTING_SIZE) -> pd.DataFrame:
-    """Return :func:`parts_table` of several of this project's models, with the model in the first column."""
-    tables = []
-    for name in names:
-        model = contender(name)
-        counted = count_macs(model, sample_image(*size))
-        tables.append(parts_table(counted, macs_by_hand(model.config, *size), size).assign(model=name))
-    table = pd.concat(tables, ignore_index=True)
-    return table[["model", *table.columns.drop("model")]]
-
-
-def switch_costs(base: str, size: Size) -> pd.DataFrame:
-    """Return what each switch of a preset costs, one of :data:`CHANGES` a row: parameters, and kMAC/px by formula."""
-    rows = []
-    for change in ({}, *CHANGES):
-        config = replace(preset(base), **change)
-        macs = [sum(side.values()) / (1e3 * size[0] * size[1]) for side in macs_by_hand(config, *size)]
+    for change in tqdm(({}, *CHANGES), desc="switches"):
+        model = WeConvene(replace(preset(base), **change))
         text = ", ".join(f"{name}={value}" for name, value in change.items()) or "as it is"
-        rows.append([base, text, parameters_m(WeConvene(config)), *macs])
+        rows.append([base, text, parameters_m(model), *_per_pixel(model, size)[:2]])
     table = pd.DataFrame(rows, columns=["model", "change", "params_m", "kmac_px_encode", "kmac_px_decode"])
     for side in ("encode", "decode"):
         table[f"{side}_change_pct"] = 100 * (table[f"kmac_px_{side}"] / table[f"kmac_px_{side}"][0] - 1)
@@ -97,18 +85,22 @@ def switch_costs(base: str, size: Size) -> pd.DataFrame:
 
 @lru_cache
 def kmac_per_pixel(name: str, size: Size) -> tuple[float, float, float]:
-    """Return thousands of MACs per pixel of a contender for an image (height, width): encoding, decoding, one pass.
+    """Return thousands of MACs per pixel of a model for an image (height, width): encoding, decoding, one pass.
 
-    One pass is what others publish: both transforms, and once what both sides run. Models of CompressAI are counted,
-    ours are worked out for the padded size (:func:`family_parts` sets both side by side).
+    One pass is what others publish: both transforms, and once what both sides run. Models of CompressAI have a pure
+    cost per pixel and are counted at ``COUNTING_SIZE``, ours at the padded size.
     """
-    model = contender(name)
+    return _per_pixel(ready_model(name), size)
+
+
+def _per_pixel(model: CompressionModel, size: Size) -> tuple[float, float, float]:
+    padded = COUNTING_SIZE
     if isinstance(model, WeConvene):
         stride = model.config.stride
-        encode, decode = macs_by_hand(model.config, *(-(-side // stride) * stride for side in size))
+        padded = tuple(-(-side // stride) * stride for side in size)
     else:
         size = COUNTING_SIZE
-        encode, decode = count_macs(model, sample_image(*size))
+    encode, decode = count_macs(model, *padded)
     unit = 1e3 * size[0] * size[1]
     return sum(encode.values()) / unit, sum(decode.values()) / unit, sum((encode | decode).values()) / unit
 
@@ -118,28 +110,28 @@ def measure_costs(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Code the sample photograph with every model at every size (height, width), on the CPU.
 
+    Parameters
+    ----------
+    peaks
+        Those of :func:`lab.complexity.peak_memory.peak_memories`; sizes without a peak stay empty.
+
     Returns
     -------
-    A table with ``COLUMNS`` (``entropy_coding_ms`` is the share of ``decode_ms`` spent in the entropy decoder), and one
-    with ``STAGE_COLUMNS``: where the milliseconds of either side go. ``peaks`` are those of
-    :func:`lab.complexity.peak_memory.peak_memories`; sizes without a peak stay empty.
+    tuple of pd.DataFrame
+        A table with ``COLUMNS`` (``entropy_coding_ms`` is the share of ``decode_ms`` spent in the entropy decoder), and
+        one with ``STAGE_COLUMNS``: where the milliseconds of either side go.
     """
     rows, stages = [], []
     for name, size in tqdm([(name, size) for name in names for size in sizes], desc="models and sizes"):
-        found = time_codec(contender(name), sample_image(*size), runs)
+        times = time_codec(ready_model(name), sample_image(*size), runs)
         encode, decode, _ = kmac_per_pixel(name, size)
         peak = (peaks or {}).get(name, {}).get(label(size), float("nan"))
         rows.append(
-            [name, label(size), parameters_m(contender(name)), encode, decode, found.encode_ms, found.decode_ms,
-             found.decode_stages[CODING], peak, torch.get_num_threads(), "cpu"]
+            [name, label(size), parameters_m(ready_model(name)), encode, decode, *times.total, times[CODING]["decode"],
+             peak, torch.get_num_threads(), "cpu"]
         )  # fmt: skip
-        stages += _stage_rows(name, size, found)
-    return pd.DataFrame(rows, columns=COLUMNS), pd.DataFrame(stages, columns=STAGE_COLUMNS)
-
-
-def _stage_rows(name: str, size: Size, found: Latency) -> list[list[object]]:
-    sides = (("encode", found.encode_stages, found.encode_ms), ("decode", found.decode_stages, found.decode_ms))
-    return [[name, label(size), side, *(parts[s] for s in STAGES), total, found.runs] for side, parts, total in sides]
+        stages.append(times.reset_index().assign(model=name, image=label(size)))
+    return pd.DataFrame(rows, columns=COLUMNS), pd.concat(stages, ignore_index=True)[STAGE_COLUMNS]
 
 
 def growth(table: pd.DataFrame, column: str) -> tuple[float, float, float]:
@@ -167,8 +159,8 @@ def megapixels(table: pd.DataFrame) -> np.ndarray:
 
 
 def one_pass(names: Sequence[str], size: Size) -> pd.DataFrame:
-    """Return parameters (millions) and kMAC/px of one pass of several contenders, as others publish them."""
-    rows = [[name, parameters_m(contender(name)), kmac_per_pixel(name, size)[2]] for name in names]
+    """Return parameters (millions) and kMAC/px of one pass of several models, as others publish them."""
+    rows = [[name, parameters_m(ready_model(name)), kmac_per_pixel(name, size)[2]] for name in names]
     return pd.DataFrame(rows, columns=["model", "params_m", "kmac_px"])
 
 

@@ -2,28 +2,27 @@
 
 A part of the context is taken away by replacing each of its channels by that channel's mean over the picture: the
 network still sees a typical level there, but no longer *where* something happens. A network trained without the part
-would make up for some of it, so this bounds its worth from above. Two things keep the bound fair: every prediction,
-ablated or not, may be stretched by one factor per channel (the best of 33), so that mere overconfidence is not counted;
-and the parts are given back one after the other in coding order (hyper features, LF, earlier slices of the group, and
-for chroma the luma of its own slice), so
-that what they save adds up. The start, "nothing", is the best fixed distribution per channel, fitted to this picture.
+would make up for some of it, so this bounds its worth from above. Two things keep the bound fair. Every prediction,
+ablated or not, may be stretched by one factor per channel (the best of 33), so that mere overconfidence is not counted.
+The parts are given back one after the other in coding order (hyper features, LF, earlier slices of the group, and for
+chroma the luma of its own slice), so that what they save adds up. The start, "nothing", is the best fixed distribution
+per channel, fitted to this picture.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lab.complexity.mac_formulas import slice_names
-from lab.entropy_analysis.slice_bits import as_input, by_network, run_entropy_model
+from lab.entropy_analysis.slice_bits import Recorder, as_input, calls, run_entropy_model
 from lab.rd.metrics import psnr_rgb
-from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
+from weconvene_core.entropy import LIKELIHOODS
 from weconvene_core.entropy.distributions import SCALE_MIN, Likelihood
 from weconvene_core.entropy.luma_before_chroma import chroma_of, luma_of
 from weconvene_core.entropy.slices import SliceNetwork, SlicePrediction
@@ -36,19 +35,6 @@ PARTS = ("hyper", "lf", "earlier", "luma")
 COLUMNS = ["slice", "bpp", *(f"saved_by_{part}" for part in PARTS)]
 
 
-class _Targets(LikelihoodMode):
-    """Keeps what every slice was to code."""
-
-    def __init__(self, model: WeConvene) -> None:
-        super().__init__(LIKELIHOODS[model.config.distribution], quantiser=None)
-        self.targets: list[Tensor] = []
-
-    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
-        assert target is not None
-        self.targets.append(target)
-        return super().__call__(group, prediction, target)
-
-
 @torch.no_grad()
 def context_gains(model: WeConvene, picture: np.ndarray, quality: float) -> pd.DataFrame:
     """Return per slice its bits per pixel and what each part of its context saves, in bits per pixel.
@@ -57,29 +43,24 @@ def context_gains(model: WeConvene, picture: np.ndarray, quality: float) -> pd.D
     off what a file pays: stretching helps the whole context too, and a coefficient whose scale says "certainly zero"
     is charged here, where a file leaves it out.
     """
-    slices = [*model.charm.ll_slices, *model.charm.slices]
-    step, calls = _Targets(model), []
-    hooks = [network.register_forward_pre_hook(lambda *call: calls.append(call)) for network in slices]
+    seen: list[tuple[SliceNetwork, Sequence[Any]]] = []
+    networks = [*model.charm.ll_slices, *model.charm.slices]
+    hooks = [network.register_forward_pre_hook(lambda *call: seen.append(call)) for network in networks]
     try:
-        run_entropy_model(model, picture, quality, step)
+        made = calls(model, picture, quality)
     finally:
         for hook in hooks:
             hook.remove()
-    names, pixels, rows = (
-        dict(zip(slices, slice_names(model.config), strict=True)),
-        picture.shape[0] * picture.shape[1],
-        [],
-    )
-    targets = by_network([(target,) for target in step.targets], model.config)
-    for (network, inputs), (target,) in zip(calls, targets, strict=True):
-        bits = _bits_by_context(model, network, inputs, target, names[network])
-        saved = [(before - after) / pixels for before, after in zip(bits[:-1], bits[1:], strict=True)]
-        rows.append([names[network], bits[-1] / pixels, *saved])
+    pixels, rows = picture.shape[0] * picture.shape[1], []
+    for (network, inputs), call in zip(seen, made, strict=True):
+        bits = _bits_by_context(model, network, inputs, call.target, call.name)
+        saved = [(before - after) / pixels for before, after in pairwise(bits)]
+        rows.append([call.name, bits[-1] / pixels, *saved])
     return pd.DataFrame(rows, columns=COLUMNS).groupby("slice", sort=False, as_index=False).sum()
 
 
 def _bits_by_context(
-    model: WeConvene, network: nn.Module, inputs: Sequence[Any], target: Tensor, name: str
+    model: WeConvene, network: SliceNetwork, inputs: Sequence[Any], target: Tensor, name: str
 ) -> list[float]:
     """Bits of a call with nothing, + hyper features, + LF, + earlier slices or passes of its own group, + luma.
 
@@ -123,22 +104,25 @@ def _best(offset: Tensor, scale: Tensor, factors: tuple[float, ...], likelihood:
 def residual_prediction(model: WeConvene, picture: np.ndarray, quality: float) -> pd.DataFrame:
     """Code a picture with and without latent residual prediction.
 
-    Returns two rows (``with``, ``without``): bits per pixel of y, mean squared error of y_hat in squared quantiser
-    steps, and PSNR in dB. Residual prediction saves nothing in its own slice, which is coded before it acts; it moves
-    y_hat to where the picture and the slices that follow gain by it, which need not be closer to y.
+    Residual prediction saves nothing in its own slice, which is coded before it acts; it moves y_hat to where the
+    picture and the slices that follow gain by it, which need not be closer to y.
+
+    Returns
+    -------
+    Two rows (``with``, ``without``): bits per pixel of y, mean squared error of y_hat in squared quantiser steps, and
+    PSNR in dB.
     """
-    bare = copy.deepcopy(model)
-    for network in (*bare.charm.ll_slices, *bare.charm.slices):
-        for parameter in network.lrp[-1].parameters():
-            parameter.zero_()
     height, width = picture.shape[:2]
-    lf, hf = model.analyse(as_input(model, picture), torch.tensor([float(quality)]))
-    rows = []
-    for label, variant in (("with", model), ("without", bare)):
-        step = _Targets(variant)
-        lf_hat, hf_hat, at = run_entropy_model(variant, picture, quality, step)
-        bits = sum(-p.double().log2().sum().item() for parts in step.likelihoods.values() for p in parts)
-        error = torch.cat([lf_hat - lf, hf_hat - hf], 1).double().square().mean().item()
-        decoded = to_8_bit(variant.synthesise(lf_hat, hf_hat, at))[:height, :width]
+    y, rows = torch.cat(model.analyse(as_input(model, picture), torch.tensor([float(quality)])), 1), []
+    for label, corrected in (("with", True), ("without", False)):
+        recorder = Recorder(model.config)
+        model.charm.corrected = corrected
+        try:
+            lf_hat, hf_hat, at = run_entropy_model(model, picture, quality, recorder)
+        finally:
+            model.charm.corrected = True
+        bits = sum(-likelihood.double().log2().sum().item() for likelihood, *_ in recorder.kept)
+        error = (torch.cat([lf_hat, hf_hat], 1) - y).double().square().mean().item()
+        decoded = to_8_bit(model.synthesise(lf_hat, hf_hat, at))[:height, :width]
         rows.append([label, bits / (height * width), error, psnr_rgb(picture, decoded)])
     return pd.DataFrame(rows, columns=["residual_prediction", "bpp", "mse_steps", "psnr_db"])

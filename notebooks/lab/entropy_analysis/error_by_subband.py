@@ -18,8 +18,8 @@ from scipy.interpolate import PchipInterpolator
 from lab.entropy_analysis.scale_calibration import calibration_table
 from lab.entropy_analysis.slice_bits import CodedSlice, as_input, coded_slices, subbands
 from lab.rd.metrics import PEAK, bpp
-from lab.rd.pillow_codecs import JPEG_2000, Rival, avif
-from lab.studies.training_recipe import training_images
+from lab.rd.pillow_codecs import JPEG_2000, PillowCodec, avif
+from lab.studies.runner import training_images
 from lab.wavelet_analysis.energy_compaction import weighted_bands
 from weconvene_core.codec.api import decode, encode, load_model
 from weconvene_core.image_tensors import middle
@@ -32,7 +32,10 @@ TABLES = RESULTS / "tables"
 QUALITIES = (1.0, 3.0, 5.0)
 PHOTOGRAPHS, SIDE = 8, 512
 # lower ends than in the rate-distortion curves: quality 1 of an easy photograph lies there
-RIVALS = (replace(JPEG_2000, knobs=(600, 380, *JPEG_2000.knobs)), replace(avif(), knobs=(0, 3, *avif().knobs)))
+CODECS = (
+    replace(JPEG_2000, qualities=(600, 380, *JPEG_2000.qualities)),
+    replace(avif(), qualities=(0, 3, *avif().qualities)),
+)
 ALL, TINY = "all", 1e-9
 
 
@@ -69,10 +72,10 @@ def band_errors(original: np.ndarray, decoded: np.ndarray) -> pd.Series:
     return split.rename_axis(["subband", "colour"])
 
 
-def coded_by(rival: Rival, picture: np.ndarray) -> list[Bands]:
+def coded_by(rival: PillowCodec, picture: np.ndarray) -> list[Bands]:
     """Code a picture at all knobs of a rival, in the order of rising bytes; steps that save nothing are left out."""
     coded: dict[int, Bands] = {}
-    for knob in rival.knobs:
+    for knob in rival.qualities:
         data = rival.encode(Image.fromarray(picture), knob)
         coded[len(data)] = Bands(len(data), band_errors(picture, np.asarray(rival.decode(data))))
     return [coded[size] for size in sorted(coded)]
@@ -86,7 +89,9 @@ def at_bytes(curve: Sequence[Bands], size: int) -> pd.Series:
 
 
 def compare(
-    pictures: Sequence[np.ndarray], qualities: Sequence[float] = QUALITIES, rivals: Sequence[Rival] = RIVALS
+    pictures: Sequence[np.ndarray],
+    qualities: Sequence[float] = QUALITIES,
+    rivals: Sequence[PillowCodec] = CODECS,
 ) -> pd.DataFrame:
     """Return the errors of ``lite``'s files and of every rival at equal bytes per picture.
 
@@ -135,7 +140,9 @@ def bits(
     for quality in qualities:
         for picture in pictures:
             slices = coded_slices(model, picture, quality)
-            by_slice += [(quality, "z", z_bits(model, picture, quality))]
+            with torch.no_grad():
+                chances_of_z = model(as_input(model, picture), quality)["likelihoods"]["z"]
+            by_slice += [(quality, "z", -chances_of_z.log2().sum().item())]
             by_slice += [(quality, coded.name, coded.total) for coded in slices]
             by_band += [(quality, *row) for row in _by_band(slices, model)]
     tables = (
@@ -144,13 +151,6 @@ def bits(
     )
     first, second = (t.groupby(list(t.columns[:-1]), sort=False).bpp.sum().div(pixels).reset_index() for t in tables)
     return tuple(t.assign(share_pct=100 * t.bpp / t.groupby("quality").bpp.transform("sum")) for t in (first, second))
-
-
-@torch.no_grad()
-def z_bits(model: WeConvene, picture: np.ndarray, quality: float) -> float:
-    """Return the bits of the hyperprior of a picture (H, W, 3) uint8."""
-    latents = model.analyse(as_input(model, picture), torch.tensor([float(quality)]))
-    return -model.entropy_bottleneck(model.h_a(torch.cat(latents, 1)))[1].log2().sum().item()
 
 
 def _by_band(slices: Sequence[CodedSlice], model: WeConvene) -> list[tuple[str, str, float]]:

@@ -8,18 +8,15 @@ better tables, and by which constant factor the network's scales are off; beside
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from lab.complexity.mac_formulas import slice_names
-from lab.entropy_analysis.slice_bits import as_input, by_network, ll_passes, run_entropy_model
-from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
+from lab.entropy_analysis.slice_bits import Call, calls
+from weconvene_core.entropy import LIKELIHOODS
 from weconvene_core.entropy.distributions import Likelihood, scale_table
-from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.layers.wavelet_shortcut import COLOURS
 from weconvene_core.model.weconvene import WeConvene
 
@@ -32,42 +29,6 @@ COLUMNS = [
     "quality", "slice", "coded_pct", "bpp", "entropy_bpp", "entropy_saves_pct", "held_out_bpp", "held_out_saves_pct",
     "best_factor", "factor_saves_pct",
 ]  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """One call of a slice network: its slice, table indexes, scales, what was to be coded around the mean, and was."""
-
-    name: str
-    indexes: Tensor
-    scale: Tensor
-    offset: Tensor
-    residual: Tensor
-
-
-class _Calls(LikelihoodMode):
-    """Keeps indexes, scale, offset and residual of every call in coding order."""
-
-    def __init__(self, likelihood: Likelihood) -> None:
-        super().__init__(likelihood, quantiser=None)
-        self.kept: list[tuple[Tensor, ...]] = []
-
-    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
-        assert target is not None
-        residual = super().__call__(group, prediction, target)
-        self.kept.append((prediction.indexes, prediction.scale, target - prediction.mean, residual))
-        return residual
-
-
-@torch.no_grad()
-def calls(model: WeConvene, picture: np.ndarray, quality: float) -> list[Call]:
-    """Return what every call of a slice network predicted for a picture (H, W, 3) uint8, and what was coded."""
-    names = slice_names(model.config)
-    more = max(0, len(ll_passes(model.config, *as_input(model, picture).shape[2:])) - 1)  # calls than slices
-    step = _Calls(LIKELIHOODS[model.config.distribution])
-    run_entropy_model(model, picture, quality, step)
-    kept = by_network(step.kept, model.config)
-    return [Call(name, *parts) for name, parts in zip([names[0]] * more + names, kept, strict=True)]
 
 
 def symbol_counts(coded: Sequence[Call]) -> pd.DataFrame:
@@ -90,8 +51,9 @@ def chroma_bits(coded: Sequence[Call], likelihood: Likelihood) -> pd.DataFrame:
     """
     rows = []
     for call in coded:
-        parts = (t[0].unflatten(0, (-1, COLOURS)) for t in (call.indexes, call.scale, call.offset, call.residual))
-        indexes, scale, offset, residual = (part.transpose(0, 1) for part in parts)  # (3, bands, h, w)
+        tensors = call.indexes, call.scale, call.target - call.mean, call.residual
+        parts = (t[0].unflatten(0, (-1, COLOURS)).transpose(0, 1) for t in tensors)
+        indexes, scale, offset, residual = parts  # (3, bands, h, w)
         for colour in range(1, COLOURS):
             known, left = indexes[colour] > 0, offset[colour]
             slope = (residual[0] * left / scale[colour] ** 2).sum() / (residual[0] / scale[colour]).square().sum()
@@ -126,14 +88,18 @@ def calibration_table(model: WeConvene, pictures: Sequence[np.ndarray], qualitie
 def table_costs(counts: pd.DataFrame, pixels: int, likelihood: Likelihood) -> pd.DataFrame:
     """Return, by quality and slice, what the symbols cost and what better tables would save.
 
-    Args:
-        counts: rows of :func:`symbol_counts` with their ``quality`` and ``picture``, of two pictures or more.
-        pixels: of all pictures together.
-        likelihood: that of the tables.
+    Parameters
+    ----------
+    counts : rows of :func:`symbol_counts` with their ``quality`` and ``picture``, of two pictures or more.
+    pixels : of all pictures together.
+    likelihood : that of the tables.
 
-    Columns: ``coded_pct`` of the coefficients are not certainly zero; ``bpp`` as coded; ``entropy_bpp`` with each
-    table replaced by these very symbols' histogram (a bound: such tables know what they code); ``held_out_bpp`` with
-    the histogram of the other pictures; ``best_factor`` on all scales of the slice, and what it would save.
+    Returns
+    -------
+    Columns :data:`COLUMNS`: ``coded_pct`` of the coefficients are not certainly zero; ``bpp`` as coded; ``entropy_bpp``
+    with each table replaced by these very symbols' histogram (a bound: such tables know what they code);
+    ``held_out_bpp`` with the histogram of the other pictures; ``best_factor`` on all scales of the slice, and what it
+    would save.
     """
     rows = []
     for (quality, name), part in counts.groupby(["quality", "slice"], sort=False):

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from lab.complexity.mac_formulas import slice_names
+from lab.complexity.count_macs import slice_names
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
-from weconvene_core.entropy.charm import SliceLayout, slice_shapes
+from weconvene_core.entropy.charm import slice_shapes
 from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.luma_before_chroma import interleaved
-from weconvene_core.entropy.polyphase_passes import joined, positions
-from weconvene_core.entropy.slices import Positions, SlicePrediction
+from weconvene_core.entropy.polyphase_passes import joined
+from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
 from weconvene_core.layers.wavelet_shortcut import BANDS, COLOURS, HF_CHANNELS, LEVELS, LF_CHANNELS, LL_CHANNELS
 from weconvene_core.model.config import ModelConfig
@@ -53,76 +54,50 @@ class CodedSlice:
         return self.bits.sum(0) / self.stride**2
 
 
-class _Keep(LikelihoodMode):
-    """Estimates as usual and keeps the likelihood and residual of every call in coding order.
+class Call(NamedTuple):
+    """One call of a slice network, luma and chroma together: what it predicted and what was coded, (1, w, h, w) each.
 
-    After ``calls`` of them nothing is decoded any more, and the mean stands.
+    ``likelihood`` is 1 where the scale says "certainly zero" (``indexes`` 0), and ``residual`` is the integer that a
+    file would hold.
     """
 
-    def __init__(self, config: ModelConfig, calls: int | None = None) -> None:
+    name: str
+    likelihood: Tensor
+    residual: Tensor
+    indexes: Tensor
+    scale: Tensor
+    mean: Tensor
+    target: Tensor
+
+
+class Recorder(LikelihoodMode):
+    """Estimates as usual and keeps the fields of a :class:`Call` at every coding step.
+
+    After ``limit`` steps nothing is decoded any more: every later residual is zero, so the mean stands.
+    """
+
+    def __init__(self, config: ModelConfig, limit: int | None = None) -> None:
         super().__init__(LIKELIHOODS[config.distribution], quantiser=None)
-        self.calls, self.kept = calls, list[tuple[Tensor, Tensor]]()
+        self.limit, self.kept = limit, list[tuple[Tensor, ...]]()
 
     def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
+        """Code one slice, or its luma or chroma, as :class:`LikelihoodMode` does."""
+        assert target is not None
         residual = super().__call__(group, prediction, target)
-        self.kept.append((self.likelihoods[group][-1], residual))
-        missing = self.calls is not None and len(self.kept) > self.calls
-        return torch.zeros_like(residual) if missing else residual
+        likelihood, (mean, scale) = self.likelihoods[group][-1], (prediction.mean, prediction.scale)
+        self.kept.append((likelihood, residual, prediction.indexes, scale, mean, target))
+        return residual if self.limit is None or len(self.kept) <= self.limit else torch.zeros_like(residual)
 
 
 @torch.no_grad()
-def coded_slices(model: WeConvene, picture: np.ndarray, quality: float) -> list[CodedSlice]:
-    """Return what every slice of a picture (H, W, 3) uint8 costs, in coding order; padding is part of it."""
-    step, slices = _Keep(model.config), []
-    run_entropy_model(model, picture, quality, step)
-    height, width = as_input(model, picture).shape[2:]
-    shapes = slice_shapes(model.config.layout, model.config.hyper_features)
-    kept = _by_slice(step.kept, model.config, height, width)
-    for name, (seen, _), (likelihood, residual) in zip(slice_names(model.config), shapes, kept, strict=True):
-        bits = -likelihood[0].double().log2()
-        slices.append(CodedSlice(name, seen, bits.numpy(), residual[0].numpy(), height // likelihood.shape[2]))
-    return slices
-
-
-def ll_passes(config: ModelConfig, height: int, width: int) -> list[Positions]:
-    """Positions of the passes in which the coarsest LL band of a padded image is coded; none where it has none."""
-    return positions(*_ll_size(config, height, width)) if config.layout.ll_passes else []
-
-
-def _ll_size(config: ModelConfig, height: int, width: int) -> tuple[int, int]:
-    stride = config.coded_stride * 2**config.layout.ll_levels
-    return height // stride, width // stride
-
-
-def _by_slice(
-    kept: list[tuple[Tensor, Tensor]], config: ModelConfig, height: int, width: int
-) -> list[tuple[Tensor, Tensor]]:
-    """Put colours and the passes of the coarsest LL band together: a pair of tensors per slice instead of per call."""
-    kept = by_network(kept, config)
-    passes = len(ll_passes(config, height, width))
-    if not passes:
-        return kept
-    likelihoods, residuals = zip(*kept[:passes], strict=True)
-    size = _ll_size(config, height, width)
-    return [(joined(likelihoods, *size), joined(residuals, *size)), *kept[passes:]]
-
-
-def by_network(kept: Sequence[tuple[Tensor, ...]], config: ModelConfig) -> list[tuple[Tensor, ...]]:
-    """Put what was kept of luma and chroma together: one tuple per call of a slice network instead of per step."""
-    if not config.luma_first:
-        return list(kept)
-    pairs = zip(kept[::2], kept[1::2], strict=True)
-    return [tuple(interleaved(*parts) for parts in zip(luma, chroma, strict=True)) for luma, chroma in pairs]
-
-
 def run_entropy_model(
-    model: WeConvene, picture: np.ndarray, quality: float, step: SliceCodingMode
+    model: WeConvene, picture: np.ndarray, quality: float, mode: SliceCodingMode
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Send a picture through the entropy model with the given step; return (lf_hat, hf_hat, quality)."""
+    """Send a picture (H, W, 3) uint8 through the entropy model with this mode; return (lf_hat, hf_hat, quality)."""
     at = torch.tensor([float(quality)])
     lf, hf = model.analyse(as_input(model, picture), at)
     z_hat, _ = model.bottleneck(model.h_a(torch.cat([lf, hf], 1)))
-    return *model.charm(model.h_s(z_hat, at), step, lf, hf), at
+    return *model.charm(model.h_s(z_hat, at), mode, lf, hf), at
 
 
 def as_input(model: WeConvene, picture: np.ndarray) -> Tensor:
@@ -130,18 +105,54 @@ def as_input(model: WeConvene, picture: np.ndarray) -> Tensor:
     return pad(from_8_bit(picture), model.config.stride)
 
 
+def calls(model: WeConvene, picture: np.ndarray, quality: float) -> list[Call]:
+    """Return what every call of a slice network predicted for a picture (H, W, 3) uint8, and what was coded.
+
+    The first slice has several calls where the coarsest LL band is coded in polyphase passes.
+    """
+    recorder = Recorder(model.config)
+    run_entropy_model(model, picture, quality, recorder)
+    steps = recorder.kept
+    if model.config.luma_first:
+        pairs = zip(steps[::2], steps[1::2], strict=True)
+        steps = [tuple(map(interleaved, luma, chroma)) for luma, chroma in pairs]
+    names = slice_names(model.config)
+    names = [names[0]] * (len(steps) - len(names)) + names
+    return [Call(name, *step) for name, step in zip(names, steps, strict=True)]
+
+
+def coded_slices(model: WeConvene, picture: np.ndarray, quality: float) -> list[CodedSlice]:
+    """Return what every slice of a picture (H, W, 3) uint8 costs, in coding order; padding is part of it."""
+    config, found = model.config, calls(model, picture, quality)
+    height, width = as_input(model, picture).shape[2:]
+    parts = [(call.likelihood, call.residual) for call in found]
+    shapes = slice_shapes(config.layout, config.hyper_features)
+    if config.layout.ll_passes:
+        passes, stride = len(parts) - len(shapes) + 1, config.coded_stride * 2**config.layout.ll_levels
+        of_ll = [joined(tensors, height // stride, width // stride) for tensors in zip(*parts[:passes], strict=True)]
+        parts = [(of_ll[0], of_ll[1]), *parts[passes:]]
+    slices = []
+    for name, (seen, _), (likelihood, residual) in zip(slice_names(config), shapes, parts, strict=True):
+        bits = -likelihood[0].double().log2()
+        slices.append(CodedSlice(name, seen, bits.numpy(), residual[0].numpy(), height // likelihood.shape[2]))
+    return slices
+
+
 @torch.no_grad()
 def after_slices(model: WeConvene, picture: np.ndarray, quality: float, counts: Sequence[int]) -> list[np.ndarray]:
     """Decode as if a file ended after so many slices: every later residual is taken as zero, so its mean stands.
 
-    Returns one picture (H, W, 3) uint8 per count.
+    Returns
+    -------
+    One picture (H, W, 3) uint8 per count.
     """
     height, width = picture.shape[:2]
-    more = max(0, len(ll_passes(model.config, *as_input(model, picture).shape[2:])) - 1)  # calls than slices
-    shown = []
+    config, whole, shown = model.config, Recorder(model.config), []
+    run_entropy_model(model, picture, quality, whole)
     for count in counts:
-        step = _Keep(model.config, calls=model.config.calls_per_slice * (count + more) if count else 0)
-        x_hat = model.synthesise(*run_entropy_model(model, picture, quality, step))
+        missing = config.calls_per_slice * (len(slice_names(config)) - count)
+        recorder = Recorder(config, limit=len(whole.kept) - missing if count else 0)
+        x_hat = model.synthesise(*run_entropy_model(model, picture, quality, recorder))
         shown.append(to_8_bit(x_hat)[:height, :width])
     return shown
 
@@ -149,59 +160,48 @@ def after_slices(model: WeConvene, picture: np.ndarray, quality: float, counts: 
 def slice_table(slices: Sequence[CodedSlice], pixels: int) -> pd.DataFrame:
     """Return one row per slice: channels seen and coded, bits per pixel, its share, and the share of zero residuals."""
     total = sum(s.total for s in slices)
-    rows = []
-    for s in slices:
-        zeros = 100 * float((s.residual == 0).mean())
-        rows.append([s.name, s.seen, len(s.bits), s.stride, s.total / pixels, 100 * s.total / total, zeros])
+    rows = [(s.name, s.seen, len(s.bits), s.stride, s.total / pixels, 100 * s.total / total,
+             100 * float((s.residual == 0).mean())) for s in slices]  # fmt: skip
     return pd.DataFrame(rows, columns=["slice", "seen", "coded", "stride", "bpp", "share_pct", "zero_pct"])
 
 
 def subbands(config: ModelConfig) -> list[list[str]]:
     """Name the subband of every channel of every slice, in coding order.
 
-    With the shortcut the bands are those of the picture's own pyramid (level 1 is the finest); otherwise those of the
+    With the shortcut the bands are those of the picture's own pyramid (level 1 is the finest): the LL band's own levels
+    first, coarsest first, then level 3, then levels 2 and 1 by polyphase components. Otherwise they are those of the
     latent's DWT, LL, HL, LH and HH, or ``y`` where y itself is coded.
     """
-    layout = config.layout
+    layout, coarse = config.layout, list[list[str]]()
     if config.shortcut:
-        coarse, bands = _ll_bands(layout), _pyramid_bands()
+        coarsest = LEVELS + layout.ll_levels
+        by_colour = [direction for direction in DIRECTIONS for _ in range(COLOURS)]
+        coarse = [[f"{direction}{j}" for direction in by_colour] for j in range(coarsest, LEVELS, -1)]
+        low = [f"LL{coarsest}"] * LL_CHANNELS
+        if layout.ll_passes:
+            coarse = [low, *coarse]
+        elif coarse:
+            coarse[0] = low + coarse[0]
+        counts = {3: BANDS, 2: LF_CHANNELS - LL_CHANNELS - BANDS, 1: HF_CHANNELS}
+        bands = [f"{by_colour[c % BANDS]}{level}" for level, count in counts.items() for c in range(count)]
         widths = (*layout.lf[1:], *layout.hf)
     else:
-        coarse, widths = [], (*layout.lf, *layout.hf)
+        widths = (*layout.lf, *layout.hf)
         bands = ["LL" if config.wavelet_entropy else "y"] * config.latent_channels
         bands += [band for band in DIRECTIONS for _ in range(config.latent_channels)] if layout.hf else []
     stops = np.cumsum(widths)
     return coarse + [bands[stop - width : stop] for stop, width in zip(stops, widths, strict=True)]
 
 
-def _ll_bands(layout: SliceLayout) -> list[list[str]]:
-    """Bands of the LL band's own pyramid, coarsest level first."""
-    coarsest = LEVELS + layout.ll_levels
-    levels = [[f"{d}{j}" for d in DIRECTIONS for _ in range(COLOURS)] for j in range(coarsest, LEVELS, -1)]
-    low = [f"LL{coarsest}"] * LL_CHANNELS
-    if layout.ll_passes:
-        return [low, *levels]
-    return [low + levels[0], *levels[1:]] if levels else []
-
-
-def _pyramid_bands() -> list[str]:
-    """Bands of the shortcut's other channels: level 3, then levels 2 and 1 by polyphase components."""
-    directions = [d for d in DIRECTIONS for _ in range(COLOURS)]
-    level2, level1 = LF_CHANNELS - LL_CHANNELS - BANDS, HF_CHANNELS
-    counts = ((3, BANDS), (2, level2), (1, level1))
-    return [f"{directions[c % BANDS]}{level}" for level, count in counts for c in range(count)]
-
-
 def subband_table(slices: Sequence[CodedSlice], config: ModelConfig, pixels: int) -> pd.DataFrame:
     """Return bits per pixel, coefficients per pixel and bits per coefficient of every subband, coarsest first."""
-    costs: dict[str, list[float]] = {}
-    for coded, names in zip(slices, subbands(config), strict=True):
-        for name, bits in zip(names, coded.bits, strict=True):
-            cost = costs.setdefault(name, [0.0, 0.0])
-            cost[0] += float(bits.sum())
-            cost[1] += bits.size
-    rows = [[name, bits / pixels, count / pixels, bits / count] for name, (bits, count) in costs.items()]
-    return pd.DataFrame(rows, columns=["subband", "bpp", "coefficients_px", "bits_per_coefficient"])
+    rows = [(name, float(bits.sum()), bits.size)
+            for coded, names in zip(slices, subbands(config), strict=True)
+            for name, bits in zip(names, coded.bits, strict=True)]  # fmt: skip
+    sums = pd.DataFrame(rows, columns=["subband", "bits", "count"]).groupby("subband", sort=False).sum()
+    table = pd.DataFrame({"bpp": sums.bits / pixels, "coefficients_px": sums["count"] / pixels,
+                          "bits_per_coefficient": sums.bits / sums["count"]})  # fmt: skip
+    return table.reset_index()
 
 
 def stream_sizes(model: WeConvene, picture: np.ndarray, quality: float) -> pd.DataFrame:
@@ -209,9 +209,7 @@ def stream_sizes(model: WeConvene, picture: np.ndarray, quality: float) -> pd.Da
     x = as_input(model, picture)
     with torch.no_grad():
         likelihoods = model(x, quality)["likelihoods"]
-    strings = model.compress(x, quality)["strings"]
-    rows = [
-        [name, -likelihoods[name].double().log2().sum().item() / 8, len(strings[i][0])]
-        for i, name in enumerate(("y_lf", "y_hf", "z"))
-    ]
+    strings = dict(zip(("y_lf", "y_hf", "z"), model.compress(x, quality)["strings"], strict=True))
+    rows = [(name, -likelihoods[name].double().log2().sum().item() / 8, len(streams[0]))
+            for name, streams in strings.items()]  # fmt: skip
     return pd.DataFrame(rows, columns=["stream", "estimate", "bytes"])

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from lab.complexity.count_macs import FOLDING, OUTSIDE, Macs
 from lab.complexity.latency import STAGES
-from lab.complexity.mac_formulas import FOLDING, OUTSIDE, Macs
 from lab.complexity.tables import growth, megapixels
 from lab.figures.style import DASHED, DOTTED, GREY, PALETTE, style
 from weconvene_core.model.presets import PRESETS

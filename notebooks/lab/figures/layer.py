@@ -17,9 +17,9 @@ from lab.layer_analysis.layer_internals import (
     band_convolutions,
     footprint,
     only,
+    receptive_field_of,
     window,
 )
-from lab.layer_analysis.receptive_field import receptive_field_of
 from weconvene_core.layers.weconv import WeConv3d
 
 LOW, HIGH = PALETTE[0], PALETTE[1]

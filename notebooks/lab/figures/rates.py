@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lab.figures.style import GREY, PALETTE, style
-from lab.rd.measure_set import averaged_curve, image_curves
+from lab.rd.curves import averaged_curve, image_curves
 
 READABLE = 0.05
 """Least share of a bar that carries its number inside."""

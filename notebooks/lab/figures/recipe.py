@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lab.figures.style import GREY, PALETTE, style
 from lab.figures.training import rate_axis
-from lab.studies.compute_trend import PAPER_PCT, VVC_PCT, later_half, megapixels_for, trend
+from lab.studies.compute_scaling import PAPER_PCT, VVC_PCT, later_half, megapixels_for, trend
 
 AXIS_LIMIT = 12.0
 """BD-rates of the recipe beyond this are cut off, marked by an arrow; their numbers are written out."""

@@ -1,4 +1,4 @@
-"""A small honest comparison: the same denoiser with plain convolutions and with 3DM-WeConv, same start, same data.
+"""A small comparison: the same denoiser with plain convolutions and with 3DM-WeConv, same start, same data.
 
 It is a trial of minutes, not a result: one task, one size, one seed, a few hundred steps.
 """
@@ -55,8 +55,10 @@ def train_denoisers(
 ) -> pd.DataFrame:
     """Train every network on the same batches with the same noise; measure on ``test`` before and every few steps.
 
-    Returns columns network, step, gmacs (multiplications of the training so far, forward and backward), seconds
-    (training alone) and psnr_db (mean over the test crops).
+    Returns
+    -------
+    Columns network, step, gmacs (multiplications of the training so far, forward and backward), seconds (training
+    alone) and psnr_db (mean over the test crops).
     """
     rows = []
     for name, network in networks.items():
@@ -67,7 +69,11 @@ def train_denoisers(
                 row = {"network": name, "step": step, "gmacs": step * macs / 1e9, "seconds": seconds}
                 rows.append(row | {"psnr_db": _psnr_db(network, test)})
             start = time.perf_counter()
-            _train_step(network, optimiser, crops[torch.randint(len(crops), (batch,), generator=generator)], generator)
+            clean = crops[torch.randint(len(crops), (batch,), generator=generator)]
+            loss = (network(_noisy(clean, generator)) - clean).square().mean()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
             seconds += time.perf_counter() - start
     return pd.DataFrame(rows)
 
@@ -79,18 +85,11 @@ def forward_macs(network: nn.Module, x: Tensor) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def _train_step(
-    network: nn.Module, optimiser: torch.optim.Optimizer, clean: Tensor, generator: torch.Generator
-) -> None:
-    noisy = clean + SIGMA * torch.randn(clean.shape, generator=generator)
-    loss = (network(noisy) - clean).square().mean()
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
+def _noisy(clean: Tensor, generator: torch.Generator) -> Tensor:
+    return clean + SIGMA * torch.randn(clean.shape, generator=generator)
 
 
+@torch.no_grad()
 def _psnr_db(network: nn.Module, clean: Tensor) -> float:
-    noisy = clean + SIGMA * torch.randn(clean.shape, generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        errors = (network(noisy).clamp(0, 1) - clean).square().mean((1, 2, 3))
-    return float((-10 * errors.log10()).mean())
+    cleaned = network(_noisy(clean, torch.Generator().manual_seed(2))).clamp(0, 1)
+    return float((-10 * (cleaned - clean).square().mean((1, 2, 3)).log10()).mean())

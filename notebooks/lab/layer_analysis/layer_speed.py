@@ -9,13 +9,12 @@ multiplications at the measured rate of a 1x1 convolution.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lab.wavelet_analysis.dwt_speed import BOTH, FORWARD, extra_memory, medians
+from lab.complexity.latency import Call, extra_memory, medians
 from weconvene_core.layers.weconv import WeConv3d
 from weconvene_core.paths import RESULTS
 
@@ -29,51 +28,46 @@ PLAIN, OURS, COMPILED = "plain 3x3", "3DM-WeConv", "3DM-WeConv compiled"
 def measure_layers(device: torch.device, channels: int = CHANNELS, side: int = SIDE) -> pd.DataFrame:
     """Measure the layers on a map (1, channels, side, side) in both layouts and directions.
 
-    Columns: layer, channels, side, layout, direction, device, gmacs, median_ms, peak_mb, floor_ms (of the layer's
+    Returns
+    -------
+    Columns layer, channels, side, layout, direction, device, gmacs, median_ms, peak_mb, floor_ms (of the layer's
     forward pass; empty elsewhere).
     """
     rows: list[dict[str, object]] = []
     for layout, memory_format in LAYOUTS.items():
         x = torch.randn(1, channels, side, side, device=device).contiguous(memory_format=memory_format)
         layers = {name: layer.to(device, memory_format=memory_format) for name, layer in _layers(channels).items()}
-        for direction in (FORWARD, BOTH):
-            calls = {name: _call(layer, x, direction) for name, layer in layers.items()}
+        for direction, passes in (("forward", 1), ("forward+backward", 3)):
+            calls = {name: _call(layer, x, backward=passes > 1) for name, layer in layers.items()}
             times = medians(calls)
             for name, call in calls.items():
-                macs = _macs(name, channels, side)
+                macs = WeConv3d(channels, channels, WAVELET, 0 if name == PLAIN else LAYER_LEVELS).macs(side, side)
                 rows.append({
                     "layer": name, "channels": channels, "side": side, "layout": layout, "direction": direction,
-                    "device": device.type, "gmacs": round(macs * (3 if direction == BOTH else 1) / 1e9, 3),
+                    "device": device.type, "gmacs": round(macs * passes / 1e9, 3),
                     "median_ms": round(times[name], 2), "peak_mb": round(extra_memory(call, device), 1),
-                    "floor_ms": round(_floor_ms(x, macs), 2) if direction == FORWARD and name != PLAIN else None,
+                    "floor_ms": round(_floor_ms(x, macs), 2) if passes == 1 and name != PLAIN else None,
                 })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def _layers(channels: int) -> dict[str, nn.Module]:
-    plain, ours = nn.Conv2d(channels, channels, 3, padding=1), WeConv3d(channels, channels, WAVELET, LAYER_LEVELS)
-    layers: dict[str, nn.Module] = {PLAIN: plain, OURS: ours}
+    ours = WeConv3d(channels, channels, WAVELET, LAYER_LEVELS)
+    layers: dict[str, nn.Module] = {PLAIN: nn.Conv2d(channels, channels, 3, padding=1), OURS: ours}
     if shutil.which("g++"):
         layers[COMPILED] = torch.compile(ours, fullgraph=True, dynamic=False)
     return layers
 
 
-def _call(layer: nn.Module, x: Tensor, direction: str) -> Callable[[], object]:
-    def forward() -> object:
-        with torch.no_grad():
-            return layer(x)
-
+def _call(layer: nn.Module, x: Tensor, backward: bool) -> Call:
     leaf = x.clone().requires_grad_()
 
-    def both() -> object:
-        y = layer(leaf)
-        return torch.autograd.grad(y, [leaf, *layer.parameters()], y.detach())
+    def run() -> object:
+        with torch.set_grad_enabled(backward):
+            y = layer(leaf)
+            return torch.autograd.grad(y, [leaf, *layer.parameters()], y.detach()) if backward else y
 
-    return both if direction == BOTH else forward
-
-
-def _macs(name: str, channels: int, side: int) -> int:
-    return WeConv3d(channels, channels, WAVELET, 0 if name == PLAIN else LAYER_LEVELS).macs(side, side)
+    return run
 
 
 def _floor_ms(x: Tensor, macs: int) -> float:

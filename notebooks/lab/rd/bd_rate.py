@@ -1,94 +1,69 @@
 """Bjontegaard deltas: how much rate (or quality) one codec saves against another at equal quality (or rate).
 
 The log-rate is interpolated as a function of quality and averaged over the quality range that both curves cover
-(Bjontegaard, VCEG-M33, 2001). The headline interpolates by PCHIP (VCEG-AL22 practice); Akima (Herglotz et al., 2022)
-and the original least-squares cubic stand beside it, because a figure that depends on the interpolation is not one.
+(Bjontegaard, VCEG-M33, 2001). The headline interpolates by PCHIP (VCEG-AL22 practice). Akima (Herglotz et al., 2022)
+and the original least-squares cubic stand beside it and show how far a figure depends on the interpolation.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 from scipy.interpolate import Akima1DInterpolator, PchipInterpolator, PPoly
 
-from lab.rd.curves import Curve, Floats, Metric
+from lab.rd.curves import Curve, Floats, ImageCurves
 from weconvene_core.errors import WeconveneError
 
 Method = Literal["pchip", "akima", "cubic"]
 METHODS: tuple[Method, ...] = get_args(Method)
 MIN_POINTS = 4
+MAX_FAILED_SHARE = 0.05
+"""Share of bootstrap draws that may have no BD-rate."""
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class BDRate:
-    """A BD-rate with what is needed to judge it.
+    """A BD-rate in percent (negative: fewer bits than the anchor) and the range of quality in dB that it averages over.
 
-    Attributes:
-        bd_rate_pct: mean rate difference of the test curve in percent; negative means fewer bits than the anchor.
-        overlap_db: length of the quality range that both curves cover, in dB.
-        overlap_pct: that length as a share of the **test** curve's own range: how much of it the figure speaks of.
-        points_anchor: number of points of the anchor.
-        points_test: number of points of the test curve.
-        method: interpolation.
-        low_db: lower end of the common quality range.
-        high_db: upper end of the common quality range.
+    ``overlap_pct`` is the length of that range as a share of the **test** curve's own range.
     """
 
     bd_rate_pct: float
-    overlap_db: float
     overlap_pct: float
-    points_anchor: int
-    points_test: int
-    method: Method
     low_db: float
     high_db: float
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A curve that has a BD-rate, interpolated: log10 of the rate (bpp) over its range of quality, in dB."""
-
-    metric: Metric
-    low: float
-    high: float
-    log_rate: PPoly
-
-    def mean(self, low: float, high: float) -> float:
-        """Return the mean log10 rate over the qualities from ``low`` to ``high``."""
-        return float(self.log_rate.integrate(low, high)) / (high - low)
 
 
 def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip", within: Range | None = None) -> BDRate:
     """Return the BD-rate of ``test`` against ``anchor``; MS-SSIM is compared in dB of the mean.
 
-    A BD-rate speaks of a range of quality: JPEG 2000 stands at +57 % against VTM over 0.1 to 2 bpp on Kodak and at
+    A BD-rate depends on its range of quality: JPEG 2000 stands at +57 % against VTM over 0.1 to 2 bpp on Kodak and at
     +66 % over 0.1 to 1 bpp. Codecs measured over different ranges are compared fairly only ``within`` a common one.
 
-    Args:
-        anchor: the reference.
-        test: the codec in question.
-        method: interpolation.
-        within: (low, high) quality in dB to stay in; None for all that both curves cover.
+    Parameters
+    ----------
+    within
+        (low, high) quality in dB to stay in; None for all that both curves cover.
 
-    Raises:
-        WeconveneError: under 4 points, curves that do not rise strictly, different metrics, or no common quality.
+    Raises
+    ------
+    WeconveneError
+        If a curve has under 4 points or does not rise strictly, the metrics differ, or no quality is common.
     """
     anchor, test = _checked(anchor, test)
     low, high = _overlap(
         anchor.value, test.value, f"'{anchor.codec}' and '{test.codec}' share no quality range", within
     )
+    mean_logs = [float(log_rate(curve, method).integrate(low, high)) / (high - low) for curve in (anchor, test)]
     return BDRate(
-        bd_rate_pct=delta_pct(fit(anchor, method), fit(test, method), low, high),
-        overlap_db=high - low,
+        bd_rate_pct=100.0 * (10.0 ** (mean_logs[1] - mean_logs[0]) - 1.0),
         overlap_pct=100.0 * (high - low) / float(np.ptp(test.value)),
-        points_anchor=len(anchor),
-        points_test=len(test),
-        method=method,
         low_db=low,
         high_db=high,
     )
@@ -99,36 +74,43 @@ def log_rate(curve: Curve, method: Method = "pchip") -> PPoly:
 
     Beyond the curve's ends PCHIP and the cubic extrapolate and Akima gives nan; :func:`bd_rate` never goes there.
 
-    Raises:
-        WeconveneError: under 4 points, or a curve that does not rise strictly.
+    Raises
+    ------
+    WeconveneError
+        If the curve has under 4 points or does not rise strictly, or the method is unknown.
     """
-    return fit(curve, method).log_rate
+    if method not in curve.fits:  # a bootstrap draw is compared with many anchors, but interpolated once
+        (checked,) = _checked(curve)
+        curve.fits[method] = _interpolator(checked.value, np.log10(checked.bpp), method)
+    return curve.fits[method]
 
 
-def fit(curve: Curve, method: Method = "pchip") -> Fit:
-    """Return the curve as :func:`bd_rate` sees it.
+def bd_psnr(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
+    """Return the mean quality difference in dB at equal rate (BD-PSNR); positive means that ``test`` is better.
 
-    Raises:
-        WeconveneError: as :func:`log_rate`.
+    Raises
+    ------
+    WeconveneError
+        As :func:`bd_rate`, with the rate range in place of the quality range.
     """
-    (checked,) = _checked(curve)
-    value, log = checked.value, _interpolator(checked.value, np.log10(checked.bpp), method)
-    return Fit(checked.metric, float(value.min()), float(value.max()), log)
-
-
-def delta_pct(anchor: Fit, test: Fit, low: float, high: float) -> float:
-    """Return the mean difference in rate over the qualities from ``low`` to ``high``, in percent of the anchor."""
-    return 100.0 * (10.0 ** (test.mean(low, high) - anchor.mean(low, high)) - 1.0)
+    anchor, test = _checked(anchor, test)
+    logs = [np.log10(curve.bpp) for curve in (anchor, test)]
+    low, high = _overlap(*logs, f"'{anchor.codec}' and '{test.codec}' share no range of rates")
+    means = [
+        float(_interpolator(x, curve.value, method).integrate(low, high)) / (high - low)
+        for x, curve in zip(logs, (anchor, test), strict=True)
+    ]
+    return means[1] - means[0]
 
 
 def common_range(curves: Sequence[Curve]) -> Range:
     """Return the quality range in dB that all curves cover, to be given to :func:`bd_rate` as ``within``.
 
-    Raises:
-        WeconveneError: no curves, or no common range.
+    Raises
+    ------
+    WeconveneError
+        If the curves have no common range.
     """
-    if not curves:
-        raise WeconveneError("A common range needs at least one curve.")
     values = [curve.in_db().value for curve in curves]
     low, high = max(float(v.min()) for v in values), min(float(v.max()) for v in values)
     if high <= low:
@@ -149,16 +131,44 @@ def comparable(anchor: Curve, tests: Sequence[Curve]) -> list[Curve]:
     return kept
 
 
-def bd_psnr(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
-    """Return the mean quality difference in dB at equal rate (BD-PSNR); positive means that ``test`` is better.
+def bootstrap_bd_rate(
+    anchor: Curve | ImageCurves,
+    test: ImageCurves,
+    method: Method = "pchip",
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+    within: Range | None = None,
+) -> Range:
+    """Return the percentile interval of the BD-rate, in percent, over the choice of images (bootstrap, Efron 1979).
 
-    Raises:
-        WeconveneError: as :func:`bd_rate`, with the rate range in place of the quality range.
+    Each draw takes images with replacement, averages their curves and takes one BD-rate, as the headline does. A live
+    anchor (``ImageCurves`` of the same images in the same order) is drawn along with the test, so the spread that both
+    share cancels. A published ``Curve`` stays as it is, so its interval is wide.
+
+    Raises
+    ------
+    WeconveneError
+        If there are fewer than 2 images, the sets differ in size, or over 5 % of the draws have no BD-rate.
     """
-    anchor, test = _checked(anchor, test)
-    x_anchor, x_test = np.log10(anchor.bpp), np.log10(test.bpp)
-    low, high = _overlap(x_anchor, x_test, f"'{anchor.codec}' and '{test.codec}' share no range of rates")
-    return _mean(x_test, test.value, method, low, high) - _mean(x_anchor, anchor.value, method, low, high)
+    if test.images < 2:
+        raise WeconveneError(f"A bootstrap over images needs at least 2 images; '{test.codec}' has {test.images}.")
+    if isinstance(anchor, ImageCurves) and anchor.images != test.images:
+        raise WeconveneError(f"'{anchor.codec}' and '{test.codec}' were measured on different numbers of images.")
+    anchors = [anchor] * samples if isinstance(anchor, Curve) else anchor.draws(samples, seed)
+    rates = []
+    for one, other in zip(anchors, test.draws(samples, seed), strict=True):
+        with suppress(WeconveneError):  # a draw may lose monotony
+            if one and other:
+                rates.append(bd_rate(one, other, method, within).bd_rate_pct)
+    if len(rates) < (1.0 - MAX_FAILED_SHARE) * samples:
+        raise WeconveneError(
+            f"No interval for '{test.codec}': {samples - len(rates)} of {samples} bootstrap draws have no BD-rate; "
+            "measure more images or wider rates."
+        )
+    tail = 50.0 * (1.0 - level)
+    low, high = np.percentile(rates, [tail, 100.0 - tail])
+    return float(low), float(high)
 
 
 def _checked(*given: Curve) -> tuple[Curve, ...]:
@@ -185,11 +195,6 @@ def _overlap(a: Floats, b: Floats, complaint: str, within: Range | None = None) 
     if high <= low:
         raise WeconveneError(f"{complaint}, so no BD-rate exists: measure rates that overlap.")
     return low, high
-
-
-def _mean(x: Floats, y: Floats, method: Method, low: float, high: float) -> float:
-    """Return the mean of the interpolated ``y`` over ``[low, high]``."""
-    return float(_interpolator(x, y, method).integrate(low, high)) / (high - low)
 
 
 def _interpolator(x: Floats, y: Floats, method: Method) -> PPoly:

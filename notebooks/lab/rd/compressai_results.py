@@ -1,7 +1,7 @@
-"""The models among CompressAI's own: its evaluation tool takes them by name, and results leave in its JSON format.
+"""Released models for CompressAI's tools: its evaluation takes them by name, results leave in its JSON format.
 
-CompressAI (Bégaint et al., 2020) evaluates one model per quality; a variable-rate model stands in for all of them with
-its ``default_quality`` set.
+CompressAI (Bégaint et al., 2020) evaluates one model per quality. A variable-rate model serves for all of them with its
+``default_quality`` set.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ import copy
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import compressai.zoo
 import pandas as pd
 
-from lab.rd.points import MEAN
-from weconvene_core.atomic_files import write_bytes_atomically
+from lab.rd.curves import MEAN
+from weconvene_core.atomic_files import write_text
 from weconvene_core.codec.api import load_model
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers.rate_conditioning import check_quality
@@ -62,31 +61,19 @@ def register(name: str = "lite") -> str:
     return architecture
 
 
-def results_of(points: pd.DataFrame, codec: str, dataset: str) -> dict[str, Any]:
-    """Return the means of one codec on one dataset as CompressAI keeps results; rates count whole files.
+def write_results(points: pd.DataFrame, codec: str, dataset: str, folder: Path = FOLDER) -> Path:
+    """Write the means of one codec on one dataset to ``folder/DATASET-CODEC.json``, as ``compressai.utils.plot`` reads.
 
     Raises
     ------
     WeconveneError
-        If the table has no such rows.
+        If the table has no such rows, or the file cannot be written.
     """
     rows = points[(points.codec == codec) & (points.dataset == dataset) & (points.image == MEAN)].sort_values("quality")
     if rows.empty:
         raise WeconveneError(f"codec={codec!r} has no points on dataset={dataset!r}: measure it first (notebook 05).")
     results = {field: [float(value) for value in rows[column]] for field, column in FIELDS.items()}
-    return {"name": codec, "description": f"Files on disk, means over {dataset}", "results": results}
-
-
-def write_results(points: pd.DataFrame, codec: str, dataset: str, folder: Path = FOLDER) -> Path:
-    """Write :func:`results_of` to ``folder/DATASET-CODEC.json``, as ``compressai.utils.plot`` reads it.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`results_of`, or if the file cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
+    content = {"name": codec, "description": f"Files on disk, means over {dataset}", "results": results}
     path = folder / f"{dataset}-{codec}.json"
-    text = json.dumps(results_of(points, codec, dataset), indent=2)
-    write_bytes_atomically(path, f"{text}\n".encode())
+    write_text(path, json.dumps(content, indent=2) + "\n")
     return path

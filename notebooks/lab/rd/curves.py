@@ -1,12 +1,18 @@
-"""Rate-distortion curves: one averaged curve, and the per-image curves that it is the mean of."""
+"""The table of measured points, and the rate-distortion curves that it holds.
+
+The table has one row per image, codec and quality parameter, then ``mean`` rows over the images.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from scipy.interpolate import PPoly
 
 from lab.rd.metrics import ms_ssim_db
 from weconvene_core.errors import WeconveneError
@@ -16,21 +22,27 @@ METRIC_TITLES: dict[Metric, str] = {"psnr_rgb": "PSNR", "ms_ssim_db": "MS-SSIM"}
 """The metrics of BD-rates, and what figures and documents call them."""
 Floats = NDArray[np.float64]
 
+MEAN = "mean"
+MEASURED = ["bpp", "psnr_db", "ms_ssim", "encode_s", "decode_s"]
+POINT_COLUMNS = ["dataset", "image", "codec", "quality", *MEASURED]
+VALUE_COLUMN: dict[str, str] = {"psnr_rgb": "psnr_db", "ms_ssim": "ms_ssim", "ms_ssim_db": "ms_ssim"}
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
     """One averaged rate-distortion curve, sorted by rate.
 
-    Attributes:
-        codec: name shown on the curve.
-        bpp: (points,) mean bits per pixel, above 0.
-        value: (points,) mean quality at that rate, in the unit of ``metric``.
-        metric: ``psnr_rgb`` and ``ms_ssim_db`` in dB, ``ms_ssim`` from 0 to 1.
-        source: where the points come from.
-        note: conditions worth reading before comparing.
+    Attributes
+    ----------
+    codec : name shown on the curve.
+    bpp : (points,) mean bits per pixel, above 0.
+    value : (points,) mean quality at that rate: dB, or 0 to 1 for the metric ``ms_ssim``.
+    metric, source, note : unit of ``value``, where the points come from, and conditions worth reading.
 
-    Raises:
-        WeconveneError: unequal lengths, no points, a rate not above 0, or a value that is not finite.
+    Raises
+    ------
+    WeconveneError
+        If lengths differ, there are no points, a rate is not above 0, or a value is not finite.
     """
 
     codec: str
@@ -39,6 +51,7 @@ class Curve:
     metric: Metric = "psnr_rgb"
     source: str = ""
     note: str = ""
+    fits: dict[str, PPoly] = field(default_factory=dict, init=False, repr=False)  # filled by lab.rd.bd_rate.log_rate
 
     def __post_init__(self) -> None:
         rate, value = np.asarray(self.bpp, dtype=np.float64), np.asarray(self.value, dtype=np.float64)
@@ -58,7 +71,7 @@ class Curve:
         return bool((np.diff(self.bpp) > 0).all() and (np.diff(self.value) > 0).all())
 
     def in_db(self) -> Curve:
-        """Return the curve with MS-SSIM in dB of the mean; curves already in dB come back unchanged."""
+        """Return the curve with MS-SSIM in dB of the mean; a curve already in dB comes back itself."""
         if self.metric != "ms_ssim":
             return self
         return replace(self, value=ms_ssim_db(self.value), metric="ms_ssim_db")
@@ -66,21 +79,16 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class ImageCurves:
-    """The same codec at the same knob settings on several images; its column means are the averaged curve.
+    """One codec at the same quality parameters on several images: rates and values of shape (images, points).
 
-    Attributes:
-        codec: name shown on the curve.
-        bpp: (images, points) bits per pixel.
-        value: (images, points) quality per image, in the unit of ``metric`` (``psnr_rgb`` or ``ms_ssim``).
-        metric: never ``ms_ssim_db``: dB is taken of the mean, after averaging.
-        source: where the points come from.
+    MS-SSIM is turned to dB only after averaging.
     """
 
     codec: str
     bpp: Floats
     value: Floats
     metric: Literal["psnr_rgb", "ms_ssim"] = "psnr_rgb"
-    source: str = ""
+    _draws: dict[tuple[int, int], list[Curve | None]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.bpp.ndim != 2 or self.bpp.shape != self.value.shape or 0 in self.bpp.shape:
@@ -92,10 +100,90 @@ class ImageCurves:
         return int(self.bpp.shape[0])
 
     def averaged(self, weights: Floats | None = None) -> Curve:
-        """Return the averaged curve in dB: mean rate and mean quality over the images at each point.
-
-        Args:
-            weights: (images,) weights that sum to 1; equal weights when None (a bootstrap draw otherwise).
-        """
+        """Return the mean rate and quality at each point as a curve in dB; ``weights`` (images,) sum to 1."""
         w = np.full(self.images, 1.0 / self.images) if weights is None else weights
-        return Curve(self.codec, w @ self.bpp, w @ self.value, self.metric, self.source).in_db()
+        return Curve(self.codec, w @ self.bpp, w @ self.value, self.metric, "measured here").in_db()
+
+    def draws(self, samples: int, seed: int) -> list[Curve | None]:
+        """Return the averaged curve in every bootstrap draw of the images, None where it has no finite mean."""
+        if (samples, seed) not in self._draws:
+            counts = np.random.default_rng(seed).multinomial(self.images, np.ones(self.images) / self.images, samples)
+            self._draws[samples, seed] = [self._drawn(weights) for weights in counts / self.images]
+        return self._draws[samples, seed]
+
+    def _drawn(self, weights: Floats) -> Curve | None:
+        try:
+            return self.averaged(weights)
+        except WeconveneError:
+            return None
+
+
+def with_means(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
+    """Return the rows as a table, followed by the mean over images of each dataset, codec and quality.
+
+    Raises
+    ------
+    WeconveneError
+        If there are no rows.
+    """
+    if not rows:
+        raise WeconveneError("Nothing was measured: give at least one image and one quality.")
+    points = pd.DataFrame(rows, columns=POINT_COLUMNS)
+    groups = points.groupby(["dataset", "codec", "quality"], as_index=False, sort=False)[MEASURED]
+    means = groups.agg(lambda column: column.mean(skipna=False))  # a mean over fewer images would be another set's
+    return pd.concat([points, means.assign(image=MEAN)[POINT_COLUMNS]], ignore_index=True)
+
+
+def averaged_curve(points: pd.DataFrame, codec: str, metric: Metric = "psnr_rgb", dataset: str | None = None) -> Curve:
+    """Return the averaged curve of ``codec``; MS-SSIM is averaged first, then taken in dB for ``ms_ssim_db``.
+
+    Raises
+    ------
+    WeconveneError
+        If there are no such rows, or the table holds several datasets and none is named.
+    """
+    rows = _rows(points, codec, dataset)
+    rows = rows[rows.image == MEAN].sort_values("quality")
+    rate, value = (rows[column].to_numpy(dtype=float) for column in ("bpp", VALUE_COLUMN[metric]))
+    curve = Curve(codec, rate, value, "psnr_rgb" if metric == "psnr_rgb" else "ms_ssim", "measured here")
+    return curve.in_db() if metric == "ms_ssim_db" else curve
+
+
+def image_curves(
+    points: pd.DataFrame, codec: str, metric: Metric = "psnr_rgb", dataset: str | None = None
+) -> ImageCurves:
+    """Return the per-image curves of ``codec``, images sorted by name, qualities ascending.
+
+    Raises
+    ------
+    WeconveneError
+        As :func:`averaged_curve`, or if images were measured at different qualities.
+    """
+    rows = _rows(points, codec, dataset)
+    table = rows[rows.image != MEAN].pivot(index="image", columns="quality", values=["bpp", VALUE_COLUMN[metric]])
+    if table["bpp"].isna().to_numpy().any():
+        raise WeconveneError(f"'{codec}' was not measured at the same qualities on all images: measure it again.")
+    rate, value = (table[column].to_numpy(dtype=float) for column in ("bpp", VALUE_COLUMN[metric]))
+    return ImageCurves(codec, rate, value, "psnr_rgb" if metric == "psnr_rgb" else "ms_ssim")
+
+
+def only_dataset(points: pd.DataFrame, dataset: str | None) -> str:
+    """Return ``dataset``, or the only one in the table.
+
+    Raises
+    ------
+    WeconveneError
+        If none is named and the table does not hold exactly one.
+    """
+    names = list(dict.fromkeys(points.dataset))
+    if dataset is None and len(names) != 1:
+        raise WeconveneError(f"The table holds {len(names)} datasets ({', '.join(names)}): name the one you mean.")
+    return dataset if dataset is not None else names[0]
+
+
+def _rows(points: pd.DataFrame, codec: str, dataset: str | None) -> pd.DataFrame:
+    rows = points[points.codec == codec]
+    rows = rows[rows.dataset == only_dataset(rows if len(rows) else points, dataset)]
+    if rows.empty:
+        raise WeconveneError(f"No points of '{codec}'; measured codecs are {', '.join(dict.fromkeys(points.codec))}.")
+    return rows

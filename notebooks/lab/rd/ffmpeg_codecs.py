@@ -30,16 +30,17 @@ ADDRESSES = re.compile(r"\[[^\]]* @ 0x[0-9a-f]+\] *")
 
 
 @dataclass(frozen=True)
-class FfmpegRival:
-    """One encoder of ffmpeg with fixed settings and one quality knob; see :class:`.rivals.Rival`.
+class FfmpegCodec:
+    """One encoder of ffmpeg with fixed settings and one quality parameter, as :class:`lab.rd.measure.ClassicalCodec`.
 
-    Attributes:
-        name: what tables and figures call it; anything but 4:4:4 colour is part of it.
-        encoder: ffmpeg's name of the encoder.
-        pixels: pixel format that is coded; empty where the encoder takes RGB itself.
-        streams: ffmpeg's names of the stream's format, for writing and for reading.
-        options: all options of the encoder; ``{}`` stands for the knob.
-        knobs: knob values in the order of rising rates.
+    Attributes
+    ----------
+    name : what tables and figures call it; anything but 4:4:4 colour is part of it.
+    encoder : ffmpeg's name of the encoder.
+    pixels : pixel format that is coded; empty where the encoder takes RGB itself.
+    streams : ffmpeg's names of the stream's format, for writing and for reading.
+    options : all options of the encoder; ``{}`` stands for the quality parameter.
+    qualities : values of the quality parameter in the order of rising rates.
     """
 
     name: str
@@ -47,13 +48,15 @@ class FfmpegRival:
     pixels: str
     streams: tuple[str, str]
     options: tuple[str, ...]
-    knobs: tuple[float, ...]
+    qualities: tuple[float, ...]
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
-        """Return the complete stream of an RGB picture with the knob at ``quality``.
+        """Return the complete stream of an RGB picture with the quality parameter at ``quality``.
 
-        Raises:
-            WeconveneError: no ffmpeg, one without this encoder, or one that refuses the picture.
+        Raises
+        ------
+        WeconveneError
+            If there is no ffmpeg, or it lacks this encoder or refuses the picture.
         """
         self.program()
         image, mark = _with_even_sides(image) if self.halves_colour else (image, b"")
@@ -67,8 +70,10 @@ class FfmpegRival:
     def decode(self, data: bytes) -> Image.Image:
         """Return the RGB picture of a complete stream.
 
-        Raises:
-            WeconveneError: no ffmpeg, or a stream that it cannot read.
+        Raises
+        ------
+        WeconveneError
+            If there is no ffmpeg, or it cannot read the stream.
         """
         odd = data[0] if data and self.halves_colour and data[0] <= ODD_WIDTH | ODD_HEIGHT else 0
         source = ["-threads", "1", "-f", self.streams[1], "-i", "-"]
@@ -79,8 +84,10 @@ class FfmpegRival:
     def state(self) -> str:
         """Return everything that the bytes and their measurement depend on: settings and versions.
 
-        Raises:
-            WeconveneError: as :meth:`program`.
+        Raises
+        ------
+        WeconveneError
+            As :meth:`program`.
         """
         settings = f"{self.encoder} {self.options} {self.pixel_filter('out')} {self.pixel_filter('in')}"
         return f"{settings} {_version(self.program())}, pytorch-msssim {version('pytorch-msssim')}"
@@ -88,8 +95,10 @@ class FfmpegRival:
     def program(self) -> str:
         """Return the path of the ffmpeg that has this encoder.
 
-        Raises:
-            WeconveneError: no ffmpeg, or one without this encoder.
+        Raises
+        ------
+        WeconveneError
+            If there is no ffmpeg, or it lacks this encoder.
         """
         program = ffmpeg()
         if self.encoder not in _encoders(program):
@@ -139,33 +148,35 @@ def _with_even_sides(image: Image.Image) -> tuple[Image.Image, bytes]:
 
 X265 = "qp={}:keyint=1:info=0:log-level=none:pools=none:frame-threads=1"
 QPS = (44.0, 40.0, 36.0, 33.0, 30.0, 27.0, 24.0, 21.0)
-HEVC = FfmpegRival(
+HEVC = FfmpegCodec(
     "HEVC 4:4:4 (x265)", "libx265", "yuv444p10le", ("hevc", "hevc"),
     ("-preset", "veryslow", "-tune", "psnr", "-x265-params", X265), QPS,
 )  # fmt: skip
-VVC = FfmpegRival(
+VVC = FfmpegCodec(
     "VVC 4:2:0 (vvenc)", "libvvenc", "yuv420p10le", ("vvc", "vvc"),
     ("-preset", "medium", "-qpa", "0", "-qp", "{}", "-vvenc-params", "verbosity=0"), QPS,
 )  # fmt: skip
-AV1 = FfmpegRival(
+AV1 = FfmpegCodec(
     "AV1 4:4:4 (libaom)", "libaom-av1", "yuv444p10le", ("obu", "obu"),
     ("-still-picture", "1", "-cpu-used", "4", "-tune", "psnr", "-b:v", "0", "-crf", "{}"),
     (58.0, 52.0, 46.0, 40.0, 34.0, 28.0, 22.0, 16.0),
 )  # fmt: skip
-JPEG_XL = FfmpegRival(
+JPEG_XL = FfmpegCodec(
     "JPEG XL", "libjxl", "", ("image2pipe", "jpegxl_pipe"), ("-effort", "7", "-distance", "{}"),
     (14.0, 10.0, 7.0, 5.0, 3.6, 2.6, 1.8, 1.2),
 )  # fmt: skip
 """Made for Butteraugli, a measure of visible difference: PSNR undersells it."""
 
-FFMPEG_RIVALS: tuple[FfmpegRival, ...] = (HEVC, VVC, AV1, JPEG_XL)
+FFMPEG_CODECS: tuple[FfmpegCodec, ...] = (HEVC, VVC, AV1, JPEG_XL)
 
 
 def ffmpeg() -> str:
     """Return the path of the extra's ffmpeg, else of the one on the path.
 
-    Raises:
-        WeconveneError: there is none.
+    Raises
+    ------
+    WeconveneError
+        If there is none.
     """
     try:
         from imageio_ffmpeg import get_ffmpeg_exe  # optional

@@ -1,10 +1,12 @@
-"""One picture through one codec by its real file, and measurements kept on disk so that none is made twice."""
+"""Rate and distortion of codecs over an image set by their real files, kept on disk so that none is made twice."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
@@ -13,14 +15,17 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Protocol
 
+import pandas as pd
 import torch
 from PIL import Image
+from tqdm import tqdm
 
+from lab.rd.curves import with_means
 from lab.rd.metrics import bpp, ms_ssim, psnr_rgb
-from weconvene_core.datasets.image_sets import load_rgb
+from weconvene_core.atomic_files import sha256_of
+from weconvene_core.datasets.image_sets import ImageSet, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import ROOT
-from weconvene_core.training.memory import keep_freed_memory
 
 CACHE = ROOT / ".cache" / "measurements"
 
@@ -29,10 +34,25 @@ class ImageCodec(Protocol):
     """What a codec must offer to be measured: whole files out, whole pictures back."""
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
-        """Return the complete file of an RGB picture at this quality (a codec's own knob)."""
+        """Return the complete file of an RGB picture at this value of the codec's own quality parameter."""
 
     def decode(self, data: bytes) -> Image.Image:
         """Return the RGB picture of a complete file."""
+
+
+class ClassicalCodec(ImageCodec, Protocol):
+    """A codec with a name, and the values of its quality parameter at which it is measured."""
+
+    @property
+    def name(self) -> str:
+        """What tables and figures call it."""
+
+    @property
+    def qualities(self) -> tuple[float, ...]:
+        """Values of the quality parameter in the order of rising rates."""
+
+    def state(self) -> str:
+        """Return everything that the bytes and their measurement depend on: settings and versions."""
 
 
 Job = tuple[ImageCodec, Path, float]
@@ -49,20 +69,13 @@ class Measurement:
     decode_s: float
 
 
-def measure_image(codec: ImageCodec, path: Path, quality: float) -> Measurement:
-    """Encode and decode one picture and return its rate, quality and times; the rate counts every byte of the file.
-
-    Raises:
-        WeconveneError: the picture cannot be read, or comes back in another size.
-    """
-    return measure_picture(codec, load_rgb(path), quality)
-
-
 def measure_picture(codec: ImageCodec, original: Image.Image, quality: float) -> Measurement:
-    """As :func:`measure_image`, of an RGB picture in memory.
+    """Encode and decode one RGB picture; the rate counts every byte of the file.
 
-    Raises:
-        WeconveneError: the picture comes back in another size.
+    Raises
+    ------
+    WeconveneError
+        If the picture comes back in another size.
     """
     start = time.perf_counter()
     data = codec.encode(original, quality)
@@ -78,12 +91,88 @@ def measure_picture(codec: ImageCodec, original: Image.Image, quality: float) ->
     )
 
 
-def measure_all(jobs: Sequence[Job], processes: int) -> Iterator[Measurement]:
+def measure(
+    codec: ImageCodec,
+    name: str,
+    images: ImageSet,
+    qualities: Sequence[float],
+    state: str | None = None,
+    folder: Path = CACHE,
+    processes: int = 1,
+) -> pd.DataFrame:
+    """Measure ``codec`` on all images at all qualities, with a progress bar.
+
+    Parameters
+    ----------
+    name
+        What tables and figures call the codec.
+    qualities
+        Values of the codec's quality parameter.
+    state
+        Identifies all that the output depends on; measurements are then kept on disk and resumed. None: not kept.
+    folder
+        Folder of the kept measurements.
+    processes
+        Worker processes, each on one thread; 1 for none but this one.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``POINT_COLUMNS``: one row per image and quality, then one ``mean`` row per quality.
+
+    Raises
+    ------
+    WeconveneError
+        If there is nothing to measure, or a picture cannot be read or comes back in another size.
+    """
+    cache = MeasurementCache(name, state, folder) if state is not None else None
+    hashes = {path: sha256_of(path) for path in images.paths} if cache else {}
+    jobs = [(path, float(quality)) for path in images.paths for quality in qualities]
+    found = {(path, quality): cache.get(hashes[path], quality) if cache else None for path, quality in jobs}
+    todo = [job for job, known in found.items() if known is None]
+    results = _measure_all([(codec, path, quality) for path, quality in todo], processes)
+    bar = tqdm(results, total=len(todo), desc=f"{name} on {images.label}", mininterval=5.0, disable=not todo)
+    for (path, quality), measured in zip(todo, bar, strict=True):
+        if cache:
+            cache.put(hashes[path], quality, measured)
+        found[path, quality] = measured
+    about = {"dataset": images.name, "codec": name}
+    return with_means([about | {"image": p.name, "quality": q, **asdict(m)} for (p, q), m in found.items()])
+
+
+def measure_codecs(
+    images: ImageSet, codecs: Sequence[ClassicalCodec], processes: int | None = None, folder: Path = CACHE
+) -> pd.DataFrame:
+    """Measure codecs at all of their qualities as :func:`measure` does, with one process per processor for None.
+
+    Raises
+    ------
+    WeconveneError
+        If there are no codecs, or as :func:`measure` and the codecs themselves.
+    """
+    workers = processes or os.cpu_count() or 1
+    tables = [measure(c, c.name, images, c.qualities, c.state(), folder, workers) for c in codecs]
+    return pd.concat(tables, ignore_index=True) if tables else with_means([])
+
+
+def available(codecs: Sequence[ClassicalCodec]) -> tuple[ClassicalCodec, ...]:
+    """Return the codecs that can write and read a file on this machine; a warning names the others."""
+    found = []
+    for codec in codecs:
+        try:
+            codec.decode(codec.encode(Image.new("RGB", (16, 16)), codec.qualities[0]))
+            found.append(codec)
+        except (WeconveneError, OSError) as error:
+            warnings.warn(f"{codec.name} is left out of the comparison: {error}", stacklevel=2)
+    return tuple(found)
+
+
+def _measure_all(jobs: Sequence[Job], processes: int) -> Iterator[Measurement]:
     """Yield one measurement per job, in order, from as many processes as there is work for, each on one thread."""
     if min(processes, len(jobs)) <= 1:
         yield from map(_measure_job, jobs)
         return
-    with ProcessPoolExecutor(processes, _context(), initializer=_prepare_worker) as pool:
+    with ProcessPoolExecutor(processes, _context(), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield from pool.map(_measure_job, jobs, chunksize=4)
 
 
@@ -99,30 +188,19 @@ def _context() -> BaseContext:
     return context
 
 
-def _prepare_worker() -> None:
-    torch.set_num_threads(1)  # as many processes as processors: more threads would only wait for each other
-    keep_freed_memory()
-
-
 def _measure_job(job: Job) -> Measurement:
-    return measure_image(*job)
+    codec, path, quality = job
+    return measure_picture(codec, load_rgb(path), quality)
 
 
 class MeasurementCache:
     """Measurements of one codec in one state, by image content and quality, in one CSV file.
 
-    Every measurement is appended and flushed as it comes, so a killed run loses at most the one under way; a last
-    line cut short is ignored.
+    Every measurement is appended as it comes, so a killed run loses at most the one under way. A last line that was
+    cut short lacks its ``end`` and is ignored.
     """
 
     def __init__(self, codec: str, state: str, folder: Path = CACHE) -> None:
-        """Open the cache of ``codec``.
-
-        Args:
-            codec: name of the codec.
-            state: everything that its output depends on: settings and library versions, or a checkpoint's hash.
-            folder: folder of the cache files.
-        """
         digest = hashlib.sha256(f"{codec}\n{state}".encode()).hexdigest()[:16]
         self.path = folder / f"{digest}.csv"
         self._known = self._read()
@@ -134,8 +212,10 @@ class MeasurementCache:
     def put(self, image_sha256: str, quality: float, measurement: Measurement) -> None:
         """Keep one measurement.
 
-        Raises:
-            WeconveneError: the cache cannot be written.
+        Raises
+        ------
+        WeconveneError
+            If the cache cannot be written.
         """
         self._known[(image_sha256, quality)] = measurement
         try:

@@ -1,7 +1,7 @@
-"""Distortion and rate of one decoded picture, measured on 8-bit RGB as a viewer would get it.
+"""Distortion and rate of one decoded picture, measured on 8-bit RGB as a viewer gets it.
 
-Definitions are those of the evaluation protocol: PSNR over all three channels of the rounded 8-bit picture,
-MS-SSIM by ``pytorch-msssim`` with data range 255, rate as bits of the whole file per pixel of the original.
+PSNR runs over all three channels of the rounded 8-bit picture. MS-SSIM is that of ``pytorch-msssim`` with data range
+255. The rate counts the bits of the whole file per pixel of the original.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ Picture = Image.Image | NDArray[np.uint8]
 
 
 def psnr_rgb(original: Picture, decoded: Picture) -> float:
-    """Return the PSNR in dB over all pixels and channels of two 8-bit RGB pictures of one size.
+    """Return the PSNR in dB over all pixels and channels of two 8-bit RGB pictures; identical pictures give ``inf``.
 
-    Identical pictures give ``inf``: a lossless result has no PSNR, and a mean over images that contains it is refused
-    later by :func:`lab.rd.bd_rate.bd_rate`.
-
-    Raises:
-        WeconveneError: a picture is not 8-bit RGB, or the sizes differ.
+    Raises
+    ------
+    WeconveneError
+        If a picture is not 8-bit RGB, or the sizes differ.
     """
     a, b = _pair(original, decoded)
     mse = float(np.mean(np.square(a.astype(np.int32) - b.astype(np.int32)), dtype=np.float64))
@@ -39,13 +38,14 @@ def psnr_rgb(original: Picture, decoded: Picture) -> float:
 
 
 def ms_ssim(original: Picture, decoded: Picture) -> float:
-    """Return the MS-SSIM (0 to 1) of two 8-bit RGB pictures of one size (Wang et al., 2003).
+    """Return the MS-SSIM (0 to 1) of two 8-bit RGB pictures (Wang et al., 2003).
 
-    Pictures with a side below ``MS_SSIM_MIN_SIDE`` pixels give ``nan``: the five-scale index is not defined there,
-    and PSNR of such a picture is still worth having.
+    It is ``nan`` where a side is below ``MS_SSIM_MIN_SIDE`` pixels: the five-scale index is not defined there.
 
-    Raises:
-        WeconveneError: a picture is not 8-bit RGB, or the sizes differ.
+    Raises
+    ------
+    WeconveneError
+        If a picture is not 8-bit RGB, or the sizes differ.
     """
     a, b = _pair(original, decoded)
     if min(a.shape[:2]) < MS_SSIM_MIN_SIDE:
@@ -57,8 +57,7 @@ def ms_ssim(original: Picture, decoded: Picture) -> float:
 def ms_ssim_db(mean_ms_ssim: ArrayLike) -> NDArray[np.float64]:
     """Return ``-10 log10(1 - m)`` of a **mean** MS-SSIM ``m`` (any shape), in dB.
 
-    The dB of the mean and the mean of dB differ by points of BD-rate; this project always takes the dB of the mean.
-    A mean of exactly 1 gives ``inf``.
+    The dB of the mean and the mean of dB differ by points of BD-rate. This project always takes the dB of the mean.
     """
     with np.errstate(divide="ignore"):
         return -10.0 * np.log10(1.0 - np.asarray(mean_ms_ssim, dtype=np.float64))
@@ -67,8 +66,10 @@ def ms_ssim_db(mean_ms_ssim: ArrayLike) -> NDArray[np.float64]:
 def bpp(file_bytes: int, width: int, height: int) -> float:
     """Return bits per pixel: 8 times the bytes of the whole file over the pixels of the original, unpadded picture.
 
-    Raises:
-        WeconveneError: a size below one pixel or a negative number of bytes.
+    Raises
+    ------
+    WeconveneError
+        If a side is below one pixel, or the number of bytes is negative.
     """
     if width < 1 or height < 1 or file_bytes < 0:
         raise WeconveneError(f"No rate for {file_bytes} bytes and {width}x{height} pixels: give a real file and size.")
@@ -100,6 +101,5 @@ def _one_thread() -> Iterator[None]:
 
 
 def _tensor(picture: NDArray[np.uint8]) -> torch.Tensor:
-    # (H, W, 3) uint8 -> (1, 3, H, W) float32, still 0..255. The batch comes first so that torch sees channels last, for
-    # which its grouped convolutions take half the time (with the same bits).
+    # (H, W, 3) uint8 -> (1, 3, H, W) float32, 0..255. torch sees channels last and takes half the time, same bits.
     return torch.from_numpy(picture.astype(np.float32)[None]).permute(0, 3, 1, 2)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,8 +19,7 @@ DATASETS: dict[str, tuple[str, int]] = {
 """Each table of ``data/anchors`` with the title of its images and how many of them its averages run over."""
 
 
-@dataclass(frozen=True)
-class Anchor:
+class Anchor(NamedTuple):
     """A named anchor: the table it sits in, the label of its rows, and the name that figures show."""
 
     dataset: str
@@ -36,62 +35,52 @@ ANCHOR_NAMES: dict[str, Anchor] = {
     "C-M": Anchor("clic2020_professional", "VTM (C3 baselines)", "VTM-17 (C-M)"),
     "T-L": Anchor("tecnick", "VTM-9.1 (LALIC)", "VTM-9.1 (T-L)"),
 }
+"""The anchors; ``data/anchors/README.md`` says where each comes from."""
 
 
 def anchor_curve(name: str, metric: Metric = "psnr_rgb") -> Curve:
-    """Return the anchor called ``K-A``, ``K-B``, ``C-L``, ``C-T``, ``C-M`` or ``T-L`` (see ``data/anchors/README.md``).
+    """Return the curve of one of ``ANCHOR_NAMES``.
 
-    Raises:
-        WeconveneError: an unknown name, or no points of this metric.
+    Raises
+    ------
+    WeconveneError
+        If the name is unknown, or there are no points of this metric.
     """
     if name not in ANCHOR_NAMES:
         raise WeconveneError(f"Unknown anchor '{name}': choose one of {', '.join(ANCHOR_NAMES)}.")
-    anchor = ANCHOR_NAMES[name]
-    curve = published_curve(anchor.dataset, anchor.label, metric)
-    return Curve(anchor.shown, curve.bpp, curve.value, curve.metric, curve.source, curve.note)
+    return published_curve(ANCHOR_NAMES[name].dataset, name, metric)
 
 
-def published_curve(dataset: str, codec_or_label: str, metric: Metric = "psnr_rgb") -> Curve:
-    """Return one published curve by its label, or by its codec when that names a single curve of this metric.
+def published_curve(dataset: str, name: str, metric: Metric = "psnr_rgb") -> Curve:
+    """Return a published curve by the name of an anchor, by its label, or by a codec that has one curve of this metric.
 
     Where CompressAI stores a codec in several trainings, the codec name stands for its pretrained MSE models.
+    ``ms_ssim`` is also found when ``ms_ssim_db`` is asked for, and converted.
 
-    Args:
-        dataset: ``kodak``, ``clic2020_professional`` or ``tecnick``.
-        codec_or_label: entry of the ``codec`` or the ``label`` column (:func:`published_labels` lists them).
-        metric: ``ms_ssim`` is also found when ``ms_ssim_db`` is asked for, and converted.
-
-    Raises:
-        WeconveneError: an unknown table or name, no such metric, or a codec with several curves.
+    Raises
+    ------
+    WeconveneError
+        If the table or the name is unknown, there is no such metric, the codec has several curves, or the anchor
+        belongs to another dataset.
     """
-    rows = _table(dataset)
-    found = rows[(rows.label == codec_or_label) | (rows.codec == codec_or_label)]
+    anchor = ANCHOR_NAMES.get(name)
+    if anchor and anchor.dataset != dataset:
+        raise WeconveneError(f"Anchor {name} averages over all of '{anchor.dataset}'; these points are of '{dataset}'.")
+    wanted, rows = anchor.label if anchor else name, _table(dataset)
+    found = rows[(rows.label == wanted) | (rows.codec == wanted)]
     if found.empty:
-        raise WeconveneError(f"No published curve '{codec_or_label}' on {dataset}; published_labels() lists them.")
+        raise WeconveneError(f"No published curve '{name}' on {dataset}; published_labels() lists them.")
     if metric == "ms_ssim_db" and metric not in set(found.metric):
-        return published_curve(dataset, codec_or_label, "ms_ssim").in_db()
-    found = _single(found[found.metric == metric], codec_or_label, dataset, metric)
-    first = found.iloc[0]
-    return Curve(first.codec, found.bpp.to_numpy(), found.value.to_numpy(), metric, first.source, first.note)
-
-
-def reference_curve(dataset: str, name: str, metric: Metric = "psnr_rgb") -> Curve:
-    """Return an anchor by its name (``K-A``), or any other published curve of the dataset by its label or codec.
-
-    Raises:
-        WeconveneError: an anchor of another dataset, or as :func:`published_curve`.
-    """
-    if name not in ANCHOR_NAMES:
-        return published_curve(dataset, name, metric)
-    if ANCHOR_NAMES[name].dataset != dataset:
-        raise WeconveneError(f"Anchor {name} averages over '{ANCHOR_NAMES[name].dataset}', not over '{dataset}'.")
-    return anchor_curve(name, metric)
+        return published_curve(dataset, name, "ms_ssim").in_db()
+    found = _single(found[found.metric == metric], wanted, dataset, metric)
+    first, rates, values = found.iloc[0], found.bpp.to_numpy(), found.value.to_numpy()
+    return Curve(anchor.shown if anchor else first.codec, rates, values, metric, first.source, first.note)
 
 
 def anchors_of(dataset: str, metric: Metric = "psnr_rgb") -> list[str]:
     """Return the names of the anchors of these images that have points of this metric, the primary one first.
 
-    None where ``dataset`` is another set of images than those of ``data/anchors``, or a part of one.
+    There are none where ``dataset`` is another set of images than those of ``data/anchors``, or a part of one.
     """
     if dataset not in DATASETS:
         return []
@@ -101,11 +90,7 @@ def anchors_of(dataset: str, metric: Metric = "psnr_rgb") -> list[str]:
 
 
 def published_labels(dataset: str, metric: Metric = "psnr_rgb") -> list[tuple[str, str]]:
-    """Return the ``(codec, label)`` pairs that have points of this metric, in file order.
-
-    Raises:
-        WeconveneError: an unknown table.
-    """
+    """Return the ``(codec, label)`` pairs that have points of this metric, in file order."""
     rows = _table(dataset)
     pairs = rows[rows.metric == metric][["codec", "label"]].drop_duplicates()
     return list(pairs.itertuples(index=False, name=None))

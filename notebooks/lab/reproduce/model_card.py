@@ -9,7 +9,7 @@ from typing import Any
 from lab.reproduce.blocks import ANCHORS, WEIGHTS, expected, facts, measured
 from lab.studies.compute_scaling import compute_of
 from weconvene_core.atomic_files import sha256_of
-from weconvene_core.exact.calibrate import HASH, SEAL
+from weconvene_core.exact.calibrate import DIGEST, STORED
 from weconvene_core.model.checkpoint import weights_hash
 from weconvene_core.model.released import description_of
 from weconvene_core.paths import CHECKPOINTS
@@ -19,12 +19,12 @@ CARD = CHECKPOINTS / "MODEL_CARD.md"
 
 def file_block() -> str:
     """What the file is and how it is told from any other."""
-    parameters, seal = expected("complexity").params_m.iloc[0], description_of(WEIGHTS).get(SEAL, {})
+    parameters, stored = expected("complexity").params_m.iloc[0], description_of(WEIGHTS).get(STORED, {})
     rows = {
         "file": f"`{WEIGHTS.name}`, {WEIGHTS.stat().st_size / 1e6:.1f} MB, {parameters:.1f} M parameters",
         "SHA-256 of the file": f"`{sha256_of(WEIGHTS)}`",
         "SHA-256 of its tensors": f"`{weights_hash(WEIGHTS).hex()}`",
-        "seal": f"`{seal[HASH]}`" if seal else "none",
+        "digest of its integer path": f"`{stored[DIGEST]}`" if stored else "none",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
 

@@ -8,74 +8,83 @@ the rungs that they are compared with) have no shortcut.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pandas as pd
 
-from lab.complexity.mac_formulas import macs_by_hand
+from lab.complexity.count_macs import count_macs
 from lab.complexity.tables import COUNTING_SIZE, parameters_m
 from lab.rd.curve_difference import difference
-from lab.studies.ablation_rows import LADDER, ROWS, SEEDS, Row
-from lab.studies.recipe_trials import Trial
-from lab.studies.training_recipe import run_trial, settings
+from lab.studies import runner
+from lab.studies.runner import MEASURED, Experiment, Study
+from lab.studies.training_recipe import CONFIG as RECIPE
+from lab.studies.training_recipe import soap
 from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import RESULTS
-from weconvene_core.training.config import TrainConfig
-from weconvene_core.training.run import total_flops
+from weconvene_core.training.config import Stage
 
-TABLE = RESULTS / "tables" / "ablations.csv"
-POINTS = RESULTS / "tables" / "ablation_points.csv"
+SEEDS = (0, 1)
+SOAP = replace(RECIPE, **soap(1e-2, 4e-3))
+ENTROPY, JOINT = (replace(stage, steps=n) for stage, n in zip(SOAP.phases, (200, 400), strict=True))
+STEP_1 = Stage("step 1", 300, 4e-3, 1e-3, batch=8, crop=128)
+STEP_2 = Stage("step 2", 100, 1e-3, 4e-4, batch=8, crop=128, warmup=0)
 COLUMNS = [
     "question", "variant", "reference", "seed", "steps", "images", "params_m", "kmac_px_encode", "kmac_px_decode",
     "bpp_q3", "psnr_q3_db", "ms_ssim_q3", "bd_rate_pct", "low_pct", "high_pct", "bd_psnr_db",
     "ms_ssim_bd_rate_pct", "ms_ssim_low_pct", "ms_ssim_high_pct", "paper_pct",
 ]  # fmt: skip
-POINT_COLUMNS = ["settings", "image", "quality", "bpp", "psnr_db", "ms_ssim"]
 PAPER_PCT = {"baseline": -0.4, "+ wavelet layers, 2-D": -4.7, "both, 2-D": -8.2}
 """WeConvene's own ablation (Haar, Kodak): BD-rates against VVC as its abstract on arXiv states them."""
 
 
-class PlainStart(Trial):
-    """A training that begins as the network was made (without HF there is no gain of its own to change)."""
+@dataclass(frozen=True)
+class Row:
+    """A variant, the fields of ``ModelConfig`` and the stages after the first that make it, and its reference.
 
-    def begin(self, model: WeConvene) -> None:
-        """Leave the start as it is."""
+    ``reference`` names another variant; a reference without one of its own is held to its first seed, which shows what
+    chance alone does. ``seeds`` counts the trainings: two for what carries a claim.
+    """
 
+    question: str
+    variant: str
+    model: Mapping[str, Any] = field(default_factory=dict)
+    reference: str = ""
+    seeds: int = 1
+    then: tuple[Stage, ...] = (JOINT,)
 
-def trainings() -> Iterator[TrainConfig]:
-    """Yield every training once: first seeds of all rows, then the second ones."""
-    wanted = [row.config(seed) for seed in range(len(SEEDS)) for row in ROWS if seed < row.seeds]
-    yield from {identity(config): config for config in wanted}.values()
-
-
-def identity(config: TrainConfig) -> str:
-    """What tells one training from another, whatever it is called."""
-    return settings(PlainStart("", "", config))
-
-
-def train_missing(most: int | None = None) -> Iterator[pd.DataFrame]:
-    """Train what has no points yet, at most so many; write points and table after each, and yield the table."""
-    points = known_points()
-    missing = [config for config in trainings() if identity(config) not in set(points.get("settings", ()))]
-    for config in missing[:most]:
-        # its own arithmetic as budget: it takes as many steps as it says
-        _, found = run_trial(PlainStart("", "", config), total_flops(config))
-        found = found.assign(settings=identity(config))[POINT_COLUMNS]
-        points = pd.concat([points, found])
-        points.to_csv(POINTS, index=False, float_format="%.6f", lineterminator="\n")
-        table = compared(points)
-        table.to_csv(TABLE, index=False, float_format="%.4f", lineterminator="\n")
-        yield table
+    def training(self, seed: int) -> Experiment:
+        """Return the training of one seed."""
+        config = replace(SOAP, model=dict(self.model), seed=SEEDS[seed], phases=(ENTROPY, *self.then))
+        return Experiment(self.question, self.variant, config)
 
 
-def known_points() -> pd.DataFrame:
-    """The points of earlier trainings that are still wanted and have all that is measured today."""
-    points = pd.read_csv(POINTS) if POINTS.is_file() else pd.DataFrame()
-    if not {*POINT_COLUMNS} <= {*points.columns}:
-        return pd.DataFrame()
-    return points[points.settings.isin([identity(config) for config in trainings()])]
+SPATIAL = {"channel_dwt": False, "latent_channel_dwt": False}
+PLAIN_LAYERS = {"wavelet_layers": False}
+PLAIN_ENTROPY = {"wavelet_entropy": False, "lf_slices": 8, "hf_slices": 0}
+BARE = {"shortcut": False}
+BASE, LADDER = "all, with shortcut", "baseline"
+ROWS: tuple[Row, ...] = (
+    Row("parts, no shortcut", LADDER, BARE | PLAIN_LAYERS | PLAIN_ENTROPY, seeds=2),
+    Row("parts, no shortcut", "+ wavelet layers, 2-D", BARE | SPATIAL | PLAIN_ENTROPY, LADDER, 2),
+    Row("parts, no shortcut", "+ wavelet entropy model, 2-D", BARE | SPATIAL | PLAIN_LAYERS, LADDER, 2),
+    Row("parts, no shortcut", "both, 2-D", BARE | SPATIAL, LADDER, 2),
+    Row("parts, no shortcut", "both, 3-D", BARE, LADDER, 2),
+    Row("parts, with shortcut", BASE, seeds=2),
+    Row("parts, with shortcut", "plain 3x3 layers", PLAIN_LAYERS, BASE, 2),
+    Row("parts, with shortcut", "both 2-D", SPATIAL, BASE, 2),
+    Row("channel DWT", "off in the layers", {"channel_dwt": False}, BASE, 2),
+    Row("channel DWT", "off in the entropy model", {"latent_channel_dwt": False}, BASE),
+    Row("kernels on HF", "3x3 everywhere", {"high_kernel": 3}, BASE, 2),
+    Row("wavelet of the layers", "Haar", {"wavelet": "haar"}, BASE),
+    Row("wavelet of the layers", "9/7", {"wavelet": "9/7"}, BASE),
+    Row("levels of the layers", "1", {"levels": 1}, BASE),
+    Row("levels of the layers", "3", {"levels": 3}, BASE),
+    Row("training", "two steps, LF 0.9 and HF 1.1", {}, BASE, 2, (STEP_1, replace(STEP_2, w_lf=0.9, w_hf=1.1))),
+    Row("training", "two steps, weights 1 (control)", {}, BASE, 1, (STEP_1, STEP_2)),
+    Row("shortcut", "off", BARE, BASE, 2),
+)  # fmt: skip
 
 
 def compared(points: pd.DataFrame) -> pd.DataFrame:
@@ -87,38 +96,38 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
     known = dict(tuple(points.groupby("settings")))
     rows = {row.variant: row for row in ROWS}
     found = []
-    for row in ROWS:
-        for seed in range(row.seeds):
-            config = row.config(seed)
-            reference = rows[row.reference].config(seed) if row.reference else row.config(0)
-            mine, other = (known.get(identity(c)) for c in (config, reference))
-            if mine is None:
-                continue
-            facts = _facts(row, config) | _means(mine)
-            if other is not None and reference != config:
-                facts |= {"reference": row.reference or f"{row.variant}, seed {SEEDS[0]}"} | difference(mine, other)
-            found.append(facts)
+    for row, seed in ((row, seed) for row in ROWS for seed in range(row.seeds)):
+        own = row.training(seed)
+        reference = rows[row.reference].training(seed) if row.reference else row.training(0)
+        mine, other = (known.get(training.identity) for training in (own, reference))
+        if mine is None:
+            continue
+        encode, decode = kmac_per_pixel(own.config.architecture)
+        at_three = mine[mine.quality == 3]
+        facts = {
+            "question": row.question, "variant": row.variant, "seed": own.config.seed, "steps": own.config.total_steps,
+            "images": mine.image.nunique(), "params_m": parameters_m(WeConvene(own.config.architecture)),
+            "kmac_px_encode": encode, "kmac_px_decode": decode, "bpp_q3": at_three.bpp.mean(),
+            "psnr_q3_db": at_three.psnr_db.mean(), "ms_ssim_q3": at_three.ms_ssim.mean(),
+            "paper_pct": published_gain(row.variant),
+        }  # fmt: skip
+        if other is not None and reference.identity != own.identity:
+            facts |= {"reference": row.reference or f"{row.variant}, seed {SEEDS[0]}"} | difference(mine, other)
+        found.append(facts)
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def _facts(row: Row, config: TrainConfig) -> dict[str, object]:
-    encode, decode = kmac_per_pixel(config.architecture)
-    return {
-        "question": row.question, "variant": row.variant, "seed": config.seed, "steps": config.total_steps,
-        "params_m": parameters_m(WeConvene(config.architecture)), "kmac_px_encode": encode, "kmac_px_decode": decode,
-        "paper_pct": published_gain(row.variant),
-    }  # fmt: skip
-
-
 def kmac_per_pixel(config: ModelConfig) -> tuple[float, float]:
-    """Thousands of MACs per pixel of encoding and of decoding (:mod:`.by_hand`)."""
+    """Return thousands of MACs per pixel of encoding and of decoding."""
     height, width = COUNTING_SIZE
-    encode, decode = (sum(macs.values()) / (1e3 * height * width) for macs in macs_by_hand(config, height, width))
+    encode, decode = (
+        sum(macs.values()) / (1e3 * height * width) for macs in count_macs(WeConvene(config), height, width)
+    )
     return encode, decode
 
 
 def published_gain(variant: str) -> float | None:
-    """BD-rate against the baseline (%) that the published ones against VVC imply; None where nothing is published.
+    """Return the BD-rate against the baseline (%) that the published ones against VVC imply; None where there is none.
 
     Exact only for curves that are shifted copies of each other: a direction to compare with, not a target.
     """
@@ -127,19 +136,9 @@ def published_gain(variant: str) -> float | None:
     return 100 * ((100 + PAPER_PCT[variant]) / (100 + PAPER_PCT[LADDER]) - 1)
 
 
-def _means(points: pd.DataFrame) -> dict[str, object]:
-    at_three = points[points.quality == 3]
-    means = {f"{name}_q3": at_three[name].mean() for name in ("bpp", "ms_ssim")}
-    return {"images": points.image.nunique(), "psnr_q3_db": at_three.psnr_db.mean(), **means}
-
-
-def main() -> None:
-    """Train what is missing."""
-    parser = argparse.ArgumentParser(description="Ablations of 3DM-WeConvene at equal data, steps and schedule.")
-    parser.add_argument("--trainings", type=int, metavar="N", help="stop after so many; the next call goes on")
-    for table in train_missing(parser.parse_args().trainings):
-        print(table.to_string(index=False), flush=True)
-
+# first seeds of all rows, then the second ones
+TRAININGS = tuple(row.training(seed) for seed in range(len(SEEDS)) for row in ROWS if seed < row.seeds)
+STUDY = Study("ablations.csv", "ablation_points.csv", TRAININGS, compared, ["settings", *MEASURED])
 
 if __name__ == "__main__":
-    main()
+    runner.main(STUDY, "Ablations of 3DM-WeConvene at equal data, steps and schedule.")

@@ -1,4 +1,4 @@
-"""BD-rate against compute: every measured checkpoint of a model (the trend through them is in ``compute_trend``).
+"""BD-rate against compute: every measured checkpoint of a model, and the trend through them.
 
 ``python -m lab.studies.compute_scaling CHECKPOINT...`` codes Kodak into real streams with each checkpoint
 file (released weights, or the state of a run, whose average counts): a row of ``results/tables/compute_curve.csv``.
@@ -18,18 +18,22 @@ import pandas as pd
 
 from lab.rd.bd_rate import bd_rate
 from lab.rd.curves import METRIC_TITLES, Curve, Metric
-from lab.rd.in_memory import code
 from lab.rd.metrics import ms_ssim
+from lab.rd.our_codec import code
 from lab.rd.published_curves import anchor_curve
+from lab.studies.runner import TABLES, save
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
+from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import load_model_file, load_weights, read_tensors, weights_hash
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import CHECKPOINTS, RESULTS
+from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.training.config import TrainConfig
 from weconvene_core.training.run import sidecar
 
-TABLE = RESULTS / "tables" / "compute_curve.csv"
+TABLE = TABLES / "compute_curve.csv"
 QUALITIES = tuple(np.linspace(1.0, 6.0, 8))
+VVC_PCT, PAPER_PCT = 0.0, -12.24
+"""BD-rates against VVC to extrapolate to: its own, and the paper's claim on Kodak."""
 
 
 @dataclass(frozen=True)
@@ -106,22 +110,40 @@ def measure(path: Path) -> dict[str, object]:
     }  # fmt: skip
 
 
-def add(path: Path) -> pd.DataFrame:
-    """Measure a checkpoint and put it into the table, in the order of compute; one row for the same weights."""
-    row = measure(path)
-    rows = pd.read_csv(TABLE).to_dict("records") if TABLE.is_file() else []
-    kept = [other for other in rows if other["weights"] != row["weights"]]
-    table = pd.DataFrame([*kept, row]).sort_values(["model", "megapixels"])
-    table.to_csv(TABLE, index=False, float_format="%.3f")
-    return table
+def trend(table: pd.DataFrame) -> tuple[float, float]:
+    """Fit BD-rate = a + b log2(megapixels) through the checkpoints; return (a, b).
+
+    Raises
+    ------
+    WeconveneError
+        For fewer than three checkpoints.
+    """
+    if len(table) < 3:
+        raise WeconveneError(f"a trend through {len(table)} checkpoints shows nothing; measure at least three.")
+    slope, start = np.polyfit(np.log2(table.megapixels), table.bd_rate_pct, 1)
+    return float(start), float(slope)
+
+
+def later_half(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the checkpoints of the later half of the training, at least three: enough for a trend of their own."""
+    return table.sort_values("megapixels").tail(max(3, (len(table) + 1) // 2))
+
+
+def megapixels_for(target_pct: float, fit: tuple[float, float]) -> float:
+    """Return the compute at which the trend reaches a BD-rate: an extrapolation, not a promise."""
+    start, slope = fit
+    return float(2 ** ((target_pct - start) / slope))
 
 
 def main() -> None:
-    """Measure the named checkpoints."""
+    """Measure the named checkpoints, one row of the table for the same weights, in the order of compute."""
     parser = argparse.ArgumentParser(description="Add checkpoints to the curve of BD-rate against compute.")
     parser.add_argument("checkpoints", nargs="*", type=Path, default=[CHECKPOINTS / "lite.safetensors"])
     for path in parser.parse_args().checkpoints:
-        print(add(path).to_string(index=False), flush=True)
+        row = pd.DataFrame([measure(path)])
+        save(row, TABLE, "%.3f", replaces="weights")
+        save(pd.read_csv(TABLE).sort_values(["model", "megapixels"]), TABLE, "%.3f")
+        print(row.to_string(index=False), flush=True)
 
 
 if __name__ == "__main__":

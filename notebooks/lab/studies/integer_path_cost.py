@@ -20,8 +20,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from lab.rd.bd_rate import bd_rate
-from lab.rd.measure_set import measure
-from lab.rd.points import MEAN, averaged_curve
+from lab.rd.curves import MEAN, averaged_curve
+from lab.rd.measure import measure
 from weconvene_core.codec import api
 from weconvene_core.datasets.image_sets import ImageSet, load_rgb, test_set
 from weconvene_core.entropy import tables_of
@@ -63,7 +63,7 @@ def rates(images: ImageSet, qualities: Sequence[float] = QUALITIES, model: str =
     Raises
     ------
     WeconveneError
-        If the model is not sealed, or the curves have no BD-rate.
+        If the model is not calibrated, or the curves have no BD-rate.
     """
     paths = {name: PathCodec(name == EXACT, model) for name in (FLOAT, EXACT)}
     processes = os.cpu_count() or 1

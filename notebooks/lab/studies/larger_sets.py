@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from lab.rd.measure import CACHE
-from lab.rd.measure_set import measure
+from lab.rd.curves import MEAN
+from lab.rd.measure import CACHE, measure
 from lab.rd.our_codec import QUALITIES, FileCodec, kept_points
-from lab.rd.pillow_codecs import RIVALS, LiveCodec, measure_rivals
-from lab.rd.points import MEAN
+from lab.rd.pillow_codecs import CLASSICAL_CODECS, ClassicalCodec, measure_available
 from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.datasets.image_sets import ImageSet, MissingSetError, image_set
 from weconvene_core.errors import WeconveneError
@@ -46,7 +45,10 @@ def sets_at_hand(names: Sequence[str] = SETS) -> list[ImageSet]:
 
 
 def measure_larger(
-    sets: Sequence[ImageSet], codec: FileCodec, rivals: Sequence[LiveCodec] = RIVALS, folder: Path = CACHE
+    sets: Sequence[ImageSet],
+    codec: FileCodec,
+    rivals: Sequence[ClassicalCodec] = CLASSICAL_CODECS,
+    folder: Path = CACHE,
 ) -> pd.DataFrame:
     """Measure our files and the rivals on every set, every processor its own pictures.
 
@@ -54,14 +56,14 @@ def measure_larger(
         A table with ``POINT_COLUMNS`` and ``weights``, the first digits of the hash of the checkpoint's weights.
 
     Raises:
-        WeconveneError: no sets, or as ``measure`` and ``measure_rivals``.
+        WeconveneError: no sets, or as ``measure`` and ``measure_available``.
     """
     if not sets:
         raise WeconveneError(f"None of {', '.join(SETS)} is at hand: put one under WECONVENE_DATA, or fetch it.")
     processes, tables = os.cpu_count() or 1, []
     for images in sets:
         tables.append(measure(codec, codec.model, images, QUALITIES, codec.state(), folder, processes))
-        tables.append(measure_rivals(images, rivals, processes, folder))
+        tables.append(measure_available(images, rivals, processes, folder))
     return pd.concat(tables, ignore_index=True).assign(weights=codec.weights())
 
 

@@ -20,13 +20,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from lab.entropy_analysis.error_by_subband import photographs
-from lab.rd.curves import METRIC_TITLES
-from lab.rd.measure import measure_picture
-from lab.rd.measure_set import BD_COLUMNS, bd_table, measure
+from lab.rd.curves import MEAN, METRIC_TITLES, POINT_COLUMNS, with_means
+from lab.rd.measure import measure, measure_picture
 from lab.rd.our_codec import QUALITIES, FileCodec, kept_points
-from lab.rd.points import MEAN, POINT_COLUMNS, with_means
 from lab.rd.published_curves import anchors_of
-from lab.rd.tables import read_points
+from lab.rd.tables import BD_COLUMNS, bd_table, read_points
 from weconvene_core.codec import api
 from weconvene_core.codec.latent_refinement import EFFORTS
 from weconvene_core.datasets.image_sets import ImageSet, image_set

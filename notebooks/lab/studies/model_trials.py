@@ -14,49 +14,45 @@ from typing import Any
 
 import pandas as pd
 
+from lab.studies.runner import TABLES, save
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import RESULTS
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.log import VALIDATION_LOG
 from weconvene_core.training.run import load_images
 from weconvene_core.training.trainer import Trainer
 
-TABLE = RESULTS / "tables" / "model_trials.csv"
-PHASE = Stage("trial", 1500, learning_rate=5e-4, final_rate=5e-4, batch=6, crop=192, warmup=50)
+TABLE = TABLES / "model_trials.csv"
+STAGE = Stage("trial", 1500, learning_rate=5e-4, final_rate=5e-4, batch=6, crop=192, warmup=50)
+COLUMNS = ["trial", "against", "step", "set", "quality", "bpp", "psnr_db", "loss", "change_pct"]
 
 
 @dataclass(frozen=True)
 class Trial:
     """Fields of :class:`TrainConfig` that a trial changes, and the trial that it is compared with (None: none)."""
 
-    name: str
     against: str | None
     changes: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def config(self) -> TrainConfig:
-        """The training: from the released `lite`, with SOAP, on both folders."""
+    def config(self, name: str) -> TrainConfig:
+        """Return the training: from the released `lite`, with SOAP, on both folders."""
         shared = {
             "start_from": "lite", "images": ("train", "train_more"), "validation": "data/checkpoints/validation.csv",
             "validate_qualities": (0.0, 1.0, 3.0, 6.0), "validate_every": 750, "optimizer": "soap", "seed": 91,
             "scale_min": 0.7,
         }  # fmt: skip
-        return TrainConfig("lite", (PHASE,), f"runs/model_trials/{self.name}", **{**shared, **self.changes})
+        return TrainConfig("lite", (STAGE,), f"runs/model_trials/{name}", **{**shared, **self.changes})
 
 
 TRIALS = {
-    trial.name: trial
-    for trial in (
-        Trial("control", None),
-        Trial("split", "control", {"quantiser": "split"}),
-        Trial("synthetic", "split", {"quantiser": "split", "synthetic_share": 0.04}),
-        Trial("synthetic-limited", "split", {"quantiser": "split", "synthetic_share": 0.03, "largest_loss": 2.0}),
-        Trial("synthetic-fewer", "split", {"quantiser": "split", "synthetic_share": 0.02, "largest_loss": 2.0}),
-    )
+    "control": Trial(None),
+    "split": Trial("control", {"quantiser": "split"}),
+    "synthetic": Trial("split", {"quantiser": "split", "synthetic_share": 0.04}),
+    "synthetic-limited": Trial("split", {"quantiser": "split", "synthetic_share": 0.03, "largest_loss": 2.0}),
+    "synthetic-fewer": Trial("split", {"quantiser": "split", "synthetic_share": 0.02, "largest_loss": 2.0}),
 }
 
 
-def measure(trial: Trial) -> pd.DataFrame:
+def measure(name: str) -> pd.DataFrame:
     """Train a trial to its end, or read what a finished one left; return its validation log.
 
     Raises
@@ -64,10 +60,10 @@ def measure(trial: Trial) -> pd.DataFrame:
     WeconveneError
         If the photographs are missing, or the run's state is damaged.
     """
-    config = trial.config
+    config = TRIALS[name].config(name)
     trainer = Trainer(config, load_images(config))
     trainer.run()
-    return pd.DataFrame(trainer.log.rows[VALIDATION_LOG]).assign(trial=trial.name, against=trial.against or "")
+    return pd.DataFrame(trainer.log.rows[VALIDATION_LOG]).assign(trial=name, against=TRIALS[name].against or "")
 
 
 def compared(rows: pd.DataFrame) -> pd.DataFrame:
@@ -83,16 +79,12 @@ def main(names: Sequence[str]) -> int:
     try:
         if unknown := sorted(set(names) - set(TRIALS)):
             raise WeconveneError(f"no trial is called {', '.join(unknown)}: choose from {', '.join(TRIALS)}.")
-        chosen = [trial for name, trial in TRIALS.items() if not names or name in names]
-        wanted = {name for trial in chosen for name in (trial.name, trial.against) if name}
-        rows = compared(pd.concat([measure(TRIALS[name]) for name in TRIALS if name in wanted], ignore_index=True))
-        columns = ["trial", "against", "step", "set", "quality", "bpp", "psnr_db", "loss", "change_pct"]
-        earlier = pd.read_csv(TABLE) if TABLE.is_file() else pd.DataFrame(columns=columns)
-        kept = earlier[~earlier.trial.isin(rows.trial)]  # not asked for, or their code is gone
-        pd.concat([rows[columns], kept]).to_csv(TABLE, index=False, float_format="%.5f", lineterminator="\n")
+        wanted = {*names, *(TRIALS[name].against for name in names)} if names else {*TRIALS}
+        rows = compared(pd.concat([measure(name) for name in TRIALS if name in wanted], ignore_index=True))
     except WeconveneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    save(rows[COLUMNS], TABLE, "%.5f", replaces="trial")
     last = rows[rows.step == rows.step.max()]
     print(last.pivot_table("change_pct", ["trial", "set"], "quality").to_string(float_format="%+.2f"))
     return 0

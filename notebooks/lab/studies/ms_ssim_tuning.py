@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.rd.measure_set import bd_table, measure
+from lab.rd.measure import measure
 from lab.rd.our_codec import QUALITIES, FileCodec
-from lab.rd.tables import BD_COLUMNS, read_points
+from lab.rd.tables import BD_COLUMNS, bd_table, read_points
 from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.paths import RESULTS
 

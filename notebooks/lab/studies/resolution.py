@@ -16,12 +16,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from lab.rd.curves import METRIC_TITLES, Metric
-from lab.rd.measure import CACHE, ImageCodec
-from lab.rd.measure_set import bd_table, measure
+from lab.rd.curves import MEAN, METRIC_TITLES, VALUE_COLUMN, Metric
+from lab.rd.measure import CACHE, ImageCodec, measure
 from lab.rd.our_codec import QUALITIES, FileCodec
-from lab.rd.pillow_codecs import JPEG_2000, LiveCodec, avif, measure_rivals
-from lab.rd.points import MEAN, VALUE_COLUMN
+from lab.rd.pillow_codecs import JPEG_2000, ClassicalCodec, avif, measure_available
+from lab.rd.tables import bd_table
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import RESULTS
@@ -32,7 +31,7 @@ SCALED = CACHE.parent / "scaled"
 SCALES = (1, 2, 4, 8)
 BLOCK = 256
 """Photographs are cut to multiples of this, so that no scale pays for padding to our blocks of 32 pixels."""
-RIVALS: tuple[LiveCodec, ...] = (JPEG_2000, avif())
+CLASSICAL_CODECS: tuple[ClassicalCodec, ...] = (JPEG_2000, avif())
 
 
 def at_scale(images: ImageSet, scale: int, folder: Path = SCALED) -> ImageSet:
@@ -66,23 +65,23 @@ def _shrunk(path: Path, scale: int, target: Path) -> Path:
 def measure_sets(
     sets: Sequence[ImageSet],
     codec: FileCodec,
-    rivals: Sequence[LiveCodec] = RIVALS,
+    rivals: Sequence[ClassicalCodec] = CLASSICAL_CODECS,
     qualities: Sequence[float] = QUALITIES,
     folder: Path = CACHE,
 ) -> pd.DataFrame:
     """Measure our files and the rivals on every set (known measurements are reused), with the pixels of each image.
 
     Returns:
-        The table of :func:`lab.rd.measure_set.measure` with a column ``megapixels``, in ``mean``
+        The table of :func:`lab.rd.measure.measure` with a column ``megapixels``, in ``mean``
         rows the mean over the set.
 
     Raises:
-        WeconveneError: as ``measure`` and ``measure_rivals``.
+        WeconveneError: as ``measure`` and ``measure_available``.
     """
     tables = []
     for images in sets:
         ours = measure(codec, codec.model, images, qualities, state=codec.state(), folder=folder)
-        points = pd.concat([ours, measure_rivals(images, rivals, folder=folder)], ignore_index=True)
+        points = pd.concat([ours, measure_available(images, rivals, folder=folder)], ignore_index=True)
         sizes = {path.name: np.prod(load_rgb(path).size) / 1e6 for path in images.paths}
         sizes[MEAN] = float(np.mean(list(sizes.values())))
         tables.append(points.assign(megapixels=points.image.map(sizes)))
@@ -135,7 +134,7 @@ def main() -> None:
     points = measure_sets(sets, codec)
     points.to_csv(POINTS, index=False, float_format="%.6f", lineterminator="\n")
     headers = header_bytes(
-        [(codec.model, codec, QUALITIES[0]), *((rival.name, rival, rival.knobs[0]) for rival in RIVALS)]
+        [(codec.model, codec, QUALITIES[0]), *((rival.name, rival, rival.qualities[0]) for rival in CLASSICAL_CODECS)]
     )
     table = resolution_table(points, codec.model, headers).assign(weights=codec.weights())
     table.to_csv(TABLE, index=False, float_format="%.4f", lineterminator="\n")

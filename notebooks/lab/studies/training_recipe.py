@@ -1,193 +1,117 @@
 """Which training recipe pays: one change at a time against one base, at equal arithmetic, on photographs kept out.
 
-``python -m lab.studies.training_recipe [--workers N] [NAME...]`` trains `tiny` once per trial and writes
-``results/tables/recipe.csv``; trials whose settings are already in the table are not repeated.
+``python -m lab.studies.training_recipe [--workers N] [QUESTION...]`` trains `tiny` once per trial and writes
+``results/tables/recipe.csv``. Where a trial shows a gain, ``data/checkpoints/RUNS.md`` says whether the long run took
+it.
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import fields, replace
-from functools import lru_cache
-from multiprocessing import get_context
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import pandas as pd
-import torch
 
 from lab.rd.curve_difference import difference
-from lab.rd.metrics import ms_ssim
-from lab.studies.recipe_trials import BASE, TRIALS, Trial
-from weconvene_core.datasets.image_sets import STAND_IN, folder_set, training_folder
-from weconvene_core.errors import WeconveneError
-from weconvene_core.image_tensors import middle
-from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import RESULTS
+from lab.studies import runner
+from lab.studies.runner import KEYS, MEASURED, Experiment, Study
 from weconvene_core.training.config import Stage, TrainConfig
-from weconvene_core.training.images import ImagePool, load_pool
-from weconvene_core.training.run import total_flops
-from weconvene_core.training.trainer import Trainer
-from weconvene_core.training.validation import estimate
 
-TABLE = RESULTS / "tables" / "recipe.csv"
-POINTS = RESULTS / "tables" / "recipe_points.csv"
-QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
-SIDE = 384  # of the middle of each validation photograph
+FACTS = ["steps", "gflops", "kmac_px_step", "ms_step", "settings"]
 COLUMNS = [
     "question", "variant", "seed", "steps", "images", "gflops", "kmac_px_step", "ms_step",
     "bd_rate_pct", "low_pct", "high_pct", "ms_ssim_bd_rate_pct", "ms_ssim_low_pct", "ms_ssim_high_pct",
     "bpp_q3", "psnr_q3_db", "settings",
 ]  # fmt: skip
+ENTROPY = Stage("entropy model", 400, 1e-2, 1e-3, batch=8, crop=128, transforms=False)
+JOINT = Stage("step 1", 600, 4e-3, 4e-4, batch=8, crop=128)
+CONFIG = TrainConfig("tiny", (ENTROPY, JOINT), "", qualities=(1, 6), ema_decay=0.99)
 
 
-def within_budget(trial: Trial, budget: float) -> TrainConfig:
-    """Lengthen or shorten all phases of a trial alike, so that its networks cost its share of the base's budget."""
-    config = trial.config
-    scale = trial.share * budget / total_flops(config)
-    return replace(config, phases=tuple(_scaled(phase, scale) for phase in config.phases))
+def trial(question: str, variant: str, start: Any = None, share: float = 1.0, **changes: Any) -> Experiment:
+    """The base training with other fields."""
+    return Experiment(question, variant, replace(CONFIG, **changes), start or {}, share)
 
 
-def _scaled(phase: Stage, scale: float) -> Stage:
-    steps = max(1, round(phase.steps * scale))
-    return replace(phase, steps=steps, warmup=min(phase.warmup, steps // 4))
+def phases(entropy: Mapping[str, Any] | None = None, joint: Mapping[str, Any] | None = None) -> tuple[Stage, Stage]:
+    """The base's stages with other fields."""
+    return replace(ENTROPY, **(entropy or {})), replace(JOINT, **(joint or {}))
 
 
-def settings(trial: Trial) -> str:
-    """Identify what a trial does, so that a table knows which rows are of these settings.
+def both(**changes: Any) -> tuple[Stage, Stage]:
+    """The base's stages, both changed alike."""
+    return phases(changes, changes)
 
-    Fields at their defaults do not count: a new switch that a trial leaves alone makes no other training of it.
+
+def soap(entropy: float, joint: float) -> dict[str, Any]:
+    """SOAP at these learning rates, decayed tenfold."""
+    rates = [{"learning_rate": rate, "final_rate": rate / 10} for rate in (entropy, joint)]
+    return {"optimizer": "soap", "phases": phases(*rates)}
+
+
+WIDER = {"blocks_a": 0, "blocks_s": 0, "narrow": 24, "wide": 48}
+BASE = trial("base", "Adam, 1e-2 then 4e-3, entropy model first")
+TRIALS: tuple[Experiment, ...] = (
+    BASE,
+    trial("base", "another seed", seed=1),
+    trial("optimiser", "SOAP, 1e-2 then 4e-3", **soap(1e-2, 4e-3)),
+    trial("optimiser", "SOAP, 1e-2 then 4e-3, 30 % fewer steps", **soap(1e-2, 4e-3), share=0.7),
+    trial("optimiser", "SOAP, 4e-3 then 2e-3", **soap(4e-3, 2e-3)),
+    trial("schedule", "everything from the start", phases=(JOINT,)),
+    trial("quantiser", "noise in both", quantiser="noise"),
+    trial("quantiser", "straight-through in both", quantiser="straight"),
+    trial("shortcut", "none", model={"shortcut": False}),
+    trial("batch and crop", "2 of 256x256", phases=both(batch=2, crop=256)),
+    trial("slice order", "by subband", model={"slice_order": "band", "hf_slices": (48, 48, 48)}),
+    trial("lambda weighting", "exponent 0", lambda_exponent=0.0),
+    trial("lambda weighting", "exponent 0.7", lambda_exponent=0.7),
+    trial("average", "over 1000 steps", ema_decay=0.999),
+    trial("start", "all scales 1", start={"scale": 1.0}),
+    trial("start", "steps 1.4 times larger", start={"step": 1.4}),
+    trial("width and depth", "deeper: 3 blocks", model={"blocks_a": 3, "blocks_s": 3}),
+    trial("width and depth", "no blocks, wider (24, 48)", model=WIDER),
+    trial("learning rate", "entropy model at 3e-3", phases=phases({"learning_rate": 3e-3})),
+    trial("learning rate", "step 1 at 1e-3", phases=phases(None, {"learning_rate": 1e-3})),
+    trial("batch and crop", "32 of 64x64", phases=both(batch=32, crop=64)),
+    trial("likelihood", "Gaussian", model={"distribution": "gaussian"}),
+    trial("batch and crop", "4 of 128x128, twice the steps", phases=both(batch=4)),
+    trial("width and depth", "wider slice networks (64)", model={"slice_hidden": 64}),
+    trial("start", "steps 1.4 times smaller", start={"step": 1 / 1.4}),
+    trial("slice order", "coarsest LL band in four passes", model={"ll_passes": True}),
+    trial("slice order", "luma before chroma in every slice", model={"luma_first": True}),
+    trial("slices", "HF in two", model={"hf_slices": 2}),
+    trial("slices", "HF in eight", model={"hf_slices": 8}),
+    trial("crop scaling", "half of the crops shrunk by up to 2", scale_min=0.5),
+    trial("average", "none (last weights)", ema_decay=0.0),
+    trial("learning rate", "step 1 at 8e-3", phases=phases(None, {"learning_rate": 8e-3})),
+    trial("optimiser", "SOAP, 1e-2 then 8e-3", **soap(1e-2, 8e-3)),
+    trial("wavelet layers", "plain 3x3 convolutions", model={"wavelet_layers": False}),
+    trial("wavelet layers", "no channel DWT", model={"channel_dwt": False}),
+    trial("wavelet layers", "residual blocks of 3DM-WeConv too", model={"weconv_residual": True}),
+)  # fmt: skip
+
+
+def compared(points: pd.DataFrame) -> pd.DataFrame:
+    """Hold every trial to the base, with intervals over the images; columns :data:`COLUMNS`.
+
+    A curve so far off that it shares no quality with the base has no BD-rate.
     """
-    defaults = {field.name: field.default for field in fields(TrainConfig)}
-    chosen = {name: value for name, value in trial.config.to_dict().items() if value not in (defaults[name], {})}
-    text = json.dumps([chosen, trial.start, trial.share], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def train(trial: Trial, pool: ImagePool, budget: float) -> tuple[WeConvene, Trainer]:
-    """Train one trial in a scratch folder; return the average that is measured, and its trainer."""
-    torch.set_num_threads(1)  # trials side by side would only fight for more
-    with tempfile.TemporaryDirectory() as scratch:
-        config = replace(within_budget(trial, budget), output=scratch, save_seconds=1e9, log_every=10**9)
-        trainer = Trainer(config, pool)
-        for network in (trainer.model, trainer.ema):
-            trial.begin(network)
-        return trainer.run(resume=False), trainer
-
-
-def measure(model: WeConvene, pool: ImagePool) -> pd.DataFrame:
-    """Return image, quality, rates, psnr_db and ms_ssim of the middles of the validation photographs.
-
-    Rates are estimated. MS-SSIM is empty where a side is under 161 pixels.
-    """
-    model.eval()
-    rows = []
-    for number, image in enumerate(middle(image, SIDE) for image in pool.validation):
-        for quality in QUALITIES:
-            numbers, picture = estimate(model, image, quality)
-            rows.append({"image": number, "quality": quality, **numbers, "ms_ssim": ms_ssim(image, picture)})
-    return pd.DataFrame(rows).drop(columns="loss")
-
-
-@lru_cache
-def training_images() -> ImagePool:
-    """The training images, decoded once a process.
-
-    Raises:
-        WeconveneError: there is no training folder, and a study of the stand-in would take a real one's place.
-    """
-    folder = training_folder()
-    if folder == STAND_IN:
-        raise WeconveneError(
-            "A study needs training photographs, and only four stand-ins are at hand: point WECONVENE_DATA to a folder "
-            "with photographs in train/. Kept tables stay as they are."
-        )
-    return load_pool(folder_set(folder).paths)
-
-
-def run_trial(trial: Trial, budget: float) -> tuple[dict[str, object], pd.DataFrame]:
-    """Train and measure one trial: its row of the table, still without BD-rate, and its points."""
-    pool = training_images()
-    started = time.process_time()
-    model, trainer = train(trial, pool, budget)
-    seconds = time.process_time() - started
-    points = measure(model, pool)[["image", "quality", "bpp", "psnr_db", "ms_ssim"]]
-    points = points.assign(question=trial.question, variant=trial.variant, seed=trial.config.seed)
-    at_three = points[points.quality == 3].mean(numeric_only=True)
-    pixels = sum(phase.steps * phase.batch * phase.crop**2 for phase in trainer.config.phases)
-    operations = total_flops(trainer.config)
-    row = {
-        "question": trial.question, "variant": trial.variant, "seed": trial.config.seed, "steps": trainer.step,
-        "images": points.image.nunique(),
-        "gflops": operations / 1e9, "kmac_px_step": operations / 2e3 / pixels, "ms_step": 1e3 * seconds / trainer.step,
-        "bpp_q3": at_three.bpp, "psnr_q3_db": at_three.psnr_db, "settings": settings(trial),
-    }  # fmt: skip
-    return row, points
-
-
-def points_of(points: pd.DataFrame, trial: Trial) -> pd.DataFrame:
-    """The points of one trial."""
-    return points[(points.question == trial.question) & (points.variant == trial.variant)]
-
-
-def compared(rows: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
-    """Fill in every trial's BD-rates against the base, with their intervals over the images.
-
-    A curve so far off that it shares no quality with the base has none.
-    """
-    base = points_of(points, BASE)
+    known = dict(tuple(points.groupby("settings")))
+    base, rows = known.get(BASE.identity), []
     for trial in TRIALS:
-        at = (rows.question == trial.question) & (rows.variant == trial.variant)
-        if not at.any() or trial is BASE:
+        own = known.get(trial.identity)
+        if own is None:
             continue
-        for name, value in difference(points_of(points, trial), base).items():
-            if name in COLUMNS:
-                rows.loc[at, name] = value
-    order = {(t.question, t.variant): i for i, t in enumerate(TRIALS)}
-    return rows.iloc[np.argsort([order[key] for key in zip(rows.question, rows.variant, strict=True)])][COLUMNS]
+        at_three = own[own.quality == 3]
+        row = dict(own.iloc[0][KEYS + FACTS]) | {
+            "images": own.image.nunique(), "bpp_q3": at_three.bpp.mean(), "psnr_q3_db": at_three.psnr_db.mean()
+        }  # fmt: skip
+        rows.append(row | (difference(own, base) if trial is not BASE and base is not None else {}))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _known() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows and points that are there and still of today's settings."""
-    if not (TABLE.is_file() and POINTS.is_file()):
-        return pd.DataFrame(columns=COLUMNS), pd.DataFrame()
-    rows, points = pd.read_csv(TABLE).reindex(columns=COLUMNS), pd.read_csv(POINTS)
-    rows = rows[rows.settings.isin([settings(trial) for trial in TRIALS])]
-    keys = set(zip(rows.question, rows.variant, strict=True))
-    return rows, points[[key in keys for key in zip(points.question, points.variant, strict=True)]]
-
-
-def run(trials: Sequence[Trial], workers: int = 1) -> Iterator[pd.DataFrame]:
-    """Train what is missing, ``workers`` at a time; write and yield the table after each."""
-    rows, points = _known()
-    budget = total_flops(BASE.config)
-    missing = [trial for trial in trials if settings(trial) not in set(rows.settings)]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
-        for done in as_completed([executor.submit(run_trial, trial, budget) for trial in missing]):
-            row, found = done.result()
-            rows = pd.DataFrame([*rows.to_dict("records"), row], columns=COLUMNS)
-            points = pd.concat([points, found])
-            points.to_csv(POINTS, index=False, float_format="%.5f")
-            table = compared(rows, points) if BASE.variant in set(rows.variant) else rows
-            table.to_csv(TABLE, index=False, float_format="%.4f")
-            yield table
-
-
-def main() -> None:
-    """Train the named trials, or all."""
-    parser = argparse.ArgumentParser(description="Compare training recipes at equal arithmetic.")
-    parser.add_argument("names", nargs="*", metavar="QUESTION", help="questions to answer (all)")
-    parser.add_argument("--workers", type=int, default=1, help="trainings side by side, one thread each")
-    options = parser.parse_args()
-    chosen = [t for t in TRIALS if not options.names or t is BASE or t.question in options.names]
-    for table in run(chosen, options.workers):
-        print(table.iloc[-1:].to_string(header=False), flush=True)
-
+STUDY = Study("recipe.csv", "recipe_points.csv", TRIALS, compared, MEASURED + KEYS, BASE, FACTS, ["ms_ssim"])
 
 if __name__ == "__main__":
-    main()
+    runner.main(STUDY, "Compare training recipes at equal arithmetic.")

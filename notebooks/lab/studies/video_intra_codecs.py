@@ -10,9 +10,9 @@ import warnings
 
 import pandas as pd
 
-from lab.rd.ffmpeg_codecs import FFMPEG_RIVALS
-from lab.rd.pillow_codecs import measure_live
-from lab.rd.points import MEAN, POINT_COLUMNS
+from lab.rd.curves import MEAN, POINT_COLUMNS
+from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
+from lab.rd.pillow_codecs import measure_codecs
 from lab.rd.tables import read_points, write_points
 from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.errors import WeconveneError
@@ -26,9 +26,9 @@ def modern_points(images: ImageSet, fresh: bool = False) -> pd.DataFrame:
 
     Every codec is measured by itself: a warning names one that fails, and what the table says of it stays.
     """
-    for rival in FFMPEG_RIVALS if fresh else ():
+    for rival in FFMPEG_CODECS if fresh else ():
         try:
-            write_points(measure_live(images, (rival,)), TABLE)
+            write_points(measure_codecs(images, (rival,)), TABLE)
         except (WeconveneError, OSError) as error:
             warnings.warn(f"{rival.name} was not measured anew: {error}", stacklevel=2)
     if not TABLE.is_file():

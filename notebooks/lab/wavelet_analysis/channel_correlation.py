@@ -2,7 +2,7 @@
 
 Channels have no order by nature; a stack made in order (frames, angles, scales) has one, a network's feature maps only
 if training gave them one. Gains compare the geometric mean of variances before and after, each coefficient weighted by
-the norm of its synthesis function, as in :mod:`.compaction`.
+the norm of its synthesis function, as in :mod:`.energy_compaction`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ def channel_correlation(features: Tensor) -> Tensor:
     Channels have unit variance in it, so that a few loud ones do not decide; a constant one correlates with none.
     """
     samples = features.detach().double().transpose(0, 1).flatten(1)  # (B, C, H, W) -> (C, B H W)
-    centred = samples - samples.mean(1, keepdim=True)
-    unit = torch.nn.functional.normalize(centred, dim=1)
+    unit = F.normalize(samples - samples.mean(1, keepdim=True), dim=1)
     return unit @ unit.T
 
 
@@ -36,10 +35,11 @@ def channel_low_share(covariance: Tensor, wavelet: str, order: Tensor | None = N
 
     Both halves are measured by what the inverse transform makes of them alone; white channels give one half.
 
-    Args:
-        covariance: (C, C), see :func:`channel_correlation`.
-        wavelet: of the channel DWT.
-        order: a permutation (C,) of the channels to apply first; None leaves them as they are.
+    Parameters
+    ----------
+    covariance : (C, C), see :func:`channel_correlation`.
+    wavelet : of the channel DWT.
+    order : a permutation (C,) of the channels to apply first; None leaves them as they are.
     """
     if order is not None:
         covariance = covariance[order][:, order]
@@ -72,8 +72,9 @@ def stack_gain_db(maps: Tensor, wavelet: str, levels: int, channel_levels: int, 
 def channel_bound_db(correlation: Tensor) -> float:
     """Return the largest coding gain in dB that any orthonormal transform of the channels has: that of the KLT.
 
-    Args:
-        correlation: (C, C) with unit variances; its eigenvalues are the variances after the KLT.
+    Parameters
+    ----------
+    correlation : (C, C) with unit variances; its eigenvalues are the variances after the KLT.
     """
     return -10 * _mean_log(torch.linalg.eigvalsh(correlation))
 

@@ -1,88 +1,72 @@
-"""`make bench-wavelets`: every DWT library and the 3DM-WeConv layer, side by side in one process, medians.
+"""Every DWT library and the 3DM-WeConv layer, side by side in one process (``make bench-wavelets``).
 
 ``python -m lab.wavelet_analysis.dwt_speed`` writes ``results/tables/wavelet_speed.csv`` (transforms) and
-``results/tables/layer_speed.csv`` (one layer against a plain 3x3 convolution). The contenders of a row take turns, so
+``results/tables/layer_speed.csv`` (one layer against a plain 3x3 convolution). The libraries of a row take turns, so
 that a disturbance of the machine meets all of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import shutil
-import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 import pandas as pd
 import torch
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from lab.complexity.peak_memory import peak_of_this_process
-from lab.wavelet_analysis.dwt_libraries import (
-    CPU_ONLY,
-    NO_GRADIENT,
-    OURS,
-    OURS_COMPILED,
-    RIVALS,
-    Transform,
-    transform,
-)
+from lab.complexity.latency import Call, extra_memory, medians
+from lab.layer_analysis.layer_speed import LAYER_SPEED, measure_layers
 from weconvene_core.paths import RESULTS
+from weconvene_core.wavelets import dwt2d
 
 WAVELET_SPEED = RESULTS / "tables" / "wavelet_speed.csv"
 SHAPES = ((4, 96, 64, 64), (1, 128, 256, 256), (8, 3, 512, 512))
 WAVELETS, LEVELS = ("haar", "9/7"), (1, 3)
 FORWARD, BOTH = "forward", "forward+backward"
-ROUNDS, WARM_UP = 11, 2
-MIB = 2**20
-Call = Callable[[], object]
+OURS, OURS_COMPILED, PYWT = "weconvene_core", "weconvene_core compiled", "PyWavelets"
+LIBRARIES = (OURS, OURS_COMPILED, PYWT, "ptwt", "torchwavelets", "pytorch_wavelets")
+PYWT_NAMES = {"haar": "haar", "9/7": "bior4.4"}
+MODES = {"haar": "zero", "9/7": "reflect"}
+"""The border rule that gives our coefficients: mirrored samples for 9/7, none needed for Haar on even sizes."""
+
+Transform = Callable[[Tensor], list[Tensor]]
 
 
-def medians(calls: Mapping[str, Call], rounds: int = ROUNDS, warm_up: int = WARM_UP) -> dict[str, float]:
-    """Run the calls in turns and return the median milliseconds of each."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(warm_up + rounds):
-        for name, call in calls.items():
-            _finish()
-            start = time.perf_counter()
-            call()
-            _finish()
-            if turn >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) * 1e3 for name, values in seconds.items()}
+def transform(library: str, wavelet: str, levels: int, device: torch.device) -> Transform:
+    """Return a library's DWT as a function from a batch of images (B, C, H, W) to its bands.
+
+    Raises
+    ------
+    ImportError
+        If the library is not installed or does not import here.
+    """
+    name, mode = PYWT_NAMES[wavelet], MODES[wavelet]
+    match library:
+        case "weconvene_core":
+            return lambda x: list(dwt2d(x, wavelet, levels).bands().values())
+        case "weconvene_core compiled":
+            return torch.compile(transform(OURS, wavelet, levels, device), fullgraph=True, dynamic=False)
+        case "PyWavelets":
+            pywt = import_module("pywt")
+            return lambda x: _flat(pywt.wavedec2(x.numpy(), name, mode, levels, axes=(-2, -1)))
+        case "ptwt":
+            ptwt = import_module("ptwt")
+            return lambda x: _flat(ptwt.wavedec2(x, name, mode=mode, level=levels))
+        case "torchwavelets":
+            module = import_module("torchwavelets").DWT2D(J=levels, wave=name, mode=mode).to(device)
+        case _:
+            module = import_module("pytorch_wavelets").DWTForward(J=levels, wave=name, mode=mode).to(device)
+    return lambda x: _flat(module(x))
 
 
-def extra_memory(call: Call, device: torch.device) -> float:
-    """Return by how many MiB one call raises the peak above what was in use before it (NaN where nobody counts it)."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        call()
-        return (torch.cuda.max_memory_allocated() - before) / MIB
-    if not _reset_peak():
-        return float("nan")
-    before = peak_of_this_process()
-    call()
-    return peak_of_this_process() - before
-
-
-def _reset_peak() -> bool:
-    """Give free memory back and let Linux count the peak of this process afresh."""
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except (OSError, AttributeError):  # not Linux, or not glibc
-        return False
-    return True
-
-
-def _finish() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def _flat(result: object) -> list[Tensor]:
+    """Collect the arrays of a nested result."""
+    if isinstance(result, Sequence):
+        return [band for part in result for band in _flat(part)]
+    return [result]  # type: ignore[list-item]
 
 
 def _call(bands_of: Transform, shape: Sequence[int], direction: str, device: torch.device) -> Call:
@@ -103,12 +87,11 @@ def _call(bands_of: Transform, shape: Sequence[int], direction: str, device: tor
 def transform_rows(
     wavelet: str, levels: int, shape: Sequence[int], direction: str, device: torch.device, left_out: dict[str, str]
 ) -> list[dict[str, object]]:
-    """Measure one row for every library that can do it; those that cannot are named in ``left_out``."""
+    """Measure one row for every library that can do it; those that cannot are added to ``left_out``."""
     calls: dict[str, Call] = {}
-    for library in (OURS, OURS_COMPILED, *RIVALS):
-        if library in left_out or (library in NO_GRADIENT and direction == BOTH):
-            continue
-        if library in CPU_ONLY and device.type != "cpu":
+    for library in LIBRARIES:
+        # PyWavelets has neither gradients nor other devices
+        if library in left_out or (library == PYWT and (direction == BOTH or device.type != "cpu")):
             continue
         try:
             calls[library] = _call(transform(library, wavelet, levels, device), shape, direction, device)
@@ -139,9 +122,7 @@ def measure_transforms(device: torch.device, shapes: Sequence[Sequence[int]] = S
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure and write both tables."""
-    from lab.layer_analysis.layer_speed import LAYER_SPEED, measure_layers  # it times with this module's medians
-
+    """Measure, write both tables, and print them (milliseconds of the libraries side by side)."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: all)")
     torch.set_num_threads(parser.parse_args(arguments).threads)
@@ -152,20 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(layers.to_string(index=False))
     speeds = pd.concat([measure_transforms(device) for device in devices])
     speeds.to_csv(WAVELET_SPEED, index=False)
-    print(ratios(speeds).to_string(index=False))
-
-
-def ratios(speeds: pd.DataFrame) -> pd.DataFrame:
-    """Return how many times longer the fastest rival takes than we do, eager and compiled, per row."""
     keys = ["device", "shape", "wavelet", "levels", "direction"]
-    wide = speeds.pivot(index=keys, columns="library", values="median_ms")
-    rivals = wide[[name for name in RIVALS if name in wide]]
-    table = pd.DataFrame({"fastest_rival": rivals.idxmin(axis=1), "rival_ms": rivals.min(axis=1)})
-    for column, library in (("eager", OURS), ("compiled", OURS_COMPILED)):
-        if library in wide:
-            table[f"{column}_ms"] = wide[library]
-            table[f"{column}_ratio"] = (rivals.min(axis=1) / wide[library]).round(2)
-    return table.reset_index()
+    print(speeds.pivot(index=keys, columns="library", values="median_ms").to_string())
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ JPEG 2000 does (ISO/IEC 15444-1, annex E). The energy of a band is that of the p
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets import Details, Pyramid, Scaling, dwt2d, idwt2d, idwt3d
-from weconvene_core.wavelets.dwt import CHANNEL
 
 PEAK = 255.0
 SUPPORTS = 12
@@ -29,8 +28,10 @@ SUPPORTS = 12
 def synthesis_norms(wavelet: str, levels: int, scaling: Scaling = "orthonormal") -> dict[str, float]:
     """Return, by band name, the L2 norm of the picture that one coefficient of 1 in the middle of the band gives.
 
-    Raises:
-        WeconveneError: as :func:`weconvene_core.wavelets.dwt2d`.
+    Raises
+    ------
+    WeconveneError
+        As :func:`weconvene_core.wavelets.dwt2d`.
     """
     side = SUPPORTS * 2**levels
     pyramid = dwt2d(torch.zeros(side, side, dtype=torch.float64), wavelet, levels, scaling)
@@ -54,27 +55,24 @@ def band_energies(pyramid: Pyramid) -> pd.DataFrame:
     One row per band; after a 3-D DWT one per band and ``half`` (channel-low, channel-high) of its channels. The energy
     is that of what the inverse transform makes of this part alone, so it means the same for every wavelet.
     """
-    inverse = idwt2d if pyramid.channel_split is None else idwt3d
+    if pyramid.channel_split is None:
+        inverse, halves = idwt2d, {"all channels": ...}
+    else:
+        split, area = pyramid.channel_split.sizes[0], (slice(None), slice(None))
+        inverse = idwt3d
+        halves = {"channel-low": (..., slice(split), *area), "channel-high": (..., slice(split, None), *area)}
     nothing = {name: torch.zeros_like(band) for name, band in pyramid.bands().items()}
     rows = []
-    for name, half, count, part in _parts(pyramid):
-        alone = inverse(_with_bands(pyramid, nothing | {name: part}))
-        rows.append([name, half, float(count), alone.double().square().sum().item()])
+    for name, band in pyramid.bands().items():
+        for half, place in halves.items():
+            alone = torch.zeros_like(band)
+            alone[place] = band[place]
+            energy = inverse(_with_bands(pyramid, nothing | {name: alone})).double().square().sum().item()
+            rows.append([name, half, float(band[place].numel()), energy])
     table = pd.DataFrame(rows, columns=["band", "half", "coefficients_pct", "energy_pct"])
     shares = ["coefficients_pct", "energy_pct"]
     table[shares] *= 100 / table[shares].sum().clip(lower=1e-12)
     return table
-
-
-def _parts(pyramid: Pyramid) -> Iterator[tuple[str, str, int, Tensor]]:
-    """Yield (band, half, number of coefficients, band with the other half of its channels set to zero)."""
-    for name, band in pyramid.bands().items():
-        if pyramid.channel_split is None:
-            yield name, "all channels", band.numel(), band
-            continue
-        low, high = band.split(pyramid.channel_split.sizes, CHANNEL)
-        yield name, "channel-low", low.numel(), torch.cat([low, torch.zeros_like(high)], CHANNEL)
-        yield name, "channel-high", high.numel(), torch.cat([torch.zeros_like(low), high], CHANNEL)
 
 
 def _with_bands(pyramid: Pyramid, bands: Mapping[str, Tensor]) -> Pyramid:
@@ -87,8 +85,10 @@ def _with_bands(pyramid: Pyramid, bands: Mapping[str, Tensor]) -> Pyramid:
 def keep_largest(pyramid: Pyramid, percent: float) -> Pyramid:
     """Return the pyramid with all but its largest coefficients (weighted, rounded up to at least one) set to zero.
 
-    Raises:
-        WeconveneError: a percentage outside 0 to 100 (0 excluded).
+    Raises
+    ------
+    WeconveneError
+        For a percentage outside 0 to 100 (0 excluded).
     """
     if not 0 < percent <= 100:
         raise WeconveneError(f"percent={percent} cannot be kept; use a number above 0, at most 100.")

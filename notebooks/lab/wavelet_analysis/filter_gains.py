@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from weconvene_core.wavelets.lifting import dwt1d, idwt1d
+from weconvene_core.wavelets.lifting import dwt1d
 from weconvene_core.wavelets.lifting_schemes import Scaling, Wavelet
 
 _LENGTH = 128  # of the probing signals: far longer than any filter here
@@ -43,20 +43,6 @@ def analysis_filters(wavelet: Wavelet, scaling: Scaling = "orthonormal") -> Filt
     return FilterPair(_taps(low[_CENTRE // 2], _CENTRE), _taps(high[_CENTRE // 2], _CENTRE + 1))
 
 
-def synthesis_filters(wavelet: Wavelet, scaling: Scaling = "orthonormal") -> FilterPair:
-    """Return the wavelet's shape in the signal: what one low and one high coefficient of value 1 become.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`analysis_filters`.
-    """
-    identity = torch.eye(_LENGTH, dtype=torch.float64)
-    signals = idwt1d(identity[: _LENGTH // 2], identity[_LENGTH // 2 :], wavelet, 0, scaling)
-    low, high = signals[:, _CENTRE // 2], signals[:, (_LENGTH + _CENTRE) // 2]
-    return FilterPair(_taps(low, _CENTRE), _taps(high, _CENTRE + 1))
-
-
 def _taps(row: torch.Tensor, centre: int) -> dict[int, float]:
     return {i - centre: value for i, value in enumerate(row.tolist()) if abs(value) > 1e-12}
 
@@ -76,24 +62,29 @@ def energy_bounds(wavelet: Wavelet, scaling: Scaling = "orthonormal") -> tuple[f
 def conversion_table(wavelets: tuple[str, ...] = ("haar", "5/3", "9/7")) -> pd.DataFrame:
     """Tabulate both scalings and PyWavelets' convention: gains, and the factors between them.
 
-    Columns: wavelet, scaling, dc_gain (low), nyquist_gain (high), low_factor and high_factor (from JPEG 2000's
+    Returns
+    -------
+    Columns wavelet, scaling, dc_gain (low), nyquist_gain (high), low_factor and high_factor (from JPEG 2000's
     coefficients to these), energy_low and energy_high (bounds over one level).
     """
+    columns = [
+        "wavelet",
+        "scaling",
+        "dc_gain",
+        "nyquist_gain",
+        "low_factor",
+        "high_factor",
+        "energy_low",
+        "energy_high",
+    ]
     rows = []
     for wavelet in wavelets:
         reference = analysis_filters(wavelet, "jpeg2000")
+        dc, nyquist = reference.dc_gain(), reference.nyquist_gain()
         for scaling in ("jpeg2000", "orthonormal"):
-            filters, (lowest, highest) = analysis_filters(wavelet, scaling), energy_bounds(wavelet, scaling)
-            rows.append({
-                "wavelet": wavelet, "scaling": scaling,
-                "dc_gain": filters.dc_gain(), "nyquist_gain": filters.nyquist_gain(),
-                "low_factor": filters.dc_gain() / reference.dc_gain(),
-                "high_factor": filters.nyquist_gain() / reference.nyquist_gain(),
-                "energy_low": lowest, "energy_high": highest,
-            })  # fmt: skip
-        rows.append({
-            "wavelet": wavelet, "scaling": "pywt", "dc_gain": math.sqrt(2), "nyquist_gain": -math.sqrt(2),
-            "low_factor": math.sqrt(2), "high_factor": -1 / math.sqrt(2),
-            "energy_low": rows[-1]["energy_low"], "energy_high": rows[-1]["energy_high"],
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+            filters, bounds = analysis_filters(wavelet, scaling), energy_bounds(wavelet, scaling)
+            gains = filters.dc_gain(), filters.nyquist_gain()
+            rows.append([wavelet, scaling, *gains, gains[0] / dc, gains[1] / nyquist, *bounds])
+        root = math.sqrt(2)
+        rows.append([wavelet, "pywt", root, -root, root, -1 / root, *bounds])
+    return pd.DataFrame(rows, columns=[*columns, "energy_low", "energy_high"])

@@ -1,4 +1,4 @@
-"""Sealing: what can be sealed, what is refused, and the integer arithmetic that a seal relies on."""
+"""Calibration of the integer path: which models have one, what is refused, and the arithmetic that it relies on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
@@ -24,6 +23,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.exact import calibrate
 from weconvene_core.exact.fixed_point import ExactConv, FixedPointRange, to_fixed_point
 from weconvene_core.exact.integer_lifting import growth, integer_lifting, join, lifting_of, split
+from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.layers.weconv import SPACE
 from weconvene_core.model.checkpoint import read_tensors, release, weights_hash, write_tensors
 from weconvene_core.model.presets import ModelConfig, preset
@@ -50,10 +50,6 @@ def photo() -> Image.Image:
     return load_rgb(image_set("default", 1).paths[0]).crop((60, 60, 252, 188))
 
 
-def tensor(picture: np.ndarray) -> Tensor:
-    return torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
-
-
 def stirred(config: ModelConfig) -> WeConvene:
     """A model with every parameter off its initial value, and scales that fit what it codes."""
     torch.manual_seed(3)
@@ -61,7 +57,7 @@ def stirred(config: ModelConfig) -> WeConvene:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-        photograph = tensor(np.array(load_rgb(image_set("default", 1).paths[0]))[:128, :128])
+        photograph = from_8_bit(np.array(load_rgb(image_set("default", 1).paths[0]))[:128, :128])
         model.charm.set_scales(*model.analyse(photograph, torch.tensor([model.default_quality])), factor=2.0)
     return model
 
@@ -75,20 +71,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_can_be_sealed(kind: str, folder: Path, photo: Image.Image) -> None:
+def test_every_kind_can_be_calibrated(kind: str, folder: Path, photo: Image.Image) -> None:
     """Its files have the size of the float path's, decode to as good a picture, and do not see noise."""
     model, path = stirred(replace(KINDS[kind], name="kind")), folder / "kind.safetensors"
     release(model, path, {"steps": 0})
     picture, quality = np.array(photo)[:70, :101], model.default_quality
     before = api.encode(picture, quality, "kind")
-    calibrate.seal_checkpoint(path, [picture])
+    calibrate.calibrate_checkpoint(path, [picture])
     api._loaded.cache_clear()
     exact, floating = (api.encode(picture, quality, "kind", exact=exact) for exact in (None, False))
     assert unpack(exact).exact
     assert len(exact) == pytest.approx(len(floating), rel=0.01, abs=16)
     good, reference = (psnr_rgb(picture, np.asarray(api.decode(data))) for data in (exact, floating))
     assert good == pytest.approx(reference, abs=0.05)
-    assert api.decode(before).tobytes() == api.decode(floating).tobytes()  # made before sealing: the same weights
+    assert api.decode(before).tobytes() == api.decode(floating).tobytes()  # made before calibration: the same weights
 
 
 @pytest.mark.parametrize("name", ["paper", "paper-2d", "baseline"])
@@ -96,7 +92,7 @@ def test_what_has_no_integer_form_is_refused(name: str) -> None:
     narrow = {"narrow": 8, "wide": 8, "hyper": 12, "z_channels": 8, "slice_hidden": 28, "latent_channels": 40}
     model = WeConvene(replace(preset(name), **narrow, blocks_a=1, blocks_s=1, hyper_blocks=1))
     with pytest.raises(WeconveneError, match=f"'{name}' has .*slice_attention=True"):
-        calibrate.seal(model, [np.zeros((64, 64, 3), np.uint8)])
+        calibrate.calibrate(model, [np.zeros((64, 64, 3), np.uint8)])
 
 
 def test_sums_that_may_be_inexact_are_refused() -> None:
@@ -106,54 +102,54 @@ def test_sums_that_may_be_inexact_are_refused() -> None:
 
 
 @pytest.fixture
-def sealed(tmp_path: Path) -> Path:
+def calibrated(tmp_path: Path) -> Path:
     return Path(shutil.copy(CHECKPOINTS / "lite.safetensors", tmp_path / "lite.safetensors"))
-
-
-def stated_seal(path: Path) -> dict:
-    return read_tensors(path)[1][calibrate.SEAL]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda seal: seal["grids"].update({"h_s.head": 3}), "does not have the integers"),
-        (lambda seal: seal["grids"].pop("h_s.head"), "knows nothing of h_s.head"),
-        (lambda seal: seal["grids"].update({"h_s.head": 3.5}), "seal is damaged"),
-        (lambda seal: seal["thresholds"].reverse(), "seal is damaged"),
-        (lambda seal: seal["tanh"].__setitem__(0, "1"), "seal is damaged"),
-        (lambda seal: seal.pop("wavelets"), "seal is damaged"),
-        (lambda seal: seal["wavelets"].pop("5/3"), "has no wavelet 5/3"),
-        (lambda seal: seal.update(arithmetic=99), "arithmetic 99"),
-        (lambda seal: seal.update(hash="00" * 32), "does not have the integers"),
+        (lambda stored: stored["grids"].update({"h_s.head": 3}), "does not have the integers"),
+        (lambda stored: stored["grids"].pop("h_s.head"), "damaged.*h_s.head"),
+        (lambda stored: stored["grids"].update({"h_s.head": 3.5}), "does not have the integers"),
+        (lambda stored: stored["grids"].update({"h_s.head": 10**9}), "is damaged"),
+        (lambda stored: stored["grids"].update({"h_s.head": "3"}), "is damaged"),
+        (lambda stored: stored.update(grids=None), "is damaged"),
+        (lambda stored: stored["thresholds"].reverse(), "does not have the integers"),
+        (lambda stored: stored["tanh"].__setitem__(0, "1"), "is damaged"),
+        (lambda stored: stored.pop("wavelets"), "is damaged"),
+        (lambda stored: stored["wavelets"].pop("5/3"), "damaged.*5/3"),
+        (lambda stored: stored["wavelets"].update({"5/3": {"steps": [1]}}), "is damaged"),
+        (lambda stored: stored.update(arithmetic=99), "arithmetic 99"),
+        (lambda stored: stored.update(hash="00" * 32), "does not have the integers"),
     ],
 )
-def test_an_altered_seal_is_refused(sealed: Path, change: Callable[[dict], object], said: str) -> None:
-    tensors, description = read_tensors(sealed)
-    change(description[calibrate.SEAL])
-    write_tensors(sealed, tensors, description)
+def test_an_altered_integer_path_is_refused(calibrated: Path, change: Callable[[dict], object], said: str) -> None:
+    tensors, description = read_tensors(calibrated)
+    change(description[calibrate.STORED])
+    write_tensors(calibrated, tensors, description)
     with pytest.raises(WeconveneError, match=said):
-        calibrate.read_seal(api.load_model(), weights_hash(sealed), sealed)
+        calibrate.load_integer_path(api.load_model(), weights_hash(calibrated), calibrated)
 
 
 @pytest.mark.parametrize("wrong", ["text", ["a"], {"hash": 5, "weights": "no hex"}])
-def test_a_malformed_seal_states_nothing_and_is_named(sealed: Path, wrong: object) -> None:
-    tensors, description = read_tensors(sealed)
-    description[calibrate.SEAL] = wrong
-    write_tensors(sealed, tensors, description)
-    assert calibrate.stated_digests(sealed) == []
-    with pytest.raises(WeconveneError, match="seal"):
-        calibrate.read_seal(api.load_model(), weights_hash(sealed), sealed)
+def test_a_malformed_integer_path_states_nothing_and_is_named(calibrated: Path, wrong: object) -> None:
+    tensors, description = read_tensors(calibrated)
+    description[calibrate.STORED] = wrong
+    write_tensors(calibrated, tensors, description)
+    assert calibrate.stated_digests(calibrated) == []
+    with pytest.raises(WeconveneError, match=r"integer path of .*lite.safetensors is damaged"):
+        calibrate.load_integer_path(api.load_model(), weights_hash(calibrated), calibrated)
 
 
-def test_sealing_again_gives_the_same_hash_and_leaves_the_weights(tmp_path: Path, photo: Image.Image) -> None:
+def test_calibrating_again_gives_the_same_hash_and_leaves_the_weights(tmp_path: Path, photo: Image.Image) -> None:
     path = tmp_path / "tiny.safetensors"
     release(stirred(SMALL), path, {"steps": 0})
     before, weights = read_tensors(path)[0], weights_hash(path)
-    first, again = (calibrate.seal_checkpoint(path, [np.array(photo)]) for _ in range(2))
+    first, again = (calibrate.calibrate_checkpoint(path, [np.array(photo)]) for _ in range(2))
     assert first == again
     after, description = read_tensors(path)
-    assert description[calibrate.SEAL][calibrate.UNSEALED] == weights.hex()
+    assert description[calibrate.STORED][calibrate.UNCALIBRATED] == weights.hex()
     assert json.loads(path.with_suffix(".json").read_text())["steps"] == description["steps"] == 0
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
@@ -167,10 +163,10 @@ def test_damaged_packed_tables_are_refused() -> None:
             unpacked({**state, name: damaged})
 
 
-def test_an_unsealed_model_says_so(folder: Path) -> None:
+def test_an_uncalibrated_model_says_so(folder: Path) -> None:
     release(stirred(SMALL), folder / "tiny.safetensors", {"steps": 0})
     assert not unpack(api.encode(np.zeros((8, 8, 3), np.uint8), 2, "tiny")).exact
-    with pytest.raises(WeconveneError, match="weconvene seal tiny"):
+    with pytest.raises(WeconveneError, match="weconvene calibrate tiny"):
         api.encode(np.zeros((8, 8, 3), np.uint8), 2, "tiny", exact=True)
 
 

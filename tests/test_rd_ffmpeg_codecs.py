@@ -8,13 +8,13 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from codec_checks import check_quality_rises
 from PIL import Image
-from rival_checks import check_quality_rises
 
-from lab.rd.ffmpeg_codecs import AV1, FFMPEG_RIVALS, HEVC, JPEG_XL, VVC, ffmpeg
+from lab.rd.curves import MEAN
+from lab.rd.ffmpeg_codecs import AV1, FFMPEG_CODECS, HEVC, JPEG_XL, VVC, ffmpeg
 from lab.rd.metrics import psnr_rgb
-from lab.rd.pillow_codecs import JPEG, available, measure_live, measure_rivals
-from lab.rd.points import MEAN
+from lab.rd.pillow_codecs import JPEG, available, measure_available, measure_codecs
 from lab.rd.tables import write_points
 from lab.studies import video_intra_codecs
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
@@ -22,8 +22,8 @@ from weconvene_core.errors import WeconveneError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what is left out is tested below
-    HERE = available(FFMPEG_RIVALS)
-by_name = pytest.mark.parametrize("rival", HERE, ids=lambda rival: rival.name)
+    HERE = available(FFMPEG_CODECS)
+by_name = pytest.mark.parametrize("codec", HERE, ids=lambda codec: codec.name)
 needs = pytest.mark.skipif(not HERE, reason="no ffmpeg with these encoders: the extra 'codecs' is not installed")
 
 
@@ -33,25 +33,25 @@ def picture():
 
 
 @by_name
-def test_quality_rises_with_the_rate(rival, picture):
-    check_quality_rises(rival, picture, rival.knobs[::2])
+def test_quality_rises_with_the_rate(codec, picture):
+    check_quality_rises(codec, picture, codec.qualities[::2])
 
 
 @by_name
-def test_streams_are_deterministic_and_carry_no_advertisement(rival, picture):
-    data = rival.encode(picture, rival.knobs[2])
-    assert data == rival.encode(picture, rival.knobs[2])
+def test_streams_are_deterministic_and_carry_no_advertisement(codec, picture):
+    data = codec.encode(picture, codec.qualities[2])
+    assert data == codec.encode(picture, codec.qualities[2])
     assert b"x265" not in data  # its options, in clear, are longer than a small picture
-    assert len(rival.encode(Image.new("RGB", (64, 64)), rival.knobs[0])) < 250
+    assert len(codec.encode(Image.new("RGB", (64, 64)), codec.qualities[0])) < 250
 
 
 @by_name
-def test_odd_sides_come_back(rival, picture):
+def test_odd_sides_come_back(codec, picture):
     odd = picture.crop((0, 0, 201, 131))
-    decoded = rival.decode(rival.encode(odd, rival.knobs[3]))
+    decoded = codec.decode(codec.encode(odd, codec.qualities[3]))
     assert decoded.size == odd.size
     even = picture.crop((0, 0, 200, 130))
-    usual = psnr_rgb(even, rival.decode(rival.encode(even, rival.knobs[3])))
+    usual = psnr_rgb(even, codec.decode(codec.encode(even, codec.qualities[3])))
     assert psnr_rgb(odd, decoded) == pytest.approx(usual, abs=0.3)
 
 
@@ -67,25 +67,25 @@ def test_an_odd_side_costs_vvc_one_byte_and_its_last_pixels_twice(sides, mark, p
 
 
 @by_name
-def test_grey_stays_grey_and_colours_keep_their_place(rival):
+def test_grey_stays_grey_and_colours_keep_their_place(codec):
     """A wrong matrix or range on either side shifts flat colours by tens of levels."""
     flat = np.zeros((64, 192, 3), np.uint8)
     flat[:, :64], flat[:, 64:128], flat[:, 128:] = (128, 128, 128), (200, 40, 40), (30, 60, 220)
-    decoded = np.asarray(rival.decode(rival.encode(Image.fromarray(flat), rival.knobs[-1])), dtype=float)
+    decoded = np.asarray(codec.decode(codec.encode(Image.fromarray(flat), codec.qualities[-1])), dtype=float)
     for left in (0, 64, 128):
         middle = decoded[16:48, left + 16 : left + 48].mean((0, 1))
         assert np.abs(middle - flat[0, left]).max() < 3.0
 
 
 def test_only_four_four_four_goes_without_a_label():
-    for rival in FFMPEG_RIVALS:
-        assert ("4:2:0" in rival.name) == rival.pixels.startswith("yuv420")
+    for codec in FFMPEG_CODECS:
+        assert ("4:2:0" in codec.name) == codec.pixels.startswith("yuv420")
     assert (HEVC.pixels, AV1.pixels, JPEG_XL.pixels) == ("yuv444p10le", "yuv444p10le", "")
 
 
 @needs
 def test_every_setting_is_part_of_the_state():
-    states = {rival.state() for rival in (*HERE, replace(HERE[0], options=("-preset", "fast")))}
+    states = {codec.state() for codec in (*HERE, replace(HERE[0], options=("-preset", "fast")))}
     assert len(states) == len(HERE) + 1
     assert "ffmpeg version" in HERE[0].state()
     assert "/" not in HERE[0].state().split("ffmpeg version")[1]  # no path: another place is the same encoder
@@ -96,8 +96,8 @@ def test_a_missing_encoder_is_named_and_the_others_are_measured(picture, tmp_pat
     picture.crop((0, 0, 176, 176)).save(tmp_path / "cat.png")
     foreign = replace(HEVC, name="EVC", encoder="libevc_of_nobody")
     with pytest.warns(UserWarning, match="EVC is left out of the comparison: This ffmpeg has no encoder 'libevc_of"):
-        points = measure_rivals(
-            folder_set(tmp_path), [foreign, replace(JPEG, knobs=(10, 50))], processes=1, folder=tmp_path / "kept"
+        points = measure_available(
+            folder_set(tmp_path), [foreign, replace(JPEG, qualities=(10, 50))], processes=1, folder=tmp_path / "kept"
         )
     assert set(points.codec) == {JPEG.name}
 
@@ -127,7 +127,7 @@ def test_stored_points_are_shown_for_their_own_images_alone(tmp_path, monkeypatc
     both = folder_set(tmp_path)
     monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
     assert video_intra_codecs.modern_points(both).empty
-    write_points(measure_rivals(both, [JPEG], processes=1, folder=tmp_path / "cache"), video_intra_codecs.TABLE)
+    write_points(measure_available(both, [JPEG], processes=1, folder=tmp_path / "cache"), video_intra_codecs.TABLE)
     assert set(video_intra_codecs.modern_points(both).codec) == {JPEG.name}
     (tmp_path / "b.png").unlink()
     assert video_intra_codecs.modern_points(folder_set(tmp_path)).empty
@@ -137,13 +137,13 @@ def test_stored_points_are_shown_for_their_own_images_alone(tmp_path, monkeypatc
 def test_a_codec_that_fails_costs_itself_alone_and_its_stored_points_stay(tmp_path, monkeypatch, picture):
     picture.crop((0, 0, 176, 176)).save(tmp_path / "cat.png")
     images, kept = folder_set(tmp_path), tmp_path / "kept"
-    jpeg, last = (replace(JPEG, name=name, knobs=(10, 50)) for name in ("first", "last"))
+    jpeg, last = (replace(JPEG, name=name, qualities=(10, 50)) for name in ("first", "last"))
     broken = replace(HERE[0], name="broken", options=("-no_such_option", "1"))
     foreign = replace(HEVC, name="EVC", encoder="libevc_of_nobody")
     monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
-    monkeypatch.setattr(video_intra_codecs, "FFMPEG_RIVALS", (jpeg, broken, foreign, last))
-    monkeypatch.setattr(video_intra_codecs, "measure_live", partial(measure_live, processes=1, folder=kept))
-    before = measure_rivals(images, [replace(jpeg, name="broken")], processes=1, folder=kept)
+    monkeypatch.setattr(video_intra_codecs, "FFMPEG_CODECS", (jpeg, broken, foreign, last))
+    monkeypatch.setattr(video_intra_codecs, "measure_codecs", partial(measure_codecs, processes=1, folder=kept))
+    before = measure_available(images, [replace(jpeg, name="broken")], processes=1, folder=kept)
     other = before.replace("cat.png", "dog.png").assign(codec="EVC")  # of other images: not to be shown
     write_points(pd.concat([before, other]), video_intra_codecs.TABLE)
     with pytest.warns(UserWarning, match="was not measured anew") as said:
@@ -160,6 +160,6 @@ def test_a_codec_that_fails_costs_itself_alone_and_its_stored_points_stay(tmp_pa
 
 def test_without_any_encoder_the_stored_points_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
-    monkeypatch.setattr(video_intra_codecs, "FFMPEG_RIVALS", (replace(HEVC, encoder="no_such_encoder"),))
+    monkeypatch.setattr(video_intra_codecs, "FFMPEG_CODECS", (replace(HEVC, encoder="no_such_encoder"),))
     with pytest.warns(UserWarning, match="HEVC 4:4:4 .* was not measured anew"):
         assert video_intra_codecs.modern_points(image_set("default", 1), fresh=True).empty

@@ -11,21 +11,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lab.rd.bd_rate import bd_rate
-from lab.rd.measure_set import (
-    BD_COLUMNS,
-    MEAN,
-    POINT_COLUMNS,
-    averaged_curve,
-    bd_table,
-    image_curves,
-    measure,
-    write_bd_table,
-    write_points,
-)
+from lab.rd.curves import MEAN, POINT_COLUMNS, averaged_curve, image_curves
+from lab.rd.measure import measure
 from lab.rd.metrics import ms_ssim, ms_ssim_db, psnr_rgb
 from lab.rd.pillow_codecs import JPEG, WEBP
-from lab.rd.published_curves import anchor_curve
+from lab.rd.tables import bd_table, write_bd_table, write_points
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 
@@ -67,6 +57,7 @@ def points(images, jpeg):
     return pd.concat([jpeg, measure(WEBP, "WebP", images, QUALITIES)], ignore_index=True)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="no fork on this system")
 def test_all_pools_start_from_one_process_that_has_imported_the_libraries(images, tmp_path):
     for _ in range(2):
@@ -147,75 +138,6 @@ def test_bad_measurements_get_one_clear_sentence(images, jpeg, points):
     assert len(averaged_curve(two, "JPEG", dataset="other")) == len(QUALITIES)
 
 
-def test_written_points_replace_only_their_own_rows(jpeg, points, tmp_path):
-    path = write_points(points, tmp_path / "tables" / "rd_points.csv")
-    write_points(jpeg.assign(dataset="other"), path)
-    changed = jpeg.assign(psnr_db=1.0)
-    table = pd.read_csv(write_points(changed, path))
-    assert list(table.columns) == POINT_COLUMNS
-    assert len(table) == len(points) + len(jpeg)
-    here = table.dataset == jpeg.dataset[0]
-    assert (table[here & (table.codec == "JPEG")].psnr_db == 1.0).all()
-    assert (table[~here | (table.codec == "WebP")].psnr_db > 20.0).all()
-    assert [found.name for found in path.parent.iterdir()] == ["rd_points.csv"]
-    curve, again = averaged_curve(points, "WebP"), averaged_curve(table[here], "WebP")
-    assert again.value == pytest.approx(curve.value, abs=1e-6)
-
-
-def test_no_permission_to_write_gets_one_clear_sentence(jpeg, tmp_path):
-    (tmp_path / "tables").write_text("a file where the folder should be")
-    with pytest.raises(WeconveneError, match="Cannot write"):
-        write_points(jpeg, tmp_path / "tables" / "rd_points.csv")
-
-
-def test_bd_table_against_a_live_anchor(points):
-    table = bd_table(points, ["JPEG"], samples=60)
-    assert list(table.columns) == BD_COLUMNS
-    assert list(table.method) == ["pchip", "akima", "cubic"]
-    assert set(table.codec) == {"WebP"}
-    assert (table.images == 3).all()
-    assert (table.points == len(QUALITIES)).all()
-    headline = table.iloc[0]
-    expected = bd_rate(averaged_curve(points, "JPEG"), averaged_curve(points, "WebP"))
-    assert headline.bd_rate_pct == pytest.approx(expected.bd_rate_pct, rel=1e-9)
-    assert headline.ci_low <= headline.bd_rate_pct <= headline.ci_high
-    assert headline.bd_rate_pct < 0.0  # WebP beats JPEG on photographs
-    assert bd_table(points, ["JPEG"], samples=60).equals(table)
-
-
-def test_bd_table_in_ms_ssim_and_within_a_range(points):
-    low = averaged_curve(points, "JPEG", "ms_ssim_db").value[1]
-    table = bd_table(points, ["JPEG"], metric="ms_ssim_db", samples=20, within=(low, low + 3.0))
-    assert set(table.metric) == {"ms_ssim_db"}
-    assert table.low_db.to_numpy() == pytest.approx(low)
-    assert (table.high_db <= low + 3.0).all()
-
-
-def test_bd_table_against_a_published_anchor_needs_its_images(points):
-    with pytest.raises(WeconveneError, match="averages over all of 'kodak'"):
-        bd_table(points, ["K-A"])
-    named = points.assign(dataset="kodak")
-    row = bd_table(named, ["K-A"], samples=20).iloc[0]
-    assert row.bd_rate_pct == pytest.approx(
-        bd_rate(anchor_curve("K-A"), averaged_curve(named, "JPEG")).bd_rate_pct, rel=1e-9
-    )
-
-
-def test_bd_table_says_why_a_number_is_missing(points):
-    few = points[(points.codec == "JPEG") | (points.quality < 60)]
-    with pytest.warns(UserWarning, match="'WebP' has 3 points"):
-        table = bd_table(few, ["JPEG"], samples=20)
-    assert table.bd_rate_pct.isna().all()
-
-
-def test_a_codec_without_common_quality_gets_a_row_without_a_figure(points):
-    far = points[points.codec == "WebP"].assign(codec="far", psnr_db=lambda table: table.psnr_db + 60.0)
-    with pytest.warns(UserWarning, match="'JPEG' and 'far' share no quality range"):
-        table = bd_table(pd.concat([points, far]), ["JPEG"], samples=4)
-    assert table[table.codec == "far"].bd_rate_pct.isna().all()
-    assert table[table.codec == "WebP"].bd_rate_pct.notna().all()
-
-
 def test_two_runs_over_the_same_measurements_write_the_same_bytes(images, tmp_path):
     written = []
     for run in ("first", "second"):
@@ -226,23 +148,3 @@ def test_two_runs_over_the_same_measurements_write_the_same_bytes(images, tmp_pa
         write_bd_table(bd_table(points, ["JPEG"], samples=20), paths[1])
         written.append([path.read_bytes() for path in paths])
     assert written[0] == written[1]
-
-
-def test_bd_tables_merge_by_codec_anchor_and_metric(points, tmp_path):
-    table = bd_table(points, ["JPEG", "WebP"], samples=20)
-    path = write_bd_table(table, tmp_path / "bd_rate.csv")
-    write_bd_table(table[table.anchor == "JPEG"].assign(bd_rate_pct=-50.0), path)
-    merged = pd.read_csv(path)
-    assert len(merged) == len(table) == 6
-    assert (merged[merged.anchor == "JPEG"].bd_rate_pct == -50.0).all()
-    assert (merged[merged.anchor == "WebP"].bd_rate_pct > 0.0).all()
-
-
-def test_a_codec_without_a_mean_gets_a_row_without_a_figure(points):
-    broken = points.copy()
-    broken.loc[(broken.codec == "WebP") & (broken.image == points.image[0]), "psnr_db"] = np.nan
-    with pytest.warns(UserWarning, match="not finite"):
-        table = bd_table(broken, ["JPEG"], samples=20)
-    assert list(table.codec) == ["WebP"] * 3
-    assert table.bd_rate_pct.isna().all()
-    assert (table.points == len(QUALITIES)).all()

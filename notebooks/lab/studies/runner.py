@@ -1,0 +1,240 @@
+"""One runner for the studies of training: train the variants that are missing, measure them, and write a table.
+
+An :class:`Experiment` is a training with a name; a :class:`Study` is a list of them with two tables in
+``results/tables``: the measured points, and what they say. Trainings whose points are there are not repeated, so a
+study that was stopped goes on. :func:`main` is the command of a study.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from lab.rd.metrics import ms_ssim
+from weconvene_core.datasets.image_sets import STAND_IN, folder_set, training_folder
+from weconvene_core.entropy.distributions import SCALE_MIN
+from weconvene_core.errors import WeconveneError
+from weconvene_core.image_tensors import middle
+from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.paths import RESULTS
+from weconvene_core.training.config import Stage, TrainConfig
+from weconvene_core.training.images import ImagePool, load_pool
+from weconvene_core.training.run import total_flops
+from weconvene_core.training.trainer import Trainer
+from weconvene_core.training.validation import estimate
+
+TABLES = RESULTS / "tables"
+QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+SIDE = 384  # of the middle of each validation photograph
+MEASURED = ["image", "quality", "bpp", "psnr_db", "ms_ssim"]
+KEYS = ["question", "variant", "seed"]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question, the variant that is tried, and its training.
+
+    Attributes
+    ----------
+    start : changes the untrained model (see :meth:`begin`).
+    share : of the study's arithmetic; counts where a study sets a budget.
+    """
+
+    question: str
+    variant: str
+    config: TrainConfig
+    start: Mapping[str, float] = field(default_factory=dict)
+    share: float = 1.0
+
+    @property
+    def identity(self) -> str:
+        """What tells one training from another, whatever it is called: a hash of its settings.
+
+        Fields at their defaults do not count: a new switch that a training leaves alone makes no other training of it.
+        """
+        defaults = {field.name: field.default for field in fields(TrainConfig)}
+        chosen = {name: value for name, value in self.config.to_dict().items() if value not in (defaults[name], {})}
+        text = json.dumps([chosen, self.start, self.share], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def within(self, budget: float | None) -> TrainConfig:
+        """Lengthen or shorten all stages alike, so that the networks cost ``share`` of a budget (operations)."""
+        if budget is None:
+            return self.config
+        scale = self.share * budget / total_flops(self.config)
+        return replace(self.config, phases=tuple(_scaled(stage, scale) for stage in self.config.phases))
+
+    @torch.no_grad()
+    def begin(self, model: WeConvene) -> None:
+        """Change the start: ``step`` multiplies the quantiser's steps, ``scale`` replaces scales taken from data."""
+        if "step" in self.start:
+            for gain in (model.gain_lf, model.gain_hf):
+                gain.gain.rows -= torch.tensor(self.start["step"]).log()
+                gain.inverse_gain.rows += torch.tensor(self.start["step"]).log()
+        if "scale" in self.start:
+            for network in (*model.charm.ll_slices, *model.charm.slices):
+                network.set_scale(torch.full_like(network.scale_bias, max(SCALE_MIN, self.start["scale"])))
+
+
+def _scaled(stage: Stage, scale: float) -> Stage:
+    steps = max(1, round(stage.steps * scale))
+    return replace(stage, steps=steps, warmup=min(stage.warmup, steps // 4))
+
+
+@dataclass(frozen=True)
+class Study:
+    """Experiments, and what becomes of their points.
+
+    Attributes
+    ----------
+    table, points : names of its tables.
+    compared : makes the table of the points of all experiments that are measured so far.
+    reference : its training costs what every other may; None: all take the steps that they say.
+    facts : columns of the table that cannot be computed from the points again.
+    point_columns : of the table of points.
+    may_lack : of these, what kept points of earlier measurements may lack.
+    """
+
+    table: str
+    points: str
+    experiments: tuple[Experiment, ...]
+    compared: Callable[[pd.DataFrame], pd.DataFrame]
+    point_columns: Sequence[str]
+    reference: Experiment | None = None
+    facts: Sequence[str] = ()
+    may_lack: Sequence[str] = ()
+
+    def known(self) -> pd.DataFrame:
+        """Return the points of earlier trainings that are still wanted and have all that is measured today."""
+        nothing = pd.DataFrame(columns=["settings"])
+        if not all((TABLES / name).is_file() for name in ([self.points, self.table] if self.facts else [self.points])):
+            return nothing
+        points = pd.read_csv(TABLES / self.points)
+        if self.facts:  # the table holds them once per training
+            points = points.merge(pd.read_csv(TABLES / self.table)[[*KEYS, *self.facts]], on=KEYS)
+        if not {*self.point_columns, "settings"} - {*self.may_lack} <= {*points.columns}:
+            return nothing
+        return points[points.settings.isin([experiment.identity for experiment in self.experiments])]
+
+    def train_missing(
+        self, questions: Sequence[str] = (), workers: int = 1, most: int | None = None
+    ) -> Iterator[pd.DataFrame]:
+        """Train what has no points yet, ``workers`` at a time; write both tables after each, and yield the table.
+
+        Parameters
+        ----------
+        questions : answer these only; none means all. The reference is always trained.
+        most : stop after so many trainings; the next call goes on.
+        """
+        points = self.known()
+        budget = total_flops(self.reference.config) if self.reference else None
+        wanted = [e for e in self.experiments if not questions or e is self.reference or e.question in questions]
+        missing = {e.identity: e for e in wanted if e.identity not in set(points.settings)}
+        jobs = list(missing.values())[:most]
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
+            for done in as_completed([executor.submit(run, experiment, budget) for experiment in jobs]):
+                points = pd.concat([points, done.result()], ignore_index=True)
+                save(points.reindex(columns=self.point_columns), TABLES / self.points, "%.6f")
+                table = self.compared(points)
+                save(table, TABLES / self.table)
+                yield table
+
+
+def run(experiment: Experiment, budget: float | None) -> pd.DataFrame:
+    """Train and measure one experiment.
+
+    Returns
+    -------
+    Columns :data:`MEASURED` and :data:`KEYS`, the hash of the ``settings``, and what the training cost: ``steps``,
+    ``gflops``, ``kmac_px_step`` (thousand multiplications per pixel and step), ``ms_step`` (processor time).
+    """
+    pool, config = training_images(), experiment.within(budget)
+    started = time.process_time()
+    model = train(config, pool, experiment.begin)
+    seconds = time.process_time() - started
+    operations = total_flops(config)
+    pixels = sum(stage.steps * stage.batch * stage.crop**2 for stage in config.phases)
+    return measure(model, pool)[MEASURED].assign(
+        question=experiment.question, variant=experiment.variant, seed=config.seed, settings=experiment.identity,
+        steps=config.total_steps, gflops=operations / 1e9, kmac_px_step=operations / 2e3 / pixels,
+        ms_step=1e3 * seconds / config.total_steps,
+    )  # fmt: skip
+
+
+def train(config: TrainConfig, pool: ImagePool, begin: Callable[[WeConvene], None] | None = None) -> WeConvene:
+    """Train in a scratch folder; ``begin`` changes the untrained model. Return the average, which is what counts."""
+    torch.set_num_threads(1)  # trainings side by side would only fight for more
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = Trainer(replace(config, output=scratch, save_seconds=1e9, log_every=10**9), pool)
+        for network in (trainer.model, trainer.ema) if begin else ():
+            begin(network)
+        return trainer.run(resume=False)
+
+
+def measure(model: WeConvene, pool: ImagePool) -> pd.DataFrame:
+    """Return image, quality, rates, psnr_db and ms_ssim of the middles of the validation photographs.
+
+    Rates are estimated. MS-SSIM is empty where a side is under 161 pixels.
+    """
+    model.eval()
+    rows = []
+    for number, image in enumerate(middle(image, SIDE) for image in pool.validation):
+        for quality in QUALITIES:
+            numbers, picture = estimate(model, image, quality)
+            rows.append({"image": number, "quality": quality, **numbers, "ms_ssim": ms_ssim(image, picture)})
+    return pd.DataFrame(rows).drop(columns="loss")
+
+
+@lru_cache
+def training_images() -> ImagePool:
+    """Return the training images, decoded once a process.
+
+    Raises
+    ------
+    WeconveneError
+        If there is no training folder: a study of the four stand-ins would take a real one's place.
+    """
+    folder = training_folder()
+    if folder == STAND_IN:
+        raise WeconveneError(
+            "A study needs training photographs, and only four stand-ins are at hand: point WECONVENE_DATA to a folder "
+            "with photographs in train/. Kept tables stay as they are."
+        )
+    return load_pool(folder_set(folder).paths)
+
+
+def save(table: pd.DataFrame, path: Path, digits: str = "%.4f", replaces: str | None = None) -> None:
+    """Write a table.
+
+    Parameters
+    ----------
+    replaces : a column; rows of an earlier table with other values in it are kept, before the new ones.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if replaces and path.is_file():
+        earlier = pd.read_csv(path)
+        table = pd.concat([earlier[~earlier[replaces].isin(table[replaces])], table])
+    table.to_csv(path, index=False, float_format=digits, lineterminator="\n")
+
+
+def main(study: Study, description: str) -> None:
+    """Train what is missing of a study, and print its table as it grows."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help="questions to answer (all)")
+    parser.add_argument("--workers", type=int, default=1, help="trainings side by side, one thread each")
+    parser.add_argument("--trainings", type=int, metavar="N", help="stop after so many; the next call goes on")
+    options = parser.parse_args()
+    for table in study.train_missing(options.questions, options.workers, options.trainings):
+        print(table.to_string(index=False), flush=True)
