@@ -20,12 +20,12 @@ from weconvene_core.codec.tile_grid import (
     TILE_EDGES,
     UNIT,
     Footprint,
+    Span,
     choose_tile,
     group_count,
     spans,
     tile_count,
     tile_groups,
-    worker_count,
     working_memory,
 )
 from weconvene_core.codec.tile_streams import footprint
@@ -46,27 +46,27 @@ def photo() -> Image.Image:
 @given(st.integers(1, 25_000), st.sampled_from(TILE_EDGES))
 def test_interiors_cover_an_axis_once_and_have_halos(length: int, tile: int) -> None:
     parts = spans(length, tile)
+    check_spans(parts, 0, length, tile, length)
     assert [part.index for part in parts] == list(range(tile_count(length, tile)))
-    assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
-    assert parts[-1].stop == length
-    for part in parts:
-        assert part.start % UNIT == 0
-        assert 0 < part.stop - part.start <= (tile or length)
-        assert (part.low, part.high) == (max(0, part.start - HALO), min(length, part.stop + HALO))
-    assert all(part.stop - part.start >= HALO for part in parts) or len(parts) == 1
+    assert all(part.length >= HALO for part in parts) or len(parts) == 1
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 9000), st.sampled_from(TILE_EDGES), st.sampled_from(TILE_EDGES))
 def test_a_tile_is_divided_into_tiles_whose_halos_cross_its_borders(length: int, tile: int, side: int) -> None:
     for span in spans(length, tile):
-        parts = spans(length, side, span)
-        assert [part.start for part in parts] == [span.start, *(part.stop for part in parts[:-1])]
-        assert parts[-1].stop == span.stop
-        for part in parts:
-            assert part.start % UNIT == 0
-            assert part.stop - part.start <= (side or length)
-            assert (part.low, part.high) == (max(0, part.start - HALO), min(length, part.stop + HALO))
+        check_spans(spans(length, side, span), span.interior.start, span.interior.stop, side, length)
+
+
+def check_spans(parts: list[Span], start: int, stop: int, side: int, length: int) -> None:
+    """Check tiles that divide ``start .. stop`` of an axis."""
+    interiors = [part.interior for part in parts]
+    assert [at.start for at in interiors] == [start, *(at.stop for at in interiors[:-1])]
+    assert interiors[-1].stop == stop
+    for part, at in zip(parts, interiors, strict=True):
+        assert at.start % UNIT == 0
+        assert 0 < part.length <= (side or length)
+        assert part.padded == slice(max(0, at.start - HALO), min(length, at.stop + HALO))
 
 
 @settings(deadline=None, max_examples=50)
@@ -107,9 +107,9 @@ def test_tiles_cost_little_and_leave_no_seams(photo: Image.Image) -> None:
     original, losses, border_losses = np.asarray(photo), [], []
     along = np.zeros(original.shape[:2], bool)
     for row in spans(photo.height, 128)[1:]:
-        along[row.start - 2 : row.start + 2] = True
+        along[row.interior.start - 2 : row.interior.start + 2] = True
     for column in spans(photo.width, 128)[1:]:
-        along[:, column.start - 2 : column.start + 2] = True
+        along[:, column.interior.start - 2 : column.interior.start + 2] = True
     for quality in (2, 3, 4, 6):
         files = [api.encode(photo, quality, tile=tile) for tile in (0, 128)]
         assert quality < 4 or len(files[1]) < 1.05 * len(files[0])  # half of it for 25 streams' beginnings and ends
@@ -123,29 +123,17 @@ def test_tiles_cost_little_and_leave_no_seams(photo: Image.Image) -> None:
     assert max(map(abs, border_losses)) < 0.3
 
 
-def test_tiles_at_once_give_the_same_pixels_and_bytes(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = []
-    for workers in (1, 3):
-        monkeypatch.setattr(api, "worker_count", lambda *_, workers=workers: workers)
-        data = api.encode(photo, 2, tile=128)
-        found.append((data, api.decode(data).tobytes()))
-    assert found[0] == found[1]
-
-
 def test_the_footprint_of_the_shipped_model() -> None:
     assert footprint(api.load_model()) == LITE
     assert footprint(api.load_model(exact=True)) == Footprint(280, 12)
 
 
-def test_the_limit_of_memory_decides_on_tiles_and_workers() -> None:
+def test_the_limit_of_memory_decides_on_tiles() -> None:
     assert choose_tile(LITE, 768, 512, 2048) == 0
     assert choose_tile(LITE, 20_000, 20_000, 2048) == 1024
     assert choose_tile(LITE, 8000, 8000, 500) == 512
     with pytest.raises(WeconveneError, match="raise --max-memory"):
         choose_tile(LITE, 20_000, 20_000, 10)
-    for tile in TILE_EDGES[1:]:
-        most = worker_count(LITE, 20_000, 20_000, tile, 4096, 1)
-        assert most == 1 or working_memory(LITE, 20_000, 20_000, tile, most) <= 4096
 
 
 def test_a_file_that_would_take_more_memory_is_refused(photo: Image.Image) -> None:

@@ -27,7 +27,7 @@ def test_a_row_compares_tiles_with_the_whole() -> None:
 
 def test_borders_are_where_tiles_meet() -> None:
     along = borders(263, 389, 128)
-    rows, columns = ([part.start for part in spans(length, 128)[1:]] for length in along.shape)
+    rows, columns = ([part.interior.start for part in spans(length, 128)[1:]] for length in along.shape)
     assert [int(n) for n in np.flatnonzero(along.all(1))] == [at + shift for at in rows for shift in (-2, -1, 0, 1)]
     assert [int(n) for n in np.flatnonzero(along.all(0))] == [at + shift for at in columns for shift in (-2, -1, 0, 1)]
     assert not borders(263, 389, 512).any()

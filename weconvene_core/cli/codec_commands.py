@@ -70,7 +70,7 @@ def encode(arguments: argparse.Namespace) -> int:
 def decode(arguments: argparse.Namespace) -> int:
     """Turn compressed files into pictures."""
     from weconvene_core.codec.container import unpack, unpack_prefix
-    from weconvene_core.codec.pictures import format_of, save, write_picture
+    from weconvene_core.codec.pictures import format_of, save
 
     piped = f"picture.{arguments.format}"
     jobs = _jobs(arguments, COMPRESSED, Path(piped).suffix)
@@ -87,7 +87,7 @@ def decode(arguments: argparse.Namespace) -> int:
         else:
             image = api.decode(data, max_memory=arguments.max_memory)
         if job.target == PIPE:
-            write_picture(image, buffer := io.BytesIO(), piped)  # TIFF needs a file that it can go back in
+            save(image, piped, buffer := io.BytesIO())  # TIFF needs a file that it can go back in
             _to_pipe(buffer.getvalue())
         else:
             save(image, job.target)

@@ -16,22 +16,13 @@ import torch
 from PIL import Image
 
 from weconvene_core.atomic_files import HASH_BYTES
+from weconvene_core.codec import pictures
 from weconvene_core.codec.container import Container, PartialFile, pack, unpack, unpack_prefix
-from weconvene_core.codec.latent_refinement import Refinement, best_orientation, check_effort, refining_cell
-from weconvene_core.codec.pictures import (
-    Picture,
-    load,
-    pack_alpha,
-    pack_profile,
-    to_pil,
-    turned,
-    turned_back,
-    unpack_alpha,
-    unpack_profile,
-)
+from weconvene_core.codec.latent_refinement import EFFORTS, Refinement, best_orientation, check_effort, refining_cell
+from weconvene_core.codec.pictures import Picture, turned, turned_back
 from weconvene_core.codec.plain_coding import DistortionMonitor, rate_distortion_loss, without_transforms
 from weconvene_core.codec.tile_coder import decode_tiles, encode_tiles, hash_latents
-from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, choose_tile, worker_count, working_memory
+from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, choose_tile, working_memory
 from weconvene_core.codec.tile_streams import ALL, footprint
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.exact.calibrate import load_integer_path, stated_digests
@@ -105,11 +96,11 @@ def encode(
     loaded = _loaded(model)
     exact = loaded.exact is not None if exact is None else exact
     network, digest = load_model(model, exact=exact), loaded.exact_digest if exact else loaded.digests[0]
-    level = check_effort(effort, model, loaded.metric)
-    refinement = None
-    if level.passes:
-        refinement = Refinement(loaded.network, level.passes, refining_cell(loaded.network, max_memory))
-    picture, quality = load(image), network.check_quality(quality)
+    check_effort(effort, model, loaded.metric)
+    orientations, passes = EFFORTS[effort]
+    cell = refining_cell(loaded.network, max_memory) if passes else 0
+    refinement = Refinement(loaded.network, passes, cell) if passes else None
+    picture, quality = pictures.load(image), network.check_quality(quality)
     height, width = picture.rgb.shape[:2]
     header = Container(digest, width, height, picture.mode, quality, exact=exact, icc=picture.icc is not None)
 
@@ -119,12 +110,12 @@ def encode(
         return replace(header, tile=chosen)
 
     header = tiled(header)
-    best = best_orientation(loaded.network, picture.rgb, header.quality, level.orientations, header.tile)
+    best = best_orientation(loaded.network, picture.rgb, header.quality, orientations, header.tile)
     monitor = DistortionMonitor(network, torch.tensor([header.quality])) if network.config.shortcut else None
-    data = _encode(network, tiled(replace(header, orientation=best)), picture, max_memory, refinement, monitor)
+    data = _encode(network, tiled(replace(header, orientation=best)), picture, refinement, monitor)
     if monitor is None or not monitor.suspicious:
         return data
-    plain = _encode(without_transforms(network), replace(header, plain=True), picture, max_memory)
+    plain = _encode(without_transforms(network), replace(header, plain=True), picture)
     losses = [
         rate_distortion_loss(len(file), picture.rgb, _decode(_complete(file), ALL, max_memory)[0], header.quality)
         for file in (data, plain)
@@ -133,23 +124,17 @@ def encode(
 
 
 def _encode(
-    network: WeConvene, header: Container, picture: Picture, max_memory: int,
+    network: WeConvene, header: Container, picture: Picture,
     refinement: Refinement | None = None, monitor: DistortionMonitor | None = None,
 ) -> bytes:  # fmt: skip
     """Return the file of a picture whose header is known."""
-    pixels = turned(picture.rgb, header.orientation)
-    streams = encode_tiles(network, header, pixels, _workers(network, header, max_memory), refinement, monitor)
+    streams = encode_tiles(network, header, turned(picture.rgb, header.orientation), refinement, monitor)
     if picture.icc is not None:
-        streams["icc", 0] = pack_profile(picture.icc)
+        streams["icc", 0] = pictures.pack_profile(picture.icc)
     if picture.alpha is not None:
-        streams["alpha", 0] = pack_alpha(picture.alpha)
+        streams["alpha", 0] = pictures.pack_alpha(picture.alpha)
     ordered = (streams[kind, index] for kind, count in header.counts.items() for index in range(count))
     return pack(replace(header, streams=tuple(ordered)))
-
-
-def _workers(network: WeConvene, header: Container, max_memory: int) -> int:
-    height, width = header.coded_size
-    return worker_count(footprint(network), width, height, header.tile, max_memory, torch.get_num_threads())
 
 
 def decode(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
@@ -225,14 +210,14 @@ def _decode(file: PartialFile, slices: int, max_memory: int) -> tuple[np.ndarray
             f"Decoding {width} x {height} pixels, as this file holds them, takes about {needed} MiB of working memory, "
             f"and {max_memory} are allowed: raise --max-memory."
         )
-    pixels, reached = decode_tiles(network, file, _workers(network, container, max_memory), slices)
+    pixels, reached = decode_tiles(network, file, slices)
     return turned_back(pixels, container.orientation), reached
 
 
 def _picture(container: Container, pixels: np.ndarray) -> Image.Image:
     alpha, icc = container.of("alpha"), container.of("icc")
-    plane = unpack_alpha(alpha[0], container.height, container.width) if alpha else None
-    return to_pil(pixels, container.mode, plane, unpack_profile(icc[0]) if icc else None)
+    plane = pictures.unpack_alpha(alpha[0], container.height, container.width) if alpha else None
+    return pictures.to_pil(pixels, container.mode, plane, pictures.unpack_profile(icc[0]) if icc else None)
 
 
 def _network_of(container: Container) -> WeConvene:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from weconvene_core.atomic_files import HASH_BYTES
-from weconvene_core.codec.tile_grid import TILE_EDGES, TileGroup, group_count, tile_count, tile_groups
+from weconvene_core.codec.tile_grid import TILE_EDGES, Tile, TileGroup, group_count, tile_count, tile_groups
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 Mode = Literal["RGB", "L", "RGBA", "LA"]
@@ -120,8 +120,12 @@ class Container:
         """What each stream is, in the file's order."""
         return tuple(kind for kind, count in self.counts.items() for _ in range(count))
 
+    def tile_index(self, tile: Tile) -> int:
+        """Return the number of a tile; tiles are counted row by row."""
+        return tile[0].index * self.tiling[1] + tile[1].index
+
     def position(self, kind: Kind, index: int = 0) -> int:
-        """Return the place of a stream among all; groups and tiles are counted row by row."""
+        """Return the place of a stream among all; ``index`` is that of its tile group or tile."""
         return sum(list(self.counts.values())[: KINDS.index(kind)]) + index
 
     def of(self, kind: Kind) -> list[bytes]:
@@ -204,10 +208,8 @@ def unpack_prefix(data: bytes) -> PartialFile:
 
     Raises
     ------
-    CutFileError
-        If not even the header is complete.
-    CorruptFileError
-        As :func:`unpack`.
+    CutFileError, CorruptFileError
+        If not even the header is complete; otherwise as :func:`unpack`.
     """
     header, lengths, position = header_and_lengths(data)
     checksum, size = zlib.crc32(data[:position]), position + sum(lengths) + CHECKSUM_BYTES * len(lengths)
@@ -229,14 +231,9 @@ def unpack_prefix(data: bytes) -> PartialFile:
 
 
 def header_and_lengths(data: bytes) -> tuple[Container, list[int], int]:
-    """Read everything before the first stream: what the file is, the lengths of its streams, and where they begin.
+    """Read what stands before the first stream: the header, the lengths of all streams, and where the first begins.
 
-    Only the first stream's checksum covers it, so it may still be wrong.
-
-    Raises
-    ------
-    CutFileError, CorruptFileError
-        As :func:`unpack_prefix`.
+    The first stream's checksum covers it, so it may still be wrong. Errors are those of :func:`unpack_prefix`.
     """
     if not data or not data.startswith(MAGIC[: len(data)]):
         raise CorruptFileError(

@@ -42,33 +42,18 @@ CELLS = (512, 256, 128)  # pixels, the sides of the parts in which a picture is 
 GRADIENTS = 12.5  # memory of a pass with its gradients over that of coding (measured for `lite`: 11 to 12)
 
 
-@dataclass(frozen=True)
-class Effort:
-    """How many orientations are tried, the first of the eight, and how many passes of refinement follow."""
-
-    orientations: int
-    passes: int
+EFFORTS = ((1, 0), (4, 0), (4, 3), (8, 20))
+"""By level of effort: how many orientations are tried, the first of the eight, and passes of refinement."""
 
 
-EFFORTS = (Effort(1, 0), Effort(4, 0), Effort(4, 3), Effort(8, 20))
-"""The levels 0 (codes at once) to 3 (searches longest)."""
-
-
-def check_effort(effort: int, model: str, metric: str) -> Effort:
-    """Return a level of effort by its number.
-
-    Raises
-    ------
-    WeconveneError
-        If there is none, or the model was not trained for squared error.
-    """
+def check_effort(effort: int, model: str, metric: str) -> None:
+    """Refuse a level that does not exist, and a search with a ``model`` that was not trained for squared error."""
     if effort not in range(len(EFFORTS)):
         raise WeconveneError(f"effort={effort}: choose 0 (code at once), 1, 2 or {len(EFFORTS) - 1} (search longest).")
     if effort and metric != "mse":
         raise WeconveneError(
             f"The model '{model}' was tuned for {metric}, and effort={effort} minimises squared error: use effort 0."
         )
-    return EFFORTS[effort]
 
 
 def best_orientation(model: WeConvene, pixels: np.ndarray, quality: float, count: int, tile: int) -> int:
@@ -90,13 +75,7 @@ def best_orientation(model: WeConvene, pixels: np.ndarray, quality: float, count
 
 
 def refining_cell(model: WeConvene, limit: int) -> int:
-    """Return the side of the parts in which latents are refined within ``limit`` MiB; 0 where a model has no tiles.
-
-    Raises
-    ------
-    WeconveneError
-        If not even the smallest fits.
-    """
+    """Return the side of the parts in which latents are refined within ``limit`` MiB; 0 where a model has no tiles."""
     if UNIT % model.config.stride:
         return 0
     needed = {cell: int(GRADIENTS * footprint(model).coding * (cell + 2 * HALO) ** 2) >> 20 for cell in CELLS}

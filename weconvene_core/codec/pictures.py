@@ -34,9 +34,10 @@ MIRRORED, FLIPPED = 1, 2  # bits of an orientation
 STRIP = 1024  # rows that are converted at a time
 EIGHT_BITS = "16-bit samples are reduced to 8 bits."
 CHANNELS: dict[int, Mode] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
-# What garbage makes Pillow's decoders raise, beyond OSError.
-DECODER_ERRORS = (SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, struct.error, zlib.error)
-
+DECODER_ERRORS = (  # what missing, too large and damaged pictures make Pillow raise
+    OSError, Image.DecompressionBombError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError,
+    struct.error, zlib.error,
+)  # fmt: skip
 WEBP_SIDE = 16383  # pixels; the format has 14 bits for a side
 WEBP_PIXELS = 1 << 26  # Pillow warns of pictures above 89 million
 WEBP_START = b"RIFF"
@@ -103,19 +104,13 @@ def load(source: str | Path | IO[bytes] | Image.Image | np.ndarray | Picture) ->
     try:
         with Image.open(source) as image:
             return _from_pil(image)
-    except Image.DecompressionBombError as error:
-        raise WeconveneError(f"The picture {name} is too large: {str(error).rstrip('.')}.") from error
     except WeconveneError:
         raise
     except UnidentifiedImageError as error:
         raise WeconveneError(f"The picture {name} is in no known format; choose a PNG, JPEG, TIFF or WebP.") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise WeconveneError(f"The picture {name} cannot be read: {reason.rstrip('.')}.") from error
     except DECODER_ERRORS as error:
-        raise WeconveneError(
-            f"The picture {name} is damaged: {str(error).rstrip('.') or type(error).__name__}."
-        ) from error
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise WeconveneError(f"The picture {name} cannot be read: {reason.rstrip('.')}.") from error
 
 
 def _from_pil(image: Image.Image) -> Picture:
@@ -226,13 +221,7 @@ def pack_alpha(alpha: np.ndarray) -> bytes:
 
 
 def unpack_alpha(data: bytes, height: int, width: int) -> np.ndarray:
-    """Return the plane (height, width) uint8 that :func:`pack_alpha` compressed.
-
-    Raises
-    ------
-    CorruptFileError
-        If the data is not such a plane.
-    """
+    """Return the plane (height, width) uint8 that :func:`pack_alpha` compressed; other data is refused."""
     if not data.startswith(WEBP_START):
         rows = np.frombuffer(_inflate(data, height * width, "alpha plane"), np.uint8)
         if rows.size != height * width:
@@ -254,13 +243,7 @@ def pack_profile(profile: bytes) -> bytes:
 
 
 def unpack_profile(data: bytes) -> bytes:
-    """Return the colour profile that :func:`pack_profile` compressed.
-
-    Raises
-    ------
-    CorruptFileError
-        If the data is not such a profile, or longer than 4 MiB.
-    """
+    """Return the colour profile that :func:`pack_profile` compressed; what is none, or above 4 MiB, is refused."""
     return _inflate(data, MAX_PROFILE, "colour profile")
 
 
@@ -296,28 +279,29 @@ def to_pil(rgb: np.ndarray, mode: Mode, alpha: np.ndarray | None = None, icc: by
 
 
 def format_of(name: str | Path) -> tuple[str, dict[str, object]]:
-    """Return Pillow's name and options for the format that a file's extension names.
-
-    Raises
-    ------
-    WeconveneError
-        If pictures cannot be saved under such a name.
-    """
+    """Return Pillow's name and options for the format that a file's extension names, and refuse other names."""
     suffix = Path(name).suffix.lower()
     if suffix not in FORMATS:
         raise WeconveneError(f"Pictures cannot be saved as '{Path(name).name}': use one of {', '.join(FORMATS)}.")
     return FORMATS[suffix]
 
 
-def write_picture(image: Image.Image, file: IO[bytes], name: str | Path) -> None:
-    """Write a picture, with its colour profile, in the format of ``name`` to an open file.
+def save(image: Image.Image, name: str | Path, file: IO[bytes] | None = None) -> None:
+    """Save a picture, with its colour profile, in the format that the extension of ``name`` says.
+
+    Parameters
+    ----------
+    file : an open file to write to; None: the file called ``name``, which is replaced at the very end.
 
     Raises
     ------
     WeconveneError
-        For an unknown extension, or a format that cannot hold the picture's mode.
+        For an unknown extension, a format that cannot hold the picture's mode, or a failed write.
     """
     kind, options = format_of(name)
+    if file is None:
+        with atomic_file(name) as opened:
+            return save(image, name, opened)
     try:
         image.save(file, kind, icc_profile=image.info.get("icc_profile"), **options)
     except (OSError, ValueError) as error:
@@ -326,15 +310,3 @@ def write_picture(image: Image.Image, file: IO[bytes], name: str | Path) -> None
         raise WeconveneError(
             f"A {image.width} x {image.height} picture of mode {image.mode} cannot be saved as {kind}: use .png."
         ) from error
-
-
-def save(image: Image.Image, path: str | Path) -> None:
-    """Save a picture in the format that the extension names; a file of that name is replaced at the very end.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`write_picture`, or for a failed write.
-    """
-    with atomic_file(path) as file:
-        write_picture(image, file, path)

@@ -61,7 +61,7 @@ class DistortionMonitor:
 
     def __init__(self, model: WeConvene, quality: Tensor) -> None:
         self.model, self.plain, self.quality = model, without_transforms(model), quality
-        self.suspicious = False  # threads only ever set it
+        self.suspicious = False
 
     @torch.no_grad()
     def __call__(self, pixels: np.ndarray, decoded: Latent) -> None:

@@ -13,7 +13,6 @@ transforms' halo.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from itertools import pairwise, product
 
@@ -44,26 +43,23 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one axis, in pixels: its interior ``start .. stop``, with its halo ``low .. high``.
+    """One tile along one axis, in pixels.
 
-    ``index`` counts the tiles of the axis.
+    Attributes
+    ----------
+    index : number of the tile on its axis.
+    interior : the pixels that the tile's streams hold.
+    padded : the interior and its halo, as far as the picture goes.
     """
 
     index: int
-    start: int
-    stop: int
-    low: int
-    high: int
+    interior: slice
+    padded: slice
 
     @property
-    def interior(self) -> slice:
-        """The pixels that the tile's streams hold."""
-        return slice(self.start, self.stop)
-
-    @property
-    def padded(self) -> slice:
-        """The interior and its halo, as far as the picture goes."""
-        return slice(self.low, self.high)
+    def length(self) -> int:
+        """Pixels of the interior."""
+        return self.interior.stop - self.interior.start
 
 
 Tile = tuple[Span, Span]
@@ -94,10 +90,11 @@ def spans(length: int, tile: int, part: Span | None = None) -> list[Span]:
 
     Interiors have at most ``tile`` pixels (0: one tile); halos reach across the borders of ``part``.
     """
-    start, stop = (part.start, part.stop) if part else (0, length)
+    start, stop = (part.interior.start, part.interior.stop) if part else (0, length)
     count, units = tile_count(stop - start, tile), -(-(stop - start) // UNIT)
     edges = [start + UNIT * (units * i // count) for i in range(count)] + [stop]
-    return [Span(i, a, b, max(0, a - HALO), min(length, b + HALO)) for i, (a, b) in enumerate(pairwise(edges))]
+    interiors = [slice(*pair) for pair in pairwise(edges)]
+    return [Span(i, at, slice(max(0, at.start - HALO), min(length, at.stop + HALO))) for i, at in enumerate(interiors)]
 
 
 def group_count(length: int, tile: int) -> int:
@@ -115,23 +112,17 @@ def tile_groups(width: int, height: int, tile: int) -> list[TileGroup]:
     return [TileGroup(index, rows, columns) for index, (rows, columns) in enumerate(product(*sides))]
 
 
-def working_memory(model: Footprint, width: int, height: int, tile: int, workers: int = 1) -> int:
+def working_memory(model: Footprint, width: int, height: int, tile: int) -> int:
     """Return about how many MiB coding takes beside the picture's own pixels."""
     if not tile:
         return 1 + int(model.coding * width * height) // MIB
     padded, group = (min(side, width) * min(side, height) for side in (tile + 2 * WIDEST_HALO, GROUP_SIDE * tile))
-    coding = model.coding * (workers * padded + GROUP_SHARE * group)
+    coding = model.coding * (padded + GROUP_SHARE * group)
     return 1 + int(coding + ROWS * model.latent * tile * width) // MIB
 
 
 def choose_tile(model: Footprint, width: int, height: int, limit: int) -> int:
-    """Return the largest tile that ``limit`` MiB allow, 0 where the picture can be coded as a whole.
-
-    Raises
-    ------
-    WeconveneError
-        If not even the smallest tile does.
-    """
+    """Return the largest tile that ``limit`` MiB allow (0: the whole picture), or refuse where none fits."""
     for tile in (0, *reversed(TILE_EDGES[1:])):
         needed = working_memory(model, width, height, tile)
         if needed <= limit:
@@ -140,10 +131,3 @@ def choose_tile(model: Footprint, width: int, height: int, limit: int) -> int:
         f"A picture of {width} x {height} needs {needed} MiB of working memory in the smallest tiles, "
         f"and {limit} are allowed: raise --max-memory."
     )
-
-
-def worker_count(model: Footprint, width: int, height: int, tile: int, limit: int, threads: int) -> int:
-    """Return how many tiles to code at once: one per core that torch's ``threads`` leave, within ``limit`` MiB."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    wanted = max(1, cores // threads) if tile else 1
-    return max((n for n in range(1, wanted + 1) if working_memory(model, width, height, tile, n) <= limit), default=1)

@@ -7,14 +7,13 @@ model's parts (h_a, h_s and 3DWeChARM) are called one by one here; see :mod:`.ti
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from weconvene_core.codec.tile_grid import Footprint, Span, Tile, TileGroup
+from weconvene_core.codec.tile_grid import Footprint, Tile, TileGroup
 from weconvene_core.entropy import DecodeMode, InteriorMode, tables_of
 from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.range_coder import Tables
@@ -33,8 +32,6 @@ Latent = tuple[Tensor, Tensor]
 """LF and HF (1, C, h, w), in quantiser steps."""
 Area = tuple[slice, slice]
 """Rows and columns."""
-ParallelMap = Callable[[Callable[[Any], Any], Iterable[Any]], list[Any]]
-"""Applies a function to items, perhaps several at once; the results come in the items' order."""
 
 
 def footprint(model: WeConvene) -> Footprint:
@@ -78,16 +75,11 @@ class TileGroupCoder:
 
     def interior(self, tile: Tile, ratio: int = 1) -> Area:
         """Return where a tile lies in the group, in units of 1 / ``ratio`` positions of z."""
-        rows, columns = (
-            self._positions(span, of_group[0].start)
-            for span, of_group in zip(tile, (self.group.rows, self.group.columns), strict=True)
-        )
-        return _scaled((rows, columns), ratio)
-
-    def _positions(self, span: Span, origin: int) -> slice:
-        stride = self.model.config.z_stride
-        start = (span.start - origin) // stride
-        return slice(start, start + padded_length(self.model, span.stop - span.start) // stride)
+        sides, stride = [], self.model.config.z_stride
+        for span, spans in zip(tile, (self.group.rows, self.group.columns), strict=True):
+            start, length = span.interior.start - spans[0].interior.start, padded_length(self.model, span.length)
+            sides.append(slice(start // stride * ratio, (start + length) // stride * ratio))
+        return sides[0], sides[1]
 
     def padded(self, tile: Tile, halo: int, ratio: int = 1) -> tuple[Area, Area]:
         """Return where a tile with a halo (as far as the group goes) lies in the group, and the interior in that."""
@@ -96,7 +88,7 @@ class TileGroupCoder:
             slice(max(0, inner.start - halo), min(side * ratio, inner.stop + halo))
             for inner, side in zip(interior, self.shape, strict=True)
         )
-        return (rows, columns), _shifted(interior, (rows.start, columns.start))
+        return (rows, columns), _shifted(interior, (rows, columns))
 
     def assembled(self, parts: Sequence[Tensor], ratio: int) -> Tensor:
         """Put what belongs to the tiles, in their order, together."""
@@ -127,23 +119,18 @@ class TileGroupCoder:
         levels = features[: self.model.charm.layout.ll_levels]
         coarse = [level[..., *_scaled(interior, 2**i)] for i, level in enumerate(levels)]
         seen, _ = self.padded(tile, SLICE_HALO, self.ratio)
-        rows, columns = _scaled(area, self.ratio)
-        return coarse, features[-1][..., *_shifted(seen, (rows.start, columns.start))]
+        return coarse, features[-1][..., *_shifted(seen, _scaled(area, self.ratio))]
 
-    def code_ll(self, mode: SliceCodingMode, run: ParallelMap, ll: Tensor | None = None) -> Tensor | None:
+    def code_ll(self, mode: SliceCodingMode, ll: Tensor | None = None) -> Tensor | None:
         """Code the group's LL band (None when decoding) and return what is decoded of it."""
-        parts = run(lambda tile: self.hyper_features(tile)[0], self.group.tiles)
+        parts = [self.hyper_features(tile)[0] for tile in self.group.tiles]
         levels = [self.assembled(level, 2**i) for i, level in enumerate(zip(*parts, strict=True))]
         return self.model.charm.code_ll(levels, mode, ll)
 
     def code_tile(
-        self,
-        tile: Tile,
-        mode: SliceCodingMode,
-        ll_hat: Tensor | None,
-        lf: Tensor | None = None,
-        hf: Tensor | None = None,
-    ) -> Latent:
+        self, tile: Tile, mode: SliceCodingMode, ll_hat: Tensor | None,
+        lf: Tensor | None = None, hf: Tensor | None = None,
+    ) -> Latent:  # fmt: skip
         """Code the slices of a tile and return its decoded latents; the tensors given are the group's."""
         area, interior = self.padded(tile, SLICE_HALO, self.ratio)
         ll_hat, lf, hf = (None if part is None else part[..., *area] for part in (ll_hat, lf, hf))
@@ -160,11 +147,6 @@ class TileGroupCoder:
 
         A stream that is too short even for the likeliest symbols is refused, so that a forged header cannot make a
         decoder work, or reserve memory, for a size that the file has no bytes for.
-
-        Raises
-        ------
-        CorruptFileError
-            If the stream cannot be that of such a group.
         """
         tables, (height, width) = tables_of(self.model.entropy_bottleneck), self.shape
         likeliest = (np.diff(row[: escape + 2]).max() for row, escape in zip(tables.cdf, tables.escape, strict=True))
@@ -182,8 +164,8 @@ def _scaled(area: Area, ratio: int) -> Area:
     return rows, columns
 
 
-def _shifted(area: Area, origin: tuple[int, int]) -> Area:
-    rows, columns = (slice(side.start - at, side.stop - at) for side, at in zip(area, origin, strict=True))
+def _shifted(area: Area, origin: Area) -> Area:
+    rows, columns = (slice(a.start - o.start, a.stop - o.start) for a, o in zip(area, origin, strict=True))
     return rows, columns
 
 

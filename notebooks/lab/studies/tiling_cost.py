@@ -72,9 +72,9 @@ def borders(height: int, width: int, tile: int) -> np.ndarray:
     """Return which pixels (height, width) lie along a border between two tiles."""
     along = np.zeros((height, width), bool)
     for row in spans(height, tile)[1:]:
-        along[row.start - BESIDE : row.start + BESIDE] = True
+        along[row.interior.start - BESIDE : row.interior.start + BESIDE] = True
     for column in spans(width, tile)[1:]:
-        along[:, column.start - BESIDE : column.start + BESIDE] = True
+        along[:, column.interior.start - BESIDE : column.interior.start + BESIDE] = True
     return along
 
 
