@@ -198,6 +198,7 @@ def test_unreadable_files_give_one_sentence(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @settings(deadline=None, max_examples=80)
 @given(
     st.integers(0, 10**6), st.binary(min_size=1, max_size=20), st.sampled_from(["PNG", "JPEG", "TIFF", "GIF", "WEBP"])
