@@ -1,12 +1,12 @@
 # The whole companion behind a few words: `make` lists them. GNU make 3.81 or newer.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test reproduce figures bench-complexity bench-wavelets ablations resolution modern-codecs larger-sets evidence fuzz readme clean lock
+.PHONY: help setup lab test test-all lint reproduce table figures readme lock clean
 
 MODE ?= quick
 PY := .venv/bin/python
-LAB = cd notebooks && ../$(PY) -m lab
-RUN = $(LAB).reproduce.run_notebooks --mode $(MODE)
+SNAKEMAKE = .venv/bin/snakemake --snakefile notebooks/Snakefile --config mode=$(MODE)
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 STAMP := .venv/.ready
 
 # A virtual environment holds absolute paths: one that was made elsewhere (a moved or copied folder) is made anew.
@@ -49,47 +49,39 @@ $(STAMP): requirements.lock pyproject.toml
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks
 
-test: $(STAMP) ## run the tests (ARGS="-k wavelet" picks some)
-	$(PY) -m pytest $(ARGS)
+test: $(STAMP) ## run the tests, except slow ones (ARGS="-k wavelet" picks some)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-all: $(STAMP) ## run all tests, also those that train or start processes
+	$(PYTEST) $(ARGS)
+
+lint: $(STAMP) ## check style, formatting and the directions of imports
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	PYTHONPATH=notebooks .venv/bin/lint-imports
 
 reproduce: $(STAMP) ## run the notebooks that are not up to date, then compute the certificate
-	@$(RUN)
+	@$(SNAKEMAKE)
 
-figures: $(STAMP) ## run the notebooks that draw figures again, even when up to date
-	@$(RUN) --figures
+table: $(STAMP) ## run long experiments or notebooks again by name (NAME="tiling recipe", NAME=07_complexity)
+ifeq ($(strip $(NAME)),)
+	@echo 'Name what to run again, for example: make table NAME="tiling recipe". There is:' >&2
+	@$(SNAKEMAKE) --list-rules --quiet >&2; exit 1
+else
+	@$(SNAKEMAKE) --force $(NAME)
+endif
 
-bench-complexity: $(STAMP) ## measure MACs, memory and latency on this machine again
-	@$(RUN) --force 07
+figures: $(STAMP) ## run all notebooks again, even when up to date
+	@$(SNAKEMAKE) --forceall
 
-bench-wavelets: $(STAMP) ## time every DWT library and the 3DM-WeConv layer side by side (keep the machine idle)
-	$(LAB).wavelet_analysis.dwt_speed
-
-fuzz: $(STAMP) ## decode N=100000 damaged files under limits of memory and time (some twenty minutes; N=5000: one)
-	$(LAB).studies.robustness $(or $(N),100000)
-
-ablations: $(STAMP) ## train the ablations that are missing (most of an hour on one core)
-	$(LAB).studies.ablations
-
-resolution: $(STAMP) ## measure the gain at four scales of the high-resolution photographs (some minutes)
-	$(LAB).studies.resolution
-
-modern-codecs: $(STAMP) ## measure HEVC, VVC, AV1 and JPEG XL (extra `codecs`; VVC takes most of an hour)
-	$(LAB).studies.video_intra_codecs
-
-larger-sets: $(STAMP) ## measure whatever of CLIC 2020 and Tecnick is at hand, whole images
-	$(LAB).studies.larger_sets
-
-evidence: $(STAMP) ## make all tables that notebooks only show (NAMES="recipe tiling" picks some; a working day on two cores)
-	$(LAB).reproduce.long_measurements $(NAMES)
-
-readme: $(STAMP) ## write the tables' numbers into README.md
-	$(LAB).reproduce.fill_readme
+readme: $(STAMP) ## write the tables' numbers into README.md and the model card
+	cd notebooks && ../$(PY) -m lab.reproduce.fill_readme
 
 lock: $(STAMP) ## resolve pyproject.toml into requirements.lock (known versions are kept where they fit)
 	.venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra bench \
 	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
-clean: ## remove .venv, caches and the run stamps; figures, tables and executed notebooks stay
-	rm -rf .venv *.egg-info .pytest_cache .ruff_cache .hypothesis .cache
-	rm -f results/notebooks/*.json results/notebooks/*.partial.ipynb
+clean: ## remove .venv, caches and the records of runs; figures, tables and executed notebooks stay
+	rm -rf .venv *.egg-info .pytest_cache .ruff_cache .hypothesis .cache .snakemake
+	rm -f results/notebooks/*.json results/notebooks/.certified
 	find weconvene_core tests notebooks -name __pycache__ -prune -exec rm -rf {} +

@@ -10,7 +10,7 @@ import pytest
 
 from lab.reproduce.certificate import certify
 from lab.reproduce.claims import read_claims
-from lab.reproduce.run_records import REPOSITORY, Stamp, Tree, write_stamp
+from lab.reproduce.run_records import REPOSITORY, RunRecord, Tree, write_record
 from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.errors import WeconveneError
 
@@ -33,16 +33,16 @@ def claim(tier: str = "R", expected: str = "-8.35", tolerance: str = "0.01", sel
     return f"c,a claim,{tier},-9.11,{expected},{tolerance},06_bd_rate,{TABLE},{select},bd_rate_pct,60 h on a GPU\n"
 
 
-def stamp(tree: Tree, mode: str = "quick") -> None:
+def record(tree: Tree, mode: str = "quick") -> None:
     artifacts = {TABLE: sha256_of(tree.root / TABLE)}
-    write_stamp(tree, Stamp("06_bd_rate", "digest", mode, {}, 12.0, 300.0, "2026-01-01T00:00:00+00:00", artifacts))
+    write_record(tree, RunRecord("06_bd_rate", mode, {}, 12.0, 300.0, "2026-01-01T00:00:00+00:00", artifacts))
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
     write_text(tmp_path / TABLE, ROWS)
     write_text(tmp_path / "notebooks/06_bd_rate.ipynb", json.dumps({"cells": CELLS}))
-    stamp(Tree(tmp_path))
+    record(Tree(tmp_path))
     return Tree(tmp_path)
 
 
@@ -96,7 +96,7 @@ def test_two_certificates_of_one_tree_are_the_same_bytes(tree: Tree) -> None:
 
 
 def test_a_table_with_a_command_of_its_own_is_evidence_of_a_weaker_kind(tree: Tree) -> None:
-    tree.stamp_path("06_bd_rate").unlink()
+    tree.record_path("06_bd_rate").unlink()
     line = claim(tier="F").replace("\n", ",python -m there\n")
     code, row = verdict(tree, line, OWN)
     assert (code, row["verdict"], row["obtained"]) == (0, "stored table agrees", "-8.3540")
@@ -126,7 +126,7 @@ def test_a_full_claim_waits_for_the_full_run(tree: Tree) -> None:
     _, row = verdict(tree, claim(tier="F"))
     assert (row["verdict"], row["cost"]) == ("needs the full run", "60 h on a GPU")
     assert row["command"] == "make reproduce MODE=full"
-    stamp(tree, mode="full")
+    record(tree, mode="full")
     assert verdict(tree, claim(tier="F"))[1]["verdict"] == "reproduced"
 
 
@@ -143,7 +143,7 @@ def test_a_command_of_its_own_does_not_excuse_an_edited_table_that_a_notebook_wr
     assert verdict(tree, line, OWN)[1]["verdict"] == f"not run: {TABLE} changed after 06_bd_rate wrote it"
     write_text(tree.root / "notebooks/09_more.ipynb", json.dumps({"cells": []}))
     artifacts = {TABLE: sha256_of(tree.root / TABLE)}  # a later notebook shares the table
-    write_stamp(tree, Stamp("09_more", "digest", "quick", {}, 1.0, 1.0, "2026-01-02T00:00:00+00:00", artifacts))
+    write_record(tree, RunRecord("09_more", "quick", {}, 1.0, 1.0, "2026-01-02T00:00:00+00:00", artifacts))
     assert verdict(tree, line, OWN)[1]["obtained"] == "-8.3540"
 
 
@@ -151,7 +151,7 @@ def test_missing_pieces_are_named(tree: Tree) -> None:
     assert verdict(tree, claim(select="codec=AVIF"))[1]["verdict"] == f"not run: {TABLE} has no row with codec AVIF"
     (tree.root / TABLE).unlink()
     assert verdict(tree, claim())[1]["verdict"] == f"not run: {TABLE} is missing"
-    tree.stamp_path("06_bd_rate").unlink()
+    tree.record_path("06_bd_rate").unlink()
     assert verdict(tree, claim())[1]["verdict"] == "not run: 06_bd_rate has not finished on this machine"
 
 

@@ -14,8 +14,8 @@ from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
 from lab.rd.pillow_codecs import CLASSICAL_CODECS, JPEG_2000_BY_DEFAULT, avif
 from lab.rd.published_curves import ANCHOR_NAMES, DATASETS, published_labels
 from lab.rd.tables import BD_COLUMNS, published_bd_table, write_bd_table
-from lab.reproduce.blocks import ANCHORS, expected
 from lab.reproduce.claims import Claim, accept, obtained_value, read_claims
+from lab.reproduce.fill_readme import ANCHORS, expected
 from lab.reproduce.run_records import REPOSITORY, Tree
 from weconvene_core.atomic_files import write_text
 from weconvene_core.codec.api import DEFAULT_MODEL

@@ -6,24 +6,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
-from codec_damage import is_one_sentence, with_right_checksums
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from lab.figures.pictures import prefix_pictures
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api, pictures
-from weconvene_core.codec.container import CutFileError, pack, unpack
+from weconvene_core.codec.container import CutFileError, unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.errors import CorruptFileError, WeconveneError
+from weconvene_core.errors import CorruptFileError
 from weconvene_core.paths import ROOT
 
 
@@ -96,84 +92,6 @@ def test_a_preview_without_its_alpha_plane_is_opaque(photo: Image.Image) -> None
     assert api.preview(whole[: start_of_hf(whole)]).getchannel("A").tobytes() == picture.getchannel("A").tobytes()
 
 
-@pytest.fixture(scope="module")
-def small_files() -> list[bytes]:
-    """Small files of every kind: in one piece, in tiles, with alpha and a profile, and in floating point."""
-    picture = load_rgb(image_set("default", 1).paths[0]).crop((0, 0, 90, 40))
-    alpha = picture.convert("RGBA")
-    alpha.putalpha(Image.linear_gradient("L").resize(picture.size))
-    alpha.info["icc_profile"] = b"a profile"
-    wide = picture.resize((140, 30))
-    return [
-        api.encode(picture, 3), api.encode(alpha, 4), api.encode(wide, 2, tile=128), api.encode(picture, 5, exact=False)
-    ]  # fmt: skip
-
-
-Damage = tuple[int, tuple[str, int, bytes]]
-FLIPS = st.builds(lambda at, bit: ("flip", at, bytes([1 << bit])), st.integers(0, 10_000), st.integers(0, 7))
-NOISE = st.builds(lambda at, noise: ("noise", at, noise), st.integers(0, 10_000), st.binary(min_size=1, max_size=60))
-CUTS = st.builds(lambda at: ("cut", at, b""), st.integers(0, 10_000))
-LONGER = st.builds(lambda noise: ("longer", 0, noise), st.binary(min_size=1, max_size=60))
-DAMAGE = st.tuples(st.integers(0, 3), st.one_of(FLIPS, NOISE, CUTS, LONGER))
-
-
-def damaged(data: bytes, kind: str, at: int, noise: bytes) -> bytes:
-    at %= len(data)
-    if kind == "longer":
-        return data + noise
-    if kind == "cut":
-        return data[:at]
-    there = data[at : at + len(noise)]
-    changed = bytes([there[0] ^ noise[0]]) if kind == "flip" else noise[: len(there)]
-    return data[:at] + changed + data[at + len(noise) :]
-
-
-def said(decode: Callable[..., Image.Image], data: bytes, **options: int) -> None:
-    """Decode to a picture, or fail with one sentence."""
-    failure = None
-    try:
-        assert min(decode(data, **options).size) > 0
-    except WeconveneError as error:
-        failure = error
-    assert failure is None or is_one_sentence(failure)
-
-
-@settings(deadline=None, max_examples=40)
-@given(DAMAGE)
-def test_damage_is_refused_in_one_sentence(
-    small_files: list[bytes], damage: tuple[int, tuple[str, int, bytes]]
-) -> None:
-    data = damaged(small_files[damage[0]], *damage[1])
-    if data == small_files[damage[0]]:
-        return
-    with pytest.raises(CorruptFileError) as caught:
-        api.decode(data)
-    assert is_one_sentence(caught.value)
-    said(api.preview, data)
-
-
-@settings(deadline=None, max_examples=40)
-@given(DAMAGE)
-def test_damage_behind_right_checksums_ends_in_a_picture_or_one_sentence(
-    small_files: list[bytes], damage: Damage
-) -> None:
-    data = with_right_checksums(damaged(small_files[damage[0]], *damage[1]))
-    said(api.decode, data, max_memory=300)
-
-
-@settings(deadline=None, max_examples=20)
-@given(st.integers(0, 3), st.integers(0, 7), st.binary(max_size=300), st.booleans())
-def test_forged_streams_and_sizes_end_in_a_picture_or_one_sentence(
-    small_files: list[bytes], file: int, place: int, noise: bytes, larger: bool
-) -> None:
-    container = unpack(small_files[file])
-    streams = list(container.streams)
-    streams[place % len(streams)] = noise
-    if larger and not container.tile:
-        container = replace(container, width=16 * container.width, height=16 * container.height)
-    said(api.decode, pack(replace(container, streams=tuple(streams))), max_memory=300)
-
-
 def test_the_profile_comes_back_with_the_picture_and_goes_into_what_is_saved(tmp_path: Path) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     picture = Image.new("RGB", (9, 7), (200, 100, 50))
@@ -236,3 +154,10 @@ def test_a_killed_encode_leaves_no_half_file(tmp_path: Path) -> None:
         assert moment == "writing" or not target.exists()
         if target.exists():
             assert unpack(target.read_bytes()).width == 640
+
+
+def test_the_pictures_for_a_notebook(data: bytes) -> None:
+    parts = prefix_pictures(data, (0.1, 0.5, 1.0))
+    assert [name.split(" %")[0] for name in parts] == ["10", "50", "100"]
+    assert all(picture.shape == (128, 192, 3) and picture.dtype == np.uint8 for picture in parts.values())
+    np.testing.assert_array_equal(list(parts.values())[-1], np.asarray(api.decode(data)))

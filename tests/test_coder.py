@@ -1,4 +1,4 @@
-"""The entropy coder: round trips, escapes, both backends, damaged data, size against the ideal code length."""
+"""The entropy coder: round trips, escapes, damaged data, size against the ideal code length."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weconvene_core.entropy.range_coder import ANS_CODER, RANGE_CODER, Decoder, Encoder, SymbolCoder, Tables
+from weconvene_core.entropy.range_coder import Decoder, Encoder, Tables
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 SCALES = np.exp(np.linspace(math.log(0.11), math.log(64), 64))
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
-BACKENDS = pytest.mark.parametrize("coder", [RANGE_CODER, ANS_CODER], ids=lambda coder: coder.name)
 
 
 def gaussian_tables(scales: np.ndarray) -> Tables:
@@ -43,17 +42,16 @@ def draw(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.round(rng.normal(0, SCALES[indexes])).astype(np.int32), indexes
 
 
-def encode(parts: list[tuple[np.ndarray, np.ndarray, Tables]], coder: SymbolCoder = RANGE_CODER) -> bytes:
-    encoder = Encoder(coder)
+def encode(parts: list[tuple[np.ndarray, np.ndarray, Tables]]) -> bytes:
+    encoder = Encoder()
     for symbols, indexes, tables in parts:
         encoder.push(symbols, indexes, tables)
     return encoder.finish()
 
 
-@BACKENDS
-def test_several_pushes_come_back_in_order(coder: SymbolCoder) -> None:
+def test_several_pushes_come_back_in_order() -> None:
     parts = [(*draw(3000, 1), TABLES), (*(a % 3 for a in draw(500, 2)), SMALL_TABLES), (*draw(1, 3), TABLES)]
-    decoder = Decoder(encode(parts, coder), coder)
+    decoder = Decoder(encode(parts))
     for symbols, indexes, tables in parts:
         result = decoder.pop(indexes, tables)
         assert result.dtype == np.int32
@@ -64,31 +62,27 @@ SYMBOL = st.one_of(st.integers(-8, 8), st.integers(-1000, 1000), st.integers(INT
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.lists(st.tuples(SYMBOL, st.integers(0, 2)), max_size=60), st.sampled_from([RANGE_CODER, ANS_CODER]))
-def test_any_int32_survives(pairs: list[tuple[int, int]], coder: SymbolCoder) -> None:
+@given(st.lists(st.tuples(SYMBOL, st.integers(0, 2)), max_size=60))
+def test_any_int32_survives(pairs: list[tuple[int, int]]) -> None:
     symbols = np.array([s for s, _ in pairs], dtype=np.int32)
     indexes = np.array([k for _, k in pairs], dtype=np.int64)
-    data = encode([(symbols, indexes, SMALL_TABLES)], coder)
-    np.testing.assert_array_equal(Decoder(data, coder).pop(indexes, SMALL_TABLES), symbols)
+    data = encode([(symbols, indexes, SMALL_TABLES)])
+    np.testing.assert_array_equal(Decoder(data).pop(indexes, SMALL_TABLES), symbols)
 
 
-@BACKENDS
 @pytest.mark.parametrize("offset", [INT32_MIN, -1, 0, INT32_MAX])
-def test_escapes_at_the_limits_of_int32(coder: SymbolCoder, offset: int) -> None:
+def test_escapes_at_the_limits_of_int32(offset: int) -> None:
     tables = Tables.from_buffers([[0, 65000, 65536]], [3], [offset])
     symbols = np.array([INT32_MIN, INT32_MIN + 1, -1, 0, 1, INT32_MAX - 1, INT32_MAX], dtype=np.int32)
     indexes = np.zeros(len(symbols), dtype=np.int64)
-    np.testing.assert_array_equal(
-        Decoder(encode([(symbols, indexes, tables)], coder), coder).pop(indexes, tables), symbols
-    )
+    np.testing.assert_array_equal(Decoder(encode([(symbols, indexes, tables)])).pop(indexes, tables), symbols)
 
 
-@BACKENDS
-def test_nothing_in_nothing_out(coder: SymbolCoder) -> None:
+def test_nothing_in_nothing_out() -> None:
     none = np.zeros(0, dtype=np.int32)
-    data = encode([(none, none, TABLES)], coder)
+    data = encode([(none, none, TABLES)])
     assert len(data) <= 8
-    assert Decoder(data, coder).pop(none, TABLES).shape == (0,)
+    assert Decoder(data).pop(none, TABLES).shape == (0,)
 
 
 def test_size_is_within_half_a_percent_of_the_ideal() -> None:
@@ -189,10 +183,9 @@ def test_compressai_decodes_its_own_buffers_the_same() -> None:
     string = model.compress(torch.from_numpy(symbols).float()[None], torch.from_numpy(indexes).int()[None])
     expected = model.decompress(string, torch.from_numpy(indexes).int()[None])[0].numpy()
     tables = Tables.from_buffers(model.quantized_cdf, model.cdf_length, model.offset)
-    for coder in (RANGE_CODER, ANS_CODER):
-        data = encode([(symbols, indexes, tables)], coder)
-        np.testing.assert_array_equal(Decoder(data, coder).pop(indexes, tables), expected)
-        assert len(data) <= len(string[0]) * 1.005 + 8
+    data = encode([(symbols, indexes, tables)])
+    np.testing.assert_array_equal(Decoder(data).pop(indexes, tables), expected)
+    assert len(data) <= len(string[0]) * 1.005 + 8
 
 
 @pytest.mark.parametrize(

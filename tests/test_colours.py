@@ -14,9 +14,8 @@ from lab.complexity.count_macs import slice_macs
 from lab.entropy_analysis.context_ablation import context_gains
 from lab.entropy_analysis.slice_bits import calls, coded_slices
 from weconvene_core.codec.tile_streams import TruncatedDecodeMode
-from weconvene_core.entropy import EncodeMode, tables_of
-from weconvene_core.entropy.luma_before_chroma import chroma_of, code_slice, interleaved, luma_of
-from weconvene_core.entropy.slices import Prediction, SliceNetwork
+from weconvene_core.entropy import EncodeMode
+from weconvene_core.entropy.slices import Prediction, SliceNetwork, chroma_of, code_slice, interleaved, luma_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact.calibrate import calibrate, exact_model
 from weconvene_core.model.checkpoint import load_start, release
@@ -112,10 +111,7 @@ def test_the_exact_path_codes_luma_first_too(model: WeConvene, picture: np.ndarr
     x = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255
     coded, rough = exact.compress(x, 3.0), model.compress(x, 3.0)
     at = torch.tensor([3.0])
-    lf, hf = exact.analyse(x, at)
-    step = EncodeMode(tables_of(exact.conditional))
-    symbols = torch.round(exact.h_a(torch.cat([lf, hf], 1)) - exact.medians)
-    expected = exact.charm(exact.h_s(symbols + exact.medians, at), step, lf, hf)
+    expected = exact.code_latents(at, EncodeMode(exact.tables), *exact.analyse(x, at))[:2]
     decoded = exact.decompress(coded["strings"], coded["shape"], 3.0)["x_hat"]
     assert torch.equal(decoded, exact.synthesise(*expected, at).clamp(0, 1))
     sizes = [sum(len(stream[0]) for stream in made["strings"]) for made in (coded, rough)]
@@ -126,14 +122,13 @@ def test_the_exact_path_codes_luma_first_too(model: WeConvene, picture: np.ndarr
 def test_a_cut_stream_gives_whole_slices(model: WeConvene, picture: np.ndarray) -> None:
     """The decoder counts slices, each of two calls; half a slice is used and not counted."""
     x, at = torch.tensor(picture).permute(2, 0, 1)[None].float() / 255, torch.tensor([3.0])
-    step = EncodeMode(tables_of(model.conditional))
-    lf, hf = model.analyse(x, at)
-    features = model.h_s(model.run_entropy_model(lf, hf, at, step) + model.medians, at)
+    step = EncodeMode(model.tables)
+    z_hat = model.code_latents(at, step, *model.analyse(x, at)).z_hat
     streams, found = step.streams(), []
     for wanted in (0, 2, 4):
         whole = {group: (stream, False) for group, stream in streams.items()}
         read = TruncatedDecodeMode(step.tables, whole, wanted, CONFIG.calls_per_slice)
-        model.charm(features, read)
+        model.code_latents(at, read, z_hat=z_hat)
         found.append(read.decoded)
     assert found == [0, 2, 4]
 

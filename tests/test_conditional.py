@@ -11,7 +11,7 @@ from weconvene_core.entropy.coding_steps import LikelihoodMode, split_likelihood
 from weconvene_core.entropy.distributions import (
     LIKELIHOOD_MIN,
     SCALE_MIN,
-    coding_tables,
+    ConditionalTables,
     laplace_likelihood,
     scale_indexes,
     scale_table,
@@ -39,11 +39,11 @@ def test_gradients_are_finite_and_point_the_right_way() -> None:
 
 
 def test_tables_hold_the_same_probabilities_in_sixteen_bits() -> None:
-    tables = coding_tables()
+    tables = ConditionalTables("laplace").tables
     for index in (1, 20, 40):
-        row, length = tables.quantized_cdf[index], int(tables.cdf_length[index])
-        probabilities = row[1 : length - 1].diff().double() / 2**16
-        symbols = torch.arange(1, length - 2) + int(tables.offset[index])
+        row, escape = torch.from_numpy(tables.cdf[index]), int(tables.escape[index])
+        probabilities = row[1 : escape + 1].diff().double() / 2**16
+        symbols = torch.arange(1, escape) + int(tables.offset[index])
         scale = torch.full((len(symbols),), scale_table()[index], dtype=torch.float64)
         expected = laplace_likelihood(symbols.double(), scale)
         torch.testing.assert_close(probabilities, expected, atol=2e-3, rtol=0)

@@ -23,12 +23,10 @@ from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.entropy import DecodeMode, tables_of
-from weconvene_core.entropy.distributions import ThresholdTable, count_below
+from weconvene_core.entropy import DecodeMode
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.exact import calibrate
-from weconvene_core.exact.slice_networks import scale_thresholds
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
@@ -79,6 +77,7 @@ def test_onednn_does_not_matter(files: list[bytes], hashes: list[str]) -> None:
         assert [api.latent_hash(data) for data in files] == hashes
 
 
+@pytest.mark.slow
 def test_a_fresh_process_and_another_environment_agree(files: list[bytes], hashes: list[str], tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.wcv" for i in range(len(files))]
     for path, data in zip(paths, files, strict=True):
@@ -132,10 +131,10 @@ def test_a_batch_of_eight_is_what_one_is(photo: Image.Image) -> None:
     model, x = api.load_model(exact=True), from_8_bit(np.asarray(photo))
     coded = model.compress(x, 4.0)
     streams = {name: strings[0] for name, strings in zip(("y_lf", "y_hf"), coded["strings"], strict=False)}
-    z = model.read_z(coded["strings"][2][0], model._z_shape(coded["shape"])) + model.medians
+    z = model.entropy_bottleneck.read(coded["strings"][2][0], model.z_size(coded["shape"]))
 
     def decoded(count: int) -> tuple[Tensor, Tensor]:
-        read = DecodeMode(tables_of(model.conditional), streams)
+        read = DecodeMode(model.tables, streams)
 
         def step(group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
             assert all(torch.equal(indexes, prediction.indexes[0]) for indexes in prediction.indexes)
@@ -143,7 +142,8 @@ def test_a_batch_of_eight_is_what_one_is(photo: Image.Image) -> None:
             return read(group, first, None).expand(count, -1, -1, -1)
 
         with torch.no_grad():
-            return model.charm(model.h_s(z.expand(count, -1, -1, -1), torch.full((count,), 4.0)), step)
+            at = torch.full((count,), 4.0)
+            return model.code_latents(at, step, z_hat=z.expand(count, -1, -1, -1))[:2]
 
     for one, eight in zip(decoded(1), decoded(8), strict=True):
         assert all(torch.equal(part, one[0]) for part in eight)
@@ -182,10 +182,3 @@ def test_the_integers_are_those_recorded() -> None:
     assert 5 < lf.abs().max() < 100
     assert hf.abs().max() > 1
     assert hashlib.sha256(lf.numpy().tobytes() + hf.numpy().tobytes()).hexdigest() == PINNED
-
-
-def test_a_threshold_table_counts_as_a_search_does() -> None:
-    thresholds = torch.tensor(scale_thresholds()).double() * 2.0**-8
-    beside = [torch.nextafter(thresholds, thresholds + sign) for sign in (-1, 1)]
-    x = torch.cat([thresholds, *beside, torch.arange(-1000, 70000) / 1.5, torch.tensor([-1e12, 1e12])]).double()
-    assert torch.equal(ThresholdTable(thresholds)(x), count_below(x, thresholds))

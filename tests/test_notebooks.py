@@ -7,7 +7,6 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lab.reproduce.input_digest import needs
 from lab.reproduce.run_records import REPOSITORY
 
 NOTEBOOKS = REPOSITORY.notebooks
@@ -46,11 +45,6 @@ def test_one_cell_is_tagged_parameters_and_defaults_to_quick(notebook: Path) -> 
     exec(tagged[0].source, values)
     assert values["mode"] == "quick"
     assert values["__annotations__"]["mode"] in (str, "str")
-
-
-def test_what_a_notebook_needs_comes_before_it(notebook: Path) -> None:
-    earlier = [path.stem for path in NOTEBOOKS if path.stem < notebook.stem]
-    assert set(needs(notebook)) <= set(earlier)
 
 
 def test_there_is_at_least_as_much_prose_as_code(notebook: Path) -> None:

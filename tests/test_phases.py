@@ -8,8 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from weconvene_core.entropy.charm import SliceLayout, WaveletCharm, slice_shapes
-from weconvene_core.entropy.polyphase_passes import code_polyphase_passes, joined, positions
+from weconvene_core.entropy.charm import (
+    SliceLayout,
+    WaveletCharm,
+    code_polyphase_passes,
+    pass_positions,
+    passes_joined,
+    slice_shapes,
+)
 from weconvene_core.entropy.slices import Prediction, SliceNetwork
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
@@ -44,29 +50,29 @@ def network() -> SliceNetwork:
 @pytest.mark.parametrize("size", SIZES)
 def test_the_passes_cover_a_band_once(size: tuple[int, int]) -> None:
     band = torch.arange(size[0] * size[1], dtype=torch.float32).view(1, 1, *size)
-    parts = [band[..., *at] for at in positions(*size)]
+    parts = [band[..., *at] for at in pass_positions(*size)]
     assert all(part.numel() for part in parts)
-    assert torch.equal(joined(parts, *size), band)
+    assert torch.equal(passes_joined(parts, *size), band)
     assert sum(part.numel() for part in parts) == band.numel()
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_band_without_loss_comes_back(size: tuple[int, int]) -> None:
     features, band = torch.randn(2, 2, *size), torch.randn(2, 3, *size)
-    decoded = code_polyphase_passes(network(), features, 0.5, Recorder(), band)
+    decoded = code_polyphase_passes(network(), features, Recorder(), band)
     torch.testing.assert_close(decoded, band)
 
 
 def test_a_pass_sees_the_ones_before_and_no_other() -> None:
     """Changing the first pass's positions moves every later mean; changing the last one's moves none."""
     features, band = torch.zeros(1, 2, 4, 4), torch.randn(1, 3, 4, 4)
-    first, last = positions(4, 4)[0], positions(4, 4)[-1]
+    first, last = pass_positions(4, 4)[0], pass_positions(4, 4)[-1]
 
     def means(changed: object = None) -> list[Tensor]:
         moved, step = band.clone(), Recorder()
         if changed is not None:
             moved[..., *changed] += 5
-        code_polyphase_passes(network(), features, 0.5, step, moved)
+        code_polyphase_passes(network(), features, step, moved)
         return step.means
 
     plain = means()
@@ -77,7 +83,7 @@ def test_a_pass_sees_the_ones_before_and_no_other() -> None:
 def test_the_gradient_runs_through_all_passes() -> None:
     features, band = torch.randn(1, 2, 4, 4, requires_grad=True), torch.randn(1, 3, 4, 4)
     step = Recorder()
-    code_polyphase_passes(network(), features, 0.5, step, band)
+    code_polyphase_passes(network(), features, step, band)
     step.means[-1].sum().backward()
     assert features.grad is not None
     assert features.grad.abs().sum() > 0

@@ -8,20 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from lab.reproduce.blocks import WEIGHTS, replaced
 from lab.reproduce.claims import read_claims
-from lab.reproduce.fill_readme import README, documents, rendered
-from lab.reproduce.model_card import CARD, core_hours
+from lab.reproduce.fill_readme import BLOCKS, CARD, README, WEIGHTS, core_hours, rendered, replaced
 from lab.reproduce.run_records import REPOSITORY
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import CHECKPOINTS
 
 
-@pytest.mark.parametrize("path", documents(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", BLOCKS, ids=lambda path: path.stem)
 def test_blocks_are_what_the_committed_tables_say(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert rendered(path) == text, "run `make readme`"
-    assert not any(f"<!-- {name}:begin -->\n<!--" in text for name in documents()[path])
+    assert not any(f"<!-- {name}:begin -->\n<!--" in text for name in BLOCKS[path])
 
 
 @pytest.mark.parametrize(("path", "least"), [(README, 10), (CARD, 3)])

@@ -1,300 +1,343 @@
-"""Running notebooks for real in a small tree: what makes one run again, and what an interruption leaves behind."""
+"""Snakemake's rules: what is declared, what makes a notebook run again, and what a run leaves behind."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
+import yaml
 
 from lab.reproduce import provenance
-from lab.reproduce.input_digest import input_digest
-from lab.reproduce.run_notebooks import reproduce, run_all, select
-from lab.reproduce.run_records import Tree, read_stamp
-from weconvene_core.atomic_files import sha256_of, write_text
+from lab.reproduce.claims import read_claims
+from lab.reproduce.run_notebook import run
+from lab.reproduce.run_records import (
+    REPOSITORY,
+    RunRecord,
+    Tree,
+    altered,
+    experiment_of,
+    forget_void,
+    read_record,
+    write_record,
+)
+from weconvene_core.atomic_files import sha256_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import ROOT
 
-WRITE_A_TABLE = "from pathlib import Path\nPath('../results/tables').mkdir(parents=True, exist_ok=True)\n"
-
-
-RUN = """
-import pathlib, sys
-from lab.reproduce.run_notebooks import Tree, reproduce
-reproduce("quick", tree=Tree(pathlib.Path(sys.argv[1])))
+WORKFLOW = yaml.safe_load((ROOT / "notebooks" / "workflow.yaml").read_text(encoding="utf-8"))
+NOTEBOOKS, EXPERIMENTS = WORKFLOW["notebooks"], WORKFLOW["experiments"]
+IGNORED = shutil.ignore_patterns("__pycache__", ".snakemake", ".ipynb_checkpoints", "*.safetensors")
+RATES = """
+from pathlib import Path
+import warnings
+warnings.warn("one curve is left out")
+folder = Path("../results/tables")
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "rates.csv").write_text(f"mode,bpp\\n{mode},1.5\\n")
+(folder / "other.csv").write_text("of another notebook")
+if Path("../stop").exists():
+    raise OSError("stopped after writing")
+print(Path.cwd())
 """
 
 
-def write_notebook(path: Path, code: str, needs: Sequence[str] = ()) -> None:
+# ---- what is declared
+
+
+def test_every_notebook_is_a_rule() -> None:
+    assert list(NOTEBOOKS) == [path.stem for path in REPOSITORY.notebooks]
+
+
+def test_every_table_has_one_maker() -> None:
+    made = [name.format(mode="full") for spec in NOTEBOOKS.values() for name in spec.get("tables", ())]
+    made += [table for spec in EXPERIMENTS.values() for table in spec["tables"]]
+    assert len(made) == len(set(made))
+    shared = {name for spec in NOTEBOOKS.values() for name in spec.get("shares", ())}
+    tables = {
+        path.stem for path in REPOSITORY.artifacts() if path.suffix == ".csv" and not path.stem.endswith("_quick")
+    }
+    assert tables <= {*made, *shared, *WORKFLOW["earlier"]}
+    assert {name for spec in NOTEBOOKS.values() for name in spec.get("reads", ())} <= {*made, *WORKFLOW["earlier"]}
+
+
+@pytest.mark.parametrize("stem", NOTEBOOKS)
+def test_a_notebook_declares_the_tables_that_it_names(stem: str) -> None:
+    code = " ".join(cell.source for cell in nbformat.read(ROOT / f"notebooks/{stem}.ipynb", 4).cells
+                    if cell.cell_type == "code")  # fmt: skip
+    spec = NOTEBOOKS[stem]
+    known = {*spec.get("tables", ()), *spec.get("reads", ()), *spec.get("shares", ())}
+    named = {name for name in re.findall(r"(\w+)\.csv\b", code) if (ROOT / f"results/tables/{name}.csv").is_file()}
+    assert named <= known
+
+
+def test_every_figure_belongs_to_one_notebook() -> None:
+    for path in REPOSITORY.artifacts():
+        if path.parent.name == "figures":
+            owners = [s for s, spec in NOTEBOOKS.items() if any(path.match(f"figures/{p}") for p in spec["figures"])]
+            assert len(owners) == 1, path.name
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_commands_of_an_experiment_exist(name: str) -> None:
+    assert all(find_spec(command.split()[0]) for command in EXPERIMENTS[name]["commands"])
+    assert name not in NOTEBOOKS
+
+
+def test_claims_name_the_command_that_makes_their_table() -> None:
+    for claim in read_claims(REPOSITORY.data / "claims.csv"):
+        experiment = experiment_of().get(Path(claim.table).name)
+        if claim.command and Path(claim.table).stem not in WORKFLOW["earlier"]:
+            words = claim.command.removeprefix("make table NAME=").split()
+            assert words[0] == experiment or (experiment is None and words[0] in {*NOTEBOOKS, *EXPERIMENTS}), claim.id
+        assert bool(claim.command) or not experiment, claim.id
+
+
+# ---- what Snakemake does
+
+
+def snakemake(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", *words]
+    variables = {**os.environ, "WECONVENE_DATA": "", "WECONVENE_CACHE": str(root / "downloads")}
+    return subprocess.run(command, cwd=root, env=variables, capture_output=True, text=True)
+
+
+def planned(root: Path, *words: str) -> set[str]:
+    """The rules that a dry run would run."""
+    done = snakemake(root, "--dry-run", *words)
+    assert done.returncode == 0, done.stderr + done.stdout
+    jobs = re.findall(r"^job +count\n-+ +-+\n(.*?)\ntotal", done.stdout + done.stderr, re.M | re.S)
+    return {line.split()[0] for line in jobs[-1].splitlines()} if jobs else set()
+
+
+def at_time(root: Path, seconds: int) -> None:
+    for path in root.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts:
+            os.utime(path, (seconds, seconds))
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what decides what runs, with the times of files equal, as a clone may have them."""
+    root = tmp_path_factory.mktemp("clone")
+    for name in ("weconvene_core", "notebooks", "data", "results/tables"):
+        shutil.copytree(ROOT / name, root / name, ignore=IGNORED)
+    shutil.copyfile(ROOT / "requirements.lock", root / "requirements.lock")
+    at_time(root, 1_700_000_000)
+    return root
+
+
+@pytest.mark.slow
+def test_a_fresh_clone_runs_every_notebook_and_no_experiment_and_a_second_run_nothing(clone: Path) -> None:
+    everything = {*NOTEBOOKS, "certificate", "verdict", "all"}
+    assert planned(clone) == everything
+    for stem, spec in NOTEBOOKS.items():
+        for name in spec.get("tables", ()):
+            (clone / f"results/tables/{name.format(mode='quick')}.csv").touch()
+        names = [f"results/tables/{name.format(mode='quick')}.csv" for name in spec.get("tables", ())]
+        written = {name: sha256_of(clone / name) for name in names}
+        write_record(Tree(clone), RunRecord(stem, "quick", {}, 1.0, 1.0, "2026-01-01T00:00:00+00:00", written))
+        (clone / f"results/notebooks/{stem}.ipynb").touch()
+    for name in ("certificate.csv", "certificate.md", "manifest.json", "notebooks/.certified"):
+        (clone / "results" / name).touch()
+    (clone / ".snakemake/metadata/of_a_run").parent.mkdir(parents=True, exist_ok=True)
+    (clone / ".snakemake/metadata/of_a_run").touch()
+    done = snakemake(clone, "--touch", "--cores", "1", "--forceall")  # as if all had run
+    assert done.returncode == 0, done.stderr
+    at_time(clone, 2_000_000_000)
+    (clone / "weconvene_core" / "paths.py").touch()
+    assert planned(clone) == set()  # contents count, not times
+    source, text = clone / "weconvene_core" / "wavelets" / "dwt.py", ""
+    text = source.read_text()
+    source.write_text(text + "# changed\n")
+    assert planned(clone) == everything
+    source.write_text(text)
+    table = clone / "results/tables/layer_speed.csv"
+    table.write_text("measured,again\n")  # shown by notebook 02, and claims may rest on it
+    assert planned(clone) == {"02_weconv_layer", "08_certificate", "certificate", "verdict", "all"}
+    assert planned(clone, "--config", "mode=full") == everything
+
+
+@pytest.mark.slow
+def test_a_long_experiment_runs_when_it_is_asked_for(clone: Path) -> None:
+    points = pd.read_csv(clone / "results/tables/ablation_points.csv", dtype={"settings": str})
+    lost = points.settings.iloc[0]
+    points[points.settings != lost].to_csv(clone / "results/tables/ablation_points.csv", index=False)
+    done = snakemake(clone, "--dry-run", "--force", "--printshellcmds", "exactness", "ablations")
+    said = done.stdout + done.stderr
+    assert "lab.studies.integer_path_cost rates" in said
+    assert "--exclusive" in said  # it measures time
+    assert f"lab.studies.ablations --only {lost}" in said  # a training is a job of its own
+    assert len(re.findall(r"^rule ", said, re.MULTILINE)) == 3
+
+
+@pytest.mark.slow
+def test_an_unknown_mode_is_refused(clone: Path) -> None:
+    done = snakemake(clone, "-n", "--config", "mode=fast")
+    assert done.returncode == 1
+    assert "unknown mode 'fast': use MODE=quick" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_rules_run_for_real_and_a_missed_claim_fails_the_run(clone: Path, tmp_path: Path) -> None:
+    root = tmp_path
+    for name in ("weconvene_core", "notebooks/lab", "notebooks/profiles"):
+        shutil.copytree(clone / name, root / name)
+    for name in ("notebooks/Snakefile", "requirements.lock"):
+        shutil.copyfile(clone / name, root / name)
+    shutil.copyfile(ROOT / "pyproject.toml", root / "pyproject.toml")
+    rules = {"01_rates": {"tables": ["rates"], "figures": []}, "02_curves": {"figures": []}}
+    workflow = {"mode": "quick", "notebooks": rules, "experiments": {}, "earlier": []}
+    (root / "notebooks/workflow.yaml").write_text(yaml.safe_dump(workflow))
+    write_notebook(root / "notebooks/01_rates.ipynb", RATES)
+    write_notebook(root / "notebooks/02_curves.ipynb", "raise OSError('no photographs')")
+    (root / "data").mkdir()
+    header = "id,claim,tier,paper,expected,tolerance,notebook,table,select,column,cost\n"
+    line = "rate,a claim,R,,9,0.1,01_rates,results/tables/rates.csv,mode=quick,bpp,\n"
+    (root / "data/claims.csv").write_text(header + line)
+
+    done = snakemake(root, "--cores", "2")  # one that fails does not stop the others
+    assert done.returncode == 1
+    assert re.search(
+        r"error: 02_curves stopped in the cell \S+ \(In \[\d+\]\) with OSError: no photographs\.", done.stderr
+    )
+    assert [stem for stem in rules if read_record(Tree(root), stem)] == ["01_rates"]
+
+    write_notebook(root / "notebooks/02_curves.ipynb", "print('photographs')")
+    done = snakemake(root, "--cores", "2")
+    assert done.returncode == 1
+    assert "MISSED rate: expected 9 within 0.1, obtained 1.5000" in done.stdout
+    assert "a claim is missed: results/certificate.md" in done.stderr
+    assert (root / "results/certificate.csv").is_file()
+    manifest = json.loads((root / "results/manifest.json").read_text())
+    assert manifest["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
+
+    (root / "data/claims.csv").write_text((header + line).replace(",9,", ",1.5,"))
+    assert planned(root) == {"certificate", "verdict", "all"}
+    assert snakemake(root, "--cores", "2").returncode == 0
+    assert planned(root) == set()
+    (root / "results/tables/rates.csv").write_text("mode,bpp\nquick,0.1\n")
+    assert "01_rates" in planned(root)  # an altered table is made again
+    assert read_record(Tree(root), "01_rates") is None
+
+
+# ---- one notebook
+
+
+def write_notebook(path: Path, code: str) -> None:
     parameters = nbformat.v4.new_code_cell('mode: str = "quick"\nseed: int = 3', metadata={"tags": ["parameters"]})
-    node = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
-    if needs:
-        node.metadata["needs"] = list(needs)
     path.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(node, path)
+    nbformat.write(nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)]), path)
 
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     monkeypatch.delenv("WECONVENE_DATA", raising=False)
-    monkeypatch.setenv("WECONVENE_CACHE", str(tmp_path / "downloads"))
-    texts = {
-        "pyproject.toml": (ROOT / "pyproject.toml").read_text(),
-        "requirements.lock": "numpy==1.26.4\n",
-        "weconvene_core/layers/weconv.py": "GAIN = 1\n",
-        "data/anchors/kodak.csv": "codec,bpp\n",
-        "data/checkpoints/lite.safetensors": "weights",
-        "data/registry.csv": "name,url\n",
-        "data/claims.csv": "id,claim,tier,paper,expected,tolerance,notebook,table,select,column,cost\n",
-        "README.md": "not an input\n",
-    }
-    for name, text in texts.items():
-        write_text(tmp_path / name, text)
-    first = f"{WRITE_A_TABLE}Path('../results/tables/rates.csv').write_text(f'mode,bpp\\n{{mode}},1.5\\n')\nPath.cwd()"
-    write_notebook(tmp_path / "notebooks/01_rates.ipynb", first)
-    write_notebook(tmp_path / "notebooks/02_curves.ipynb", "print(Path := 'nothing written')")
+    monkeypatch.setattr(provenance, "environment", lambda tree: {"weconvene_data": False})
+    write_notebook(tmp_path / "notebooks/01_rates.ipynb", RATES)
     return Tree(tmp_path)
 
 
-def digest(tree: Tree, mode: str = "quick") -> str:
-    return input_digest(tree, tree.notebooks[0], mode)
+def run_rates(tree: Tree, patterns: Sequence[str] = ("tables/rates.csv", "figures/rd_*")) -> None:
+    run(tree, tree.notebooks[0], "quick", patterns)
 
 
-def never(path: Path) -> bool:
-    return False
-
-
-INPUTS = [
-    "weconvene_core/layers/weconv.py",
-    "data/anchors/kodak.csv",
-    "data/checkpoints/lite.safetensors",
-    "data/registry.csv",
-    "requirements.lock",
-]
-
-
-@pytest.mark.parametrize("name", INPUTS)
-def test_the_digest_follows_the_content_of_each_input(tree: Tree, name: str) -> None:
-    before, text = digest(tree), (tree.root / name).read_text()
-    write_text(tree.root / name, text + "# changed\n")
-    assert digest(tree) != before
-    write_text(tree.root / name, text)
-    assert digest(tree) == before
-
-
-@pytest.mark.parametrize("name", ["weconvene_core/new.py", "data/checkpoints/tiny.json", "data/anchors/clic.csv"])
-def test_the_digest_follows_new_files(tree: Tree, name: str) -> None:
-    before = digest(tree)
-    write_text(tree.root / name, "{}")
-    assert digest(tree) != before
-
-
-@pytest.mark.parametrize("name", ["README.md", "results/figures/rd.svg", "data/checkpoints/training/step.pt"])
-def test_the_digest_ignores_what_does_not_count(tree: Tree, name: str) -> None:
-    before = digest(tree)
-    write_text(tree.root / name, "something else")
-    os.utime(tree.root / INPUTS[0], (1, 1))
-    assert digest(tree) == before
-
-
-def test_the_digest_follows_the_mode(tree: Tree) -> None:
-    assert digest(tree, "full") != digest(tree, "quick")
-
-
-def test_the_digest_follows_the_images_offered_but_not_where_they_lie(
-    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = [digest(tree)]
-    for place in ("here/photos", "there/photos"):
-        write_text(tmp_path / place / "kodak/kodim01.png", "pixels")
-        monkeypatch.setenv("WECONVENE_DATA", str(tmp_path / place))
-        found.append(digest(tree))
-    write_text(tmp_path / "there/photos/kodak/kodim02.png", "pixels")
-    found.append(digest(tree))
-    monkeypatch.setenv("WECONVENE_DATA", str(tmp_path / "nowhere"))
-    found.append(digest(tree))
-    write_text(tmp_path / "downloads/kodak/kodim01.png", "pixels")
-    found.append(digest(tree))
-    assert found[1] == found[2]
-    assert len(set(found)) == 5
-
-
-def test_the_digest_sees_the_notebooks_cells_but_not_their_outputs(tree: Tree) -> None:
-    path, before = tree.notebooks[0], digest(tree)
-    node = nbformat.read(path, as_version=4)
-    node.cells[1].outputs = [nbformat.v4.new_output("stream", text="1.5\n")]
-    node.cells[1].execution_count = 7
-    nbformat.write(node, path)
-    assert digest(tree) == before
-    node.cells[1].source += "\nprint(1)"
-    nbformat.write(node, path)
-    assert digest(tree) != before
-
-
-def test_a_finished_run_is_recorded_and_not_repeated(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
-    assert reproduce("quick", tree=tree) == 0
-    stamp = read_stamp(tree, "01_rates")
-    assert stamp is not None
-    assert stamp.artifacts == {"results/tables/rates.csv": sha256_of(tree.results / "tables/rates.csv")}
-    assert stamp.parameters == {"mode": "quick", "seed": "3"}
-    assert stamp.seconds > 0
+def test_a_finished_run_is_recorded(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    run_rates(tree)
+    record = read_record(tree, "01_rates")
+    assert record is not None
+    assert record.artifacts == {"results/tables/rates.csv": sha256_of(tree.results / "tables/rates.csv")}
+    assert record.parameters == {"mode": "quick", "seed": "3"}
+    assert record.seconds > 0
+    assert record.peak_memory_mb > 10
     assert str(tree.root) not in (tree.executed / "01_rates.ipynb").read_text()
-    manifest = json.loads(tree.manifest.read_text())
+    manifest = provenance.manifest(tree)
     assert manifest["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
-    assert manifest["notebooks"]["01_rates"]["environment"]["weconvene_data"] is False
-    capsys.readouterr()
-    assert reproduce("quick", tree=tree) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("Nothing to do: 2 notebooks")
+    assert manifest["files"]["results/tables/other.csv"]["notebook"] is None
+    assert manifest["notebooks"]["01_rates"]["environment"] == {"weconvene_data": False}
+    assert "  warning: one curve is left out\n" in capsys.readouterr().out
 
 
-def test_another_mode_or_an_altered_table_runs_what_it_concerns(tree: Tree) -> None:
-    table = tree.results / "tables/rates.csv"
-    assert run_all(tree, tree.notebooks, "quick", never).finished == 2
-    table.write_text("mode,bpp\nquick,0.1\n")
-    assert run_all(tree, tree.notebooks, "quick", never).finished == 1
-    assert table.read_text() == "mode,bpp\nquick,1.5\n"
-    assert run_all(tree, tree.notebooks, "full", never).finished == 2
-    assert table.read_text() == "mode,bpp\nfull,1.5\n"
-
-
-def test_a_failing_cell_is_named_and_the_run_goes_on_from_there(tree: Tree) -> None:
-    code = "from pathlib import Path\nif not Path('../go').exists():\n    raise OSError('no go')"
-    write_notebook(tree.notebooks[1], code)
-    failing = nbformat.read(tree.notebooks[1], as_version=4).cells[1].id
-    with pytest.raises(WeconveneError, match=rf"02_curves stopped in the cell {failing} .*OSError: no go") as caught:
-        run_all(tree, tree.notebooks, "quick", never).raise_failures()
-    assert "\n" not in str(caught.value)
-    (tree.root / "go").touch()
-    ran: list[str] = []
-    assert run_all(tree, tree.notebooks, "quick", never, ran.append).finished == 1
-    assert all("02_curves" in line for line in ran)
-
-
-def test_a_failure_costs_what_reads_its_tables_and_nothing_else(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
-    write_notebook(tree.notebooks_folder / "03_rest.ipynb", "import warnings\nwarnings.warn('one curve is left out')")
-    write_notebook(tree.notebooks[1], "print('read')", needs=["01_rates"])
-    assert reproduce("quick", tree=tree) == 0
-    assert "03_rest: " in (said := capsys.readouterr().out)
-    assert "  warning: one curve is left out\n" in said
-    write_notebook(tree.notebooks[0], "raise OSError('no photographs')")
-    with pytest.raises(WeconveneError, match=r"01_rates stopped .* 02_curves is left out: it reads the tables of 01_r"):
-        reproduce("quick", force=True, tree=tree)
-    assert [stem for stem in ("01_rates", "02_curves", "03_rest") if read_stamp(tree, stem)] == ["03_rest"]
-    said = capsys.readouterr().out
-    assert "[2/3] 02_curves: left out, since 01_rates failed" in said
-    assert "[3/3] 03_rest: " in said
-    assert "certificate.csv" in said
-
-
-MERGE = f"""{WRITE_A_TABLE}
-table = Path("../results/tables/rates.csv")
-old = table.read_text() if table.exists() else "mode,bpp\\n"
-table.write_text(old + f"{{mode}},1.5\\n")
-if Path("../stop").exists():
-    raise OSError("stopped after writing")
-"""
-
-
-def test_no_row_of_an_earlier_run_stays_in_a_table_and_a_failed_run_leaves_the_table_as_it_was(tree: Tree) -> None:
-    write_notebook(tree.notebooks[0], MERGE)
-    table = tree.results / "tables/rates.csv"
-    run_all(tree, tree.notebooks[:1], "full", never)
-    for stamp in tree.executed.glob("*.json"):
-        stamp.unlink()  # as in a clone: tables and manifest are stored, stamps are not
-    run_all(tree, tree.notebooks[:1], "quick", never)
-    assert table.read_text() == "mode,bpp\nquick,1.5\n"
+def test_a_failing_cell_is_named_and_leaves_no_record_and_no_copy(tree: Tree) -> None:
     (tree.root / "stop").touch()
-    assert "stopped after writing" in run_all(tree, tree.notebooks[:1], "full", never).failures["01_rates"]
-    assert table.read_text() == "mode,bpp\nquick,1.5\n"
-    assert not list((tree.results / "scratch").rglob("*.csv"))
+    failing = nbformat.read(tree.notebooks[0], as_version=4).cells[1].id
+    with pytest.raises(WeconveneError, match=rf"01_rates stopped in the cell {failing} .*OSError: stopped") as caught:
+        run_rates(tree)
+    assert "\n" not in str(caught.value)
+    assert read_record(tree, "01_rates") is None
+    assert not list(tree.executed.glob("*"))
 
 
-PER_MODE = f"""{WRITE_A_TABLE}
-tables = Path("../results/tables")
-(tables / f"rates_{{mode}}.csv").write_text(mode)
-print(*sorted(path.name for path in tables.glob("rates_*")))
-"""
+def test_a_kernel_that_dies_is_told(tree: Tree) -> None:
+    write_notebook(tree.notebooks[0], "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(WeconveneError, match="the kernel of 01_rates stopped before the last cell"):
+        run_rates(tree)
 
 
-def test_a_quick_run_sees_and_keeps_the_table_of_the_full_run(tree: Tree) -> None:
-    write_notebook(tree.notebooks[0], PER_MODE)
-    for mode in ("full", "quick"):
-        run_all(tree, tree.notebooks[:1], mode, lambda path: True)
-    tables = tree.results / "tables"
-    assert [(tables / f"rates_{mode}.csv").read_text() for mode in ("full", "quick")] == ["full", "quick"]
-    assert "rates_full.csv rates_quick.csv" in (tree.executed / "01_rates.ipynb").read_text()
+def test_a_record_is_void_when_results_are_not_as_they_were(tree: Tree) -> None:
+    table, notes = tree.results / "tables/rates.csv", tree.root / ".snakemake/metadata"
+    declared = {"01_rates": ["results/tables/rates.csv"]}
+    notes.mkdir(parents=True)
+    (notes / "of_a_run").touch()
+    run_rates(tree)
+    record = read_record(tree, "01_rates")
+
+    def is_kept(tables: dict[str, list[str]] = declared) -> bool:
+        write_record(tree, record)
+        forget_void(tree, tables)
+        return read_record(tree, "01_rates") is not None
+
+    assert is_kept()
+    assert not is_kept({"01_rates": ["results/tables/rates_full.csv"]})  # of another mode
+    table.write_text("mode,bpp\nquick,0.1\n")
+    assert altered(tree, record) == ["results/tables/rates.csv"]
+    assert not is_kept()
+    table.unlink()
+    assert not is_kept()
+    run_rates(tree)
+    (notes / "of_a_run").unlink()
+    assert not is_kept()
 
 
 def test_a_clone_keeps_the_record_of_the_runs_that_its_results_came_from(tree: Tree) -> None:
-    run_all(tree, tree.notebooks, "quick", never)
-    tree.stamp_path("01_rates").unlink()
-    tree.stamp_path("02_curves").unlink()
-    run_all(tree, tree.notebooks[1:], "quick", never)
-    manifest = json.loads(tree.manifest.read_text())
-    assert manifest["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
+    run_rates(tree)
+    provenance.write_manifest(tree)
+    stored = json.loads(tree.manifest.read_text())
+    stored["notebooks"]["01_rates"]["digest"] = "of release 0.2"
+    tree.manifest.write_text(json.dumps(stored))
+    tree.record_path("01_rates").unlink()
+    assert provenance.manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
     (tree.results / "tables/rates.csv").write_text("edited")
     assert provenance.manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] is None
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def test_images_are_told_by_name_and_size_and_not_by_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WECONVENE_CACHE", str(tmp_path / "downloads"))
+    monkeypatch.delenv("WECONVENE_DATA", raising=False)
+    found = [provenance.images_offered()]
 
+    def put(name: str) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("pixels")
 
-def test_a_killed_run_is_not_taken_for_done(tree: Tree) -> None:
-    wait = "import pathlib, time\nwhile not pathlib.Path('../go').exists():\n    time.sleep(.05)\nprint('end')"
-    write_notebook(tree.notebooks[1], wait)
-    process = subprocess.Popen([sys.executable, "-c", RUN, str(tree.root)], cwd=ROOT, stdout=subprocess.DEVNULL)
-    wait_for(lambda: (tree.executed / "02_curves.partial.ipynb").exists())
-    process.kill()
-    process.wait()
-    assert read_stamp(tree, "01_rates") is not None
-    assert read_stamp(tree, "02_curves") is None
-    assert not (tree.executed / "02_curves.ipynb").exists()
-    (tree.root / "go").touch()
-    assert run_all(tree, tree.notebooks, "quick", never).finished == 1
-    assert "end" in (tree.executed / "02_curves.ipynb").read_text()
-
-
-def test_names_pick_notebooks(tree: Tree) -> None:
-    assert [path.stem for path in select(tree, ["02"])] == ["02_curves"]
-    assert [path.stem for path in select(tree, ["notebooks/01_rates.ipynb"])] == ["01_rates"]
-    with pytest.raises(WeconveneError, match="no notebook is called '07'"):
-        select(tree, ["07"])
-
-
-def test_an_unknown_mode_is_refused(tree: Tree) -> None:
-    with pytest.raises(WeconveneError, match="unknown mode 'fast'"):
-        reproduce("fast", tree=tree)
-
-
-def test_executed_copies_are_kept_small() -> None:
-    from base64 import b64decode, b64encode
-    from io import BytesIO
-
-    import numpy as np
-    from nbformat.v4 import new_code_cell, new_notebook, new_output
-    from PIL import Image
-
-    from lab.reproduce.compact import compact
-
-    photograph = BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(photograph, "PNG")
-    bar = [new_output("stream", name="stderr", text=f"\r{i}/3 done") for i in range(4)]
-    figure = new_output("display_data", data={"image/png": b64encode(photograph.getvalue()).decode()})
-    node = new_notebook(cells=[new_code_cell("", outputs=[*bar, figure])])
-    compact(node)
-    text, picture = node.cells[0].outputs
-    assert text.text == "3/3 done"
-    assert set(picture.data) == {"image/jpeg"}
-    assert Image.open(BytesIO(b64decode(picture.data["image/jpeg"]))).size == (300, 300)
+    for place in ("here/photos", "there/photos"):
+        put(f"{place}/kodak/kodim01.png")
+        monkeypatch.setenv("WECONVENE_DATA", str(tmp_path / place))
+        found.append(provenance.images_offered())
+    put("there/photos/kodak/kodim02.png")
+    found.append(provenance.images_offered())
+    put("downloads/kodak/kodim01.png")
+    found.append(provenance.images_offered())
+    assert found[1] == found[2]
+    assert len(set(found)) == 4

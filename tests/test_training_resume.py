@@ -24,8 +24,7 @@ from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.divergence_guard import BACK_AFTER, CALM_STEPS, GIVE_UP_AFTER, NonFiniteGuard
 from weconvene_core.training.images import ImagePool
 from weconvene_core.training.log import LOG
-from weconvene_core.training.run import train_from_config
-from weconvene_core.training.trainer import Trainer
+from weconvene_core.training.trainer import Trainer, train_from_config
 
 ENTROPY = Stage("entropy", 15, 2e-3, 1e-3, batch=2, crop=32, warmup=2, transforms=False)
 JOINT = Stage("joint", 25, 1e-3, 1e-4, batch=2, crop=32, warmup=2, w_hf=0.9)
@@ -43,8 +42,8 @@ def pool() -> ImagePool:
     return ImagePool(tuple(photograph(seed) for seed in range(3)), ())
 
 
-def config(folder: Path, *phases: Stage, **others: object) -> TrainConfig:
-    return TrainConfig("tiny", phases or (ENTROPY, JOINT), output=str(folder), log_every=1, **others)
+def config(folder: Path, *stages: Stage, **others: object) -> TrainConfig:
+    return TrainConfig("tiny", stages or (ENTROPY, JOINT), output=str(folder), log_every=1, **others)
 
 
 def state(folder: Path) -> dict[str, torch.Tensor]:
@@ -82,6 +81,7 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_forty_steps_equal_twenty_a_kill_and_the_rest(tmp_path: Path) -> None:
     images = tmp_path / "images"
@@ -174,7 +174,7 @@ def test_overflow_goes_back_to_the_last_saved_state(tmp_path: Path, pool: ImageP
 
 def test_rate_that_always_overflows_gives_up_with_a_good_state_on_disk(tmp_path: Path, pool: ImagePool) -> None:
     wild = replace(JOINT, learning_rate=1e12, final_rate=1e12, warmup=0)
-    with pytest.raises(WeconveneError, match=rf"not finite {GIVE_UP_AFTER} times.*phase 'joint'"):
+    with pytest.raises(WeconveneError, match=rf"not finite {GIVE_UP_AFTER} times.*stage 'joint'"):
         Trainer(config(tmp_path / "a", wild), pool).run()
     assert all(tensor.isfinite().all() for tensor in state(tmp_path / "a").values())
 

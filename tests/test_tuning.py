@@ -23,7 +23,7 @@ from weconvene_core.training.losses import MS_SSIM_WEIGHT, rate_distortion
 from weconvene_core.training.trainer import Trainer
 
 PARTS = ("gain_", "g_s.tail")
-PHASE = Stage("MS-SSIM", 2, 1e-3, 1e-4, batch=1, crop=192, warmup=1)
+STAGE = Stage("MS-SSIM", 2, 1e-3, 1e-4, batch=1, crop=192, warmup=1)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tuned")
     torch.manual_seed(0)
     release(WeConvene(preset("tiny")), folder / "start.safetensors", {"steps": 0})
-    config = TrainConfig("tiny", (PHASE,), str(folder / "run"), metric="ms_ssim", trains=PARTS)
+    config = TrainConfig("tiny", (STAGE,), str(folder / "run"), metric="ms_ssim", trains=PARTS)
     trainer = Trainer(config, load_pool(image_set("default").paths))
     for model in (trainer.model, trainer.ema):
         model.load_state_dict(load_model_file(folder / "start.safetensors").state_dict())
@@ -80,10 +80,10 @@ def test_a_change_of_other_or_missing_weights_is_refused(tuned: Path, tmp_path: 
 
 
 def test_an_unknown_part_or_too_small_a_crop_is_refused(tmp_path: Path) -> None:
-    config = TrainConfig("tiny", (PHASE,), str(tmp_path), trains=("g_x",))
+    config = TrainConfig("tiny", (STAGE,), str(tmp_path), trains=("g_x",))
     with pytest.raises(WeconveneError, match="trains=g_x names nothing"):
         Trainer(config, load_pool(image_set("default").paths))
     with pytest.raises(WeconveneError, match="crops of 192"):
-        replace(config, metric="ms_ssim", phases=(replace(PHASE, crop=128),))
+        replace(config, metric="ms_ssim", stages=(replace(STAGE, crop=128),))
     with pytest.raises(WeconveneError, match="metric='psnr'"):
         replace(config, metric="psnr")

@@ -26,7 +26,16 @@ sys.meta_path.append(Moved())
 pillow_plugin.register()  # which loads neither torch nor numpy
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "decode", "encode", "load_model"]
+__all__ = ["__version__", "decode", "encode", "load_model", "register"]
+
+
+def register() -> None:
+    """Make the model known to CompressAI, which is imported for that: ``compressai.registry.MODELS["weconvene"]``."""
+    from compressai.registry import register_model
+
+    from weconvene_core.model.weconvene import WeConvene
+
+    register_model("weconvene")(WeConvene)
 
 
 def __getattr__(name: str) -> Any:

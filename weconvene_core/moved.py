@@ -7,8 +7,9 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 LABORATORY = ("applications", "evaluation", "figures", "reproduce")
+LABORATORY += ("layers.reach", "wavelets.factor", "wavelets.gains", "wavelets.learnable")
 PLACES = """
-    bands:model.latent_dwt checkpoint:model.checkpoint config:model.config config_checks:model.config
+    bands:model.transforms checkpoint:model.checkpoint config:model.config config_checks:model.config
     commands:cli.training_commands file_commands:cli.codec_commands files:atomic_files inputs:image_tensors
     presets:model.presets transforms:model.transforms
     codec.checkpoints:model.released codec.grid:codec.tile_grid codec.images:codec.pictures
@@ -17,18 +18,20 @@ PLACES = """
     codec.analysis:codec.tile_coder codec.effort:codec.latent_refinement codec.floor:codec.plain_coding
     codec.orientation:codec.pictures codec.streams:codec.container
     entropy.coder:entropy.range_coder entropy.coder_tables:entropy.cdf_tables
-    entropy.colours:entropy.luma_before_chroma entropy.exact:exact.fixed_point entropy.laplace:entropy.distributions
+    entropy.colours:entropy.slices entropy.exact:exact.fixed_point entropy.laplace:entropy.distributions
     entropy.exact_hyper:exact.hyper_synthesis entropy.exact_lifting:exact.integer_lifting
-    entropy.exact_slices:exact.slice_networks entropy.exact_winograd:exact.winograd
-    entropy.packed_tables:entropy.cdf_packing entropy.phases:entropy.polyphase_passes
+    entropy.exact_seal:exact.fixed_point entropy.exact_slices:exact.slice_networks
+    entropy.exact_winograd:exact.winograd entropy.coder_backends:entropy.range_coder
+    entropy.packed_tables:entropy.cdf_tables entropy.phases:entropy.charm
     entropy.steps:entropy.coding_steps layers.attention:layers.window_attention
     layers.convert:layers.convert_network layers.rate_table:layers.rate_conditioning
     layers.shortcut:layers.wavelet_shortcut training.data:training.images training.guard:training.divergence_guard
     training.interrupts:training.stop_signals training.loop:training.trainer training.parallel:training.distributed
+    training.objective:training.losses training.reporting:training.log training.run:training.trainer
     training.runlog:training.log training.sampling:training.crops training.schedule:training.config
-    wavelets.axis:wavelets.channel_dwt wavelets.eager:wavelets.lifting_inplace
+    wavelets.axis:wavelets.dwt wavelets.eager:wavelets.lifting
     wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting_reference
-    wavelets.plan:wavelets.lifting_plan wavelets.transform:wavelets.dwt
+    wavelets.operator:wavelets.lifting wavelets.plan:wavelets.lifting_plan wavelets.transform:wavelets.dwt
 """
 MOVED = dict(pair.split(":") for pair in PLACES.split())
 
@@ -50,6 +53,6 @@ class Moved:
             return None
         if rest in MOVED:
             raise ImportError(f"{name} is {package}.{MOVED[rest]} since release 1.0.", name=name)
-        if rest.split(".")[0] in LABORATORY:
+        if any(f"{rest}.".startswith(f"{room}.") for room in LABORATORY):
             raise ImportError(f"{name} has left the package: it is in the folder notebooks/lab.", name=name)
         return None

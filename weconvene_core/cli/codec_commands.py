@@ -12,21 +12,21 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
+from weconvene_core.atomic_files import write_bytes_atomically
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.paths import CHECKPOINTS
 
 PIPE = Path("-")
 FAILED, DAMAGED = 1, 3  # exit codes: anything wrong; nothing wrong but compressed files
-COMPRESSED = (".wcv",)
+COMPRESSED = ".wcv"
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One file to read and one to write; either may be PIPE."""
 
     source: Path
@@ -37,12 +37,13 @@ def encode(arguments: argparse.Namespace) -> int:
     """Compress pictures; everything that may be wrong is found out before torch is loaded."""
     from PIL import Image
 
-    from weconvene_core.atomic_files import write_bytes_atomically
     from weconvene_core.codec.container import MAX_PIXELS
     from weconvene_core.codec.pictures import PictureWarning, load
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above it, and refuses above twice as many
-    jobs = _jobs(arguments, _picture_extensions(), COMPRESSED[0])
+    known = Image.registered_extensions()  # some of these formats Pillow only writes
+    pictures = [suffix for suffix, name in known.items() if name in Image.OPEN and suffix != COMPRESSED]
+    jobs = _jobs(arguments, pictures, COMPRESSED)
     check_model(arguments.model)
 
     def one(job: Job) -> str:
@@ -54,13 +55,9 @@ def encode(arguments: argparse.Namespace) -> int:
                 tqdm.write(f"weconvene: {job.source}: {note.message}", file=sys.stderr)
         from weconvene_core.codec import api
 
-        data = api.encode(
-            picture, arguments.quality, arguments.model, max_memory=arguments.max_memory, effort=arguments.effort
-        )
-        if job.target == PIPE:
-            _to_pipe(data)
-        else:
-            write_bytes_atomically(job.target, data)
+        options = {"max_memory": arguments.max_memory, "effort": arguments.effort}
+        data = api.encode(picture, arguments.quality, arguments.model, **options)
+        _write(data, job.target)
         bpp = 8 * len(data) / picture.rgb[..., 0].size
         return f"{job.target}: {len(data)} bytes, {bpp:.4f} bits per pixel"
 
@@ -72,8 +69,8 @@ def decode(arguments: argparse.Namespace) -> int:
     from weconvene_core.codec.container import unpack, unpack_prefix
     from weconvene_core.codec.pictures import format_of, save
 
-    piped = f"picture.{arguments.format}"
-    jobs = _jobs(arguments, COMPRESSED, Path(piped).suffix)
+    piped = Path(f"picture.{arguments.format}")
+    jobs = _jobs(arguments, [COMPRESSED], piped.suffix)
     for job in jobs:
         format_of(piped if job.target == PIPE else job.target)
 
@@ -86,11 +83,9 @@ def decode(arguments: argparse.Namespace) -> int:
             image = api.preview(data, api.ALL, max_memory=arguments.max_memory)
         else:
             image = api.decode(data, max_memory=arguments.max_memory)
-        if job.target == PIPE:
-            save(image, piped, buffer := io.BytesIO())  # TIFF needs a file that it can go back in
-            _to_pipe(buffer.getvalue())
-        else:
-            save(image, job.target)
+        buffer = io.BytesIO()  # a TIFF needs a file that it can go back in
+        save(image, piped if job.target == PIPE else job.target, buffer)
+        _write(buffer.getvalue(), job.target)
         return f"{job.target}: {image.width} x {image.height}, {image.mode}"
 
     return _run(jobs, one, arguments.force)
@@ -104,22 +99,13 @@ def info(arguments: argparse.Namespace) -> int:
     prefix = unpack_prefix(data)
     container = prefix.container
     facts = {
-        "file": str(arguments.file),
-        "bytes": len(data),
-        "complete": prefix.complete,
+        "file": str(arguments.file), "bytes": len(data), "complete": prefix.complete,
         "bpp": round(8 * prefix.size / (container.width * container.height), 4),
-        "width": container.width,
-        "height": container.height,
-        "mode": container.mode,
-        "quality": container.quality,
-        "model_hash": container.model_hash.hex(),
-        "exact": container.exact,
-        "tile": container.tile,
-        "tiles": list(container.tiling),
-        "orientation": container.orientation,
-        "transforms": not container.plain,
+        "width": container.width, "height": container.height, "mode": container.mode, "quality": container.quality,
+        "model_hash": container.model_hash.hex(), "exact": container.exact, "tile": container.tile,
+        "tiles": list(container.tiling), "orientation": container.orientation, "transforms": not container.plain,
         "stream_bytes": {kind: sum(map(len, container.of(kind))) for kind in dict.fromkeys(container.kinds)},
-    }
+    }  # fmt: skip
     print(json.dumps(facts) if arguments.json else "\n".join(f"{name:14}{value}" for name, value in facts.items()))
     if prefix.complete:
         return 0
@@ -131,7 +117,7 @@ def info(arguments: argparse.Namespace) -> int:
     return DAMAGED
 
 
-def _jobs(arguments: argparse.Namespace, suffixes: tuple[str, ...], suffix: str) -> list[Job]:
+def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> list[Job]:
     """Plan as ``cp`` does: one file to a name, or files and folders into a folder, which is made if missing."""
     sources, output = arguments.inputs, arguments.output
     if len(sources) == 1 and not sources[0].is_dir() and not output.is_dir():
@@ -140,11 +126,8 @@ def _jobs(arguments: argparse.Namespace, suffixes: tuple[str, ...], suffix: str)
         raise WeconveneError("A pipe takes one picture: give '-' as the only input, or with a single one as output.")
     if output.exists() and not output.is_dir():
         raise WeconveneError(f"{output} is a file: several pictures need a folder.")
-    jobs = [
-        Job(path, output / path.relative_to(base).with_suffix(suffix))
-        for source in sources
-        for path, base in _files(source, suffixes)
-    ]
+    found = [(path, base) for source in sources for path, base in _files(source, suffixes)]
+    jobs = [Job(path, output / path.relative_to(base).with_suffix(suffix)) for path, base in found]
     if not jobs:
         where = ", ".join(map(str, sources))
         raise WeconveneError(f"There is nothing to do: no file in {where} has a known extension.")
@@ -155,15 +138,7 @@ def _jobs(arguments: argparse.Namespace, suffixes: tuple[str, ...], suffix: str)
     return jobs
 
 
-def _picture_extensions() -> tuple[str, ...]:
-    """Return the extensions that Pillow reads; not those that it only writes, and not what encoding makes."""
-    from PIL import Image
-
-    known = Image.registered_extensions()  # registers Pillow's formats
-    return tuple(suffix for suffix, name in known.items() if name in Image.OPEN and suffix not in COMPRESSED)
-
-
-def _files(source: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[Path, Path]]:
+def _files(source: Path, suffixes: list[str]) -> Iterator[tuple[Path, Path]]:
     """Yield a file, or the files below a folder, each with the folder that its name is relative to."""
     if not source.is_dir():
         yield source, source.parent
@@ -177,8 +152,7 @@ def _run(jobs: list[Job], one: Callable[[Job], str], force: bool) -> int:
     """Do the jobs; of several, go on after a failure, and say at the end how many there were."""
     if len(jobs) == 1:
         _check_output(jobs[0], force)
-        said = one(jobs[0])
-        print(said, file=sys.stderr if jobs[0].target == PIPE else sys.stdout)
+        print(one(jobs[0]), file=sys.stderr if jobs[0].target == PIPE else sys.stdout)
         return 0
     codes = []
     for job in tqdm(jobs, unit="file", disable=None):  # None: no bar where stderr is no terminal
@@ -195,7 +169,7 @@ def _run(jobs: list[Job], one: Callable[[Job], str], force: bool) -> int:
 
 def _check_output(job: Job, force: bool) -> None:
     """Find out before the work, rather than after it, that its result could not be written."""
-    source, output = job.source, job.target
+    source, output = job
     if output == PIPE:
         return
     if output.exists() and not force:
@@ -219,6 +193,9 @@ def _read(source: Path) -> bytes:
     return sys.stdin.buffer.read() if source == PIPE else source.read_bytes()
 
 
-def _to_pipe(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+def _write(data: bytes, target: Path) -> None:
+    if target == PIPE:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write_bytes_atomically(target, data)

@@ -100,11 +100,6 @@ def _add_training_commands(subparsers: argparse._SubParsersAction[argparse.Argum
     train = subparsers.add_parser("train", help="train a model, or go on with an interrupted training")
     train.add_argument("config", type=Path, metavar="CONFIG", help="the training's configuration, JSON or TOML")
     train.add_argument("--minutes", type=float, metavar="N", help="save and stop cleanly after N minutes")
-    train.add_argument("--pack", type=Path, metavar="DIR", help="at the end, put the state into DIR in parts of 16 MB")
-    train.add_argument("--unpack", type=Path, metavar="DIR", help="go on from the packed state in DIR")
-    train.add_argument(
-        "--pack-images", type=Path, metavar="DIR", help="only write the training images to DIR in packs of 40 MB"
-    )
     train.set_defaults(run=training_commands.train)
 
     calibrate = subparsers.add_parser(
@@ -132,7 +127,3 @@ def quality_number(text: str) -> float:
     if not QUALITY_MIN <= value <= QUALITY_MAX:
         raise argparse.ArgumentTypeError(f"a number from {QUALITY_MIN:g} to {QUALITY_MAX:g} is expected, not {text}")
     return value
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -14,15 +14,12 @@ from weconvene_core.paths import CHECKPOINTS
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train as a configuration says, resuming where an earlier run of it stopped; or pack its images."""
+    """Train as a configuration says, resuming where an earlier run of it stopped."""
     if not arguments.config.is_file():
         raise WeconveneError(f"There is no training configuration {arguments.config}: give a JSON or TOML file.")
-    from weconvene_core.training.run import pack_images, train_from_config
+    from weconvene_core.training.trainer import train_from_config
 
-    if arguments.pack_images:
-        pack_images(arguments.config, arguments.pack_images)
-    else:
-        train_from_config(arguments.config, arguments.minutes, arguments.pack, arguments.unpack)
+    train_from_config(arguments.config, arguments.minutes)
     return 0
 
 

@@ -26,8 +26,8 @@ from weconvene_core.codec.tile_grid import HALO, UNIT, spans
 from weconvene_core.codec.tile_streams import Latent, footprint
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
 from weconvene_core.entropy.coding_steps import SliceCodingMode
-from weconvene_core.entropy.distributions import Likelihood
-from weconvene_core.entropy.slices import Prediction, straight_through_round
+from weconvene_core.entropy.distributions import Likelihood, straight_through_round
+from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad
 from weconvene_core.layers.rate_conditioning import lambda_of
@@ -171,10 +171,10 @@ class Refinement:
         The error is a sum over the pixels and a mean over the colours. Of z only the rounded value has gradients.
         """
         model, (lf, hf) = self.model, self._split(y)
-        z_hat, z_likelihoods = model.bottleneck(model.h_a(y).float())
-        decoded = model.synthesise(*model.charm(model.h_s(z_hat, quality), mode, lf, hf), quality)
+        coded = model.code_latents(quality, mode, lf, hf)
+        decoded = model.synthesise(coded.lf_hat, coded.hf_hat, quality)
         error = decoded[..., : x.shape[2], : x.shape[3]] - x
-        return lambda_of(quality).sum() * 255**2 * error.square().sum() / x.shape[1] - z_likelihoods.log2().sum()
+        return lambda_of(quality).sum() * 255**2 * error.square().sum() / x.shape[1] - coded.z_likelihoods.log2().sum()
 
     def _split(self, y: Tensor) -> Latent:
         lf = sum(self.model.config.layout.lf)

@@ -18,6 +18,7 @@ from weconvene_core.codec.tile_streams import Latent
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.image_tensors import from_8_bit, pad
 from weconvene_core.layers.rate_conditioning import lambda_of
+from weconvene_core.model.transforms import GainUnit
 from weconvene_core.model.weconvene import WeConvene
 
 SQUARE = 32  # pixels, the side of the squares that are looked at
@@ -47,7 +48,8 @@ def without_transforms(model: WeConvene) -> WeConvene:
     plain = copy.copy(model)
     plain._modules = dict(model._modules)
     plain.charm = copy.copy(model.charm)
-    plain.plain, plain.charm.corrected = True, False
+    plain.gain_lf, plain.gain_hf = (GainUnit(0, model.config) for _ in range(2))  # the base gain alone
+    plain.bypass_transforms, plain.first_coded, plain.charm.corrected = True, 0, False
     return plain
 
 

@@ -48,8 +48,8 @@ def encode_tiles(
         coder, tiles = TileGroupCoder(model, group, torch.tensor([header.quality])), group.tiles
         latents = zip(*(analyse(model, pixels, tile, coder.quality, refinement) for tile in tiles), strict=True)
         lf, hf = (coder.assembled(parts, coder.ratio) for parts in latents)
-        symbols = coder.assembled([coder.z_symbols((lf, hf), tile) for tile in tiles], 1)
-        streams["z", group.index], coder.z_hat = model.write_z(symbols), symbols + model.medians
+        coder.z_hat = coder.assembled([coder.quantised_z((lf, hf), tile) for tile in tiles], 1)
+        streams["z", group.index] = model.entropy_bottleneck.write(coder.z_hat)
         ll_hat = None
         if header.tile:
             mode = EncodeMode(model.tables)

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from weconvene_core.codec.tile_grid import Footprint, Tile, TileGroup
-from weconvene_core.entropy import DecodeMode, InteriorMode, tables_of
+from weconvene_core.entropy import DecodeMode, InteriorMode
+from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.coding_steps import SliceCodingMode
-from weconvene_core.entropy.range_coder import Tables
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.exact.slice_networks import ExactCharm
@@ -99,12 +99,12 @@ class TileGroupCoder:
             whole[..., *self.interior(tile, ratio)] = part
         return whole
 
-    def z_symbols(self, latent: Latent, tile: Tile) -> Tensor:
-        """Return a tile's symbols of z (1, z_channels, h, w); ``latent`` is the group's."""
+    def quantised_z(self, latent: Latent, tile: Tile) -> Tensor:
+        """Return a tile's z_hat (1, z_channels, h, w); ``latent`` is the group's."""
         area, _ = self.padded(tile, HYPER_HALO * self.ratio, self.ratio)
         _, interior = self.padded(tile, HYPER_HALO)
         z = self.model.h_a(torch.cat([part[..., *area] for part in latent], 1))
-        return torch.round(z[..., *interior] - self.model.medians)
+        return self.model.entropy_bottleneck.quantise(z[..., *interior])
 
     def hyper_features(self, tile: Tile) -> tuple[list[Tensor], Tensor]:
         """Return a tile's hyper features, from z with a halo.
@@ -140,7 +140,8 @@ class TileGroupCoder:
 
     def code_whole(self, mode: SliceCodingMode, lf: Tensor | None = None, hf: Tensor | None = None) -> Latent:
         """Code the LL band and all slices of a picture in one piece, and return its decoded latents."""
-        return self.model.charm(self.model.h_s(self.z_hat, self.quality), mode, lf, hf)
+        coded = self.model.code_latents(self.quality, mode, lf, hf, self.z_hat)
+        return coded.lf_hat, coded.hf_hat
 
     def read_z(self, data: bytes) -> None:
         """Decode z.
@@ -148,7 +149,7 @@ class TileGroupCoder:
         A stream that is too short even for the likeliest symbols is refused, so that a forged header cannot make a
         decoder work, or reserve memory, for a size that the file has no bytes for.
         """
-        tables, (height, width) = tables_of(self.model.entropy_bottleneck), self.shape
+        tables, (height, width) = self.model.entropy_bottleneck.tables, self.shape
         likeliest = (np.diff(row[: escape + 2]).max() for row, escape in zip(tables.cdf, tables.escape, strict=True))
         bits = sum(-math.log2(frequency / tables.cdf.max()) for frequency in likeliest) * height * width
         if bits > 8 * len(data) + 64:
@@ -156,7 +157,7 @@ class TileGroupCoder:
                 f"A hyperprior of {len(data)} bytes cannot hold {width} x {height} positions: "
                 "the file is damaged; get a fresh copy."
             )
-        self.z_hat = self.model.read_z(data, self.shape) + self.model.medians
+        self.z_hat = self.model.entropy_bottleneck.read(data, self.shape)
 
 
 def _scaled(area: Area, ratio: int) -> Area:

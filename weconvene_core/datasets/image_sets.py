@@ -1,18 +1,18 @@
-"""Image sets: where the photographs lie, what they are called in figures, and under which terms."""
+"""Image sets: where the photographs lie, whether they are complete and unaltered, and what they are called."""
 
 from __future__ import annotations
 
 import shutil
 import struct
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image
 
 from weconvene_core.atomic_files import sha256_of
-from weconvene_core.datasets.registry import Entry, cache_folder, faults, fetch, full_name, known_images, load_registry
+from weconvene_core.datasets.registry import cache_folder, faults, known_images, load_registry
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import ROOT, data_folder
 
@@ -25,93 +25,99 @@ TITLES = {
     "tecnick": "Tecnick TESTIMAGES",
 }
 """What figures call a set by its name in tables; only files verified to be all of a set go by one of these names."""
-STAND_IN = ROOT / ".cache" / "default"
-"""What stands for training photographs where there are none: copies of the ``default`` set."""
-UNREGISTERED = "not registered: see where the images come from"
+FALLBACK_FOLDER = ROOT / ".cache" / "default"
+"""The fallback for training photographs: copies of the ``default`` set."""
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"})
+
+
+class MissingSetError(WeconveneError):
+    """An image set that is not on this machine."""
+
+
+class IncompleteSetError(WeconveneError):
+    """An image set with files missing or altered."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
     """Photographs to measure on.
 
-    Attributes:
-        name: identifier in result tables; the first N images of a larger set are ``NAME-firstN``, a set of their own,
-            and N files that cannot be verified to be the whole set are ``NAME-Nimages``. All of ``clic`` is called
-            ``clic2020_professional``, as published curves call it.
-        label: what figures say, e.g. ``Kodak, 24 images``; it says so where the hashes that the images were held to
-            are not registered but those of an earlier download.
-        paths: the image files, sorted by name.
-        licence: terms as stated at the source.
-        source: folder the files were found in.
+    ``name`` stands in result tables: the first N images of a larger set are ``NAME-firstN``, N files that are not
+    verified to be the whole set ``NAME-Nimages``, and all of ``clic`` is ``clic2020_professional``, as published curves
+    call it. ``label`` stands in figures. ``paths`` are sorted by name.
     """
 
     name: str
     label: str
     paths: tuple[Path, ...]
-    licence: str
-    source: str
 
     def __len__(self) -> int:
         return len(self.paths)
 
 
-def image_set(name: str, limit: int | None = None, download: bool = False) -> ImageSet:
-    """Return the image set ``name``: ``default``, ``kodak``, ``clic``, ``tecnick`` or a folder of ``WECONVENE_DATA``.
+def image_set(name: str, limit: int | None = None) -> ImageSet:
+    """Return an image set, or its first ``limit`` images: ``default``, ``kodak``, ``clic``, ``tecnick`` or a folder.
 
-    Looks in ``WECONVENE_DATA/<name>`` first, then among earlier downloads; ``default`` is embedded in scikit-image and
-    needs neither. A set whose images are registered one by one must be complete and unaltered, and so must one that
-    was unpacked from an archive, by the record that lies beside it. Other folders are taken as they are.
+    ``WECONVENE_DATA/<name>`` comes first, then earlier downloads; ``default`` lies inside scikit-image. A set whose
+    images are registered, or recorded when an archive was unpacked, must be complete and unaltered; other files in its
+    folder are named in a warning and left out. A folder of any other set is taken as it is.
 
-    Args:
-        name: name of the set.
-        limit: take only the first images; None for all.
-        download: fetch a registered set that is not at hand.
-
-    Raises:
-        WeconveneError: no such folder, no images in it, missing or altered files (named), a damaged record of an
-            archive's images, or a limit below 1.
+    Raises
+    ------
+    MissingSetError, IncompleteSetError
+        If there is no such folder, or files are missing or altered (named).
+    WeconveneError
+        If the folder has no images, the record of an archive's images is damaged, or ``limit`` is below 1.
     """
-    entries = load_registry(name)
-    folder = _locate(name, download)
+    entries, folder = load_registry(name), _locate(name)
     known = known_images(folder, entries)
-    licence = "; ".join(sorted({entry.licence for entry in entries})) or UNREGISTERED
     if not known:
-        return _limited(name, _listing(folder), limit, _own_name(name), licence, folder)
+        return _named(name, _listing(folder), limit, None if name in TITLES else name)
     recorded = any(entry.members and entry.sha256 is None for entry in entries)
     how = "recorded" if recorded else "registered"
-    _verify(name, folder, known, how)
-    paths = [folder / entry.name for entry in known]
-    if name != "default":  # whose folder is a library's own, with other pictures in it
-        _name_extra(name, set(_listing(folder)) - set(paths), how)
-    found = _limited(name, paths, limit, full_name(entries, len(paths)), licence, folder)
-    return replace(found, label=f"{found.label} (hashes recorded at download)") if recorded else found
+    others = () if name == "default" else _images_in(folder)  # the default folder is a library's own
+    paths = {*(folder / file for file in known), *others}
+    found = {path.name: sha256_of(path) for path in paths if path.is_file()}
+    if wrong := faults(known, found):
+        raise IncompleteSetError(
+            f"Image set '{name}' in {folder} is not as {how}: {', '.join(wrong)}. Replace these files."
+        )
+    if extra := sorted(found.keys() - known.keys()):
+        named = ", ".join(f"{file} (sha256 {found[file][:12]}...)" for file in extra)
+        warnings.warn(f"Image set '{name}': left out, since they are not {how}: {named}.", stacklevel=2)
+    whole = len(known) == sum(entry.images for entry in entries)
+    note = " (hashes recorded at download)" if recorded else ""
+    return _named(name, [folder / file for file in sorted(known)], limit, entries[0].dataset if whole else None, note)
 
 
-def folder_set(folder: Path, limit: int | None = None) -> ImageSet:
+def folder_set(folder: Path) -> ImageSet:
     """Return the images of any folder as a set that carries the folder's name.
 
-    Raises:
-        WeconveneError: no such folder, no images in it, or a limit below 1.
+    Raises
+    ------
+    WeconveneError
+        If there is no such folder, or no image in it.
     """
     if not folder.is_dir():
         raise WeconveneError(f"There is no folder {folder}: give one that holds images.")
     name = folder.resolve().name
-    return _limited(name, _listing(folder), limit, _own_name(name), UNREGISTERED, folder)
+    return _named(name, _listing(folder), None, None if name in TITLES else name)
 
 
 def test_set(limit: int | None = None) -> ImageSet:  # noqa: PT028  # not a pytest function
-    """Return Kodak when all 24 images are at hand and unaltered, else the embedded default photographs.
+    """Return Kodak if all 24 images are available and unaltered, else the default photographs.
 
-    A Kodak folder that is incomplete or altered is named in a warning before the default is taken.
+    A Kodak folder that is incomplete or altered is named in a warning.
 
-    Raises:
-        WeconveneError: ``WECONVENE_DATA`` names a folder that does not exist, or a limit below 1.
+    Raises
+    ------
+    WeconveneError
+        If ``WECONVENE_DATA`` names a folder that does not exist, or for a limit below 1.
     """
     try:
         return image_set("kodak", limit)
     except IncompleteSetError as error:
-        warnings.warn(f"{error} The embedded photographs stand in.", stacklevel=2)
+        warnings.warn(f"{error} The default photographs are taken.", stacklevel=2)
     except MissingSetError:
         pass
     return image_set("default", limit)
@@ -121,29 +127,33 @@ test_set.__test__ = False  # type: ignore[attr-defined]  # pytest would take the
 
 
 def training_folder() -> Path:
-    """Return ``WECONVENE_DATA/train``, else a folder with copies of the embedded default photographs.
+    """Return ``WECONVENE_DATA/train``, else a folder with copies of the default photographs.
 
     Without a training folder the four default photographs are training and test images at once: enough to see the
-    machinery run, worthless as a measurement of the trained model on them.
+    machinery run, worthless as a measurement.
 
-    Raises:
-        WeconveneError: ``WECONVENE_DATA`` names a folder that does not exist, or its ``train`` holds no images.
+    Raises
+    ------
+    WeconveneError
+        If ``WECONVENE_DATA`` names a folder that does not exist, or its ``train`` holds no images.
     """
     folder = _data_subfolder("train")
     if folder is not None:
         _listing(folder)
         return folder
-    STAND_IN.mkdir(parents=True, exist_ok=True)
+    FALLBACK_FOLDER.mkdir(parents=True, exist_ok=True)
     for path in image_set("default").paths:
-        shutil.copyfile(path, STAND_IN / path.name)
-    return STAND_IN
+        shutil.copyfile(path, FALLBACK_FOLDER / path.name)
+    return FALLBACK_FOLDER
 
 
 def load_rgb(path: Path) -> Image.Image:
     """Return the image as 8-bit RGB, loaded; grey is repeated, an alpha channel is dropped.
 
-    Raises:
-        WeconveneError: the file (named) is missing, is no image, is damaged, or has more than 8 bits per channel.
+    Raises
+    ------
+    WeconveneError
+        If the file (named) is missing, is no image, is damaged, or has more than 8 bits per channel.
     """
     try:
         with Image.open(path) as image:
@@ -155,14 +165,6 @@ def load_rgb(path: Path) -> Image.Image:
     return image.convert("RGB")
 
 
-class MissingSetError(WeconveneError):
-    """An image set that is not on this machine."""
-
-
-class IncompleteSetError(WeconveneError):
-    """An image set with files missing or altered."""
-
-
 def _data_subfolder(name: str) -> Path | None:
     root = data_folder()
     if root is None:
@@ -172,59 +174,33 @@ def _data_subfolder(name: str) -> Path | None:
     return root / name if (root / name).is_dir() else None
 
 
-def _locate(name: str, download: bool) -> Path:
+def _locate(name: str) -> Path:
     if name == "default":
-        return _scikit_image_folder()
-    found = _data_subfolder(name)
-    if found is not None:
-        return found
-    if download:
-        return fetch(name)  # keeps what is already there and intact
-    cached = cache_folder(name)
-    if cached.is_dir():
-        return cached
-    raise MissingSetError(
-        f"Image set '{name}' is not at hand: put it into a folder '{name}' under the one named by WECONVENE_DATA, "
-        f"or download it if data/registry.csv has its address (weconvene data fetch {name})."
-    )
-
-
-def _scikit_image_folder() -> Path:
-    spec = find_spec("skimage")
-    if spec is None or spec.origin is None:
-        raise WeconveneError("The default photographs come with scikit-image, which is not installed: run make setup.")
-    return Path(spec.origin).parent / "data"
-
-
-def _verify(name: str, folder: Path, entries: list[Entry], how: str) -> None:
-    found = faults(folder, entries)
-    if found:
-        raise IncompleteSetError(
-            f"Image set '{name}' in {folder} is not as {how}: {', '.join(found)}. Replace these files."
+        spec = find_spec("skimage")
+        if spec is None or spec.origin is None:
+            raise WeconveneError("The default photographs come with scikit-image, which is not installed: make setup.")
+        return Path(spec.origin).parent / "data"
+    found = _data_subfolder(name) or cache_folder(name)
+    if not found.is_dir():
+        raise MissingSetError(
+            f"Image set '{name}' is not available: put it into a folder '{name}' under the one named by "
+            f"WECONVENE_DATA, or download it if data/registry.csv has its address (weconvene data fetch {name})."
         )
+    return found
 
 
-def _name_extra(name: str, extra: set[Path], how: str) -> None:
-    if extra:
-        named = ", ".join(f"{path.name} (sha256 {sha256_of(path)[:12]}...)" for path in sorted(extra))
-        warnings.warn(f"Image set '{name}': left out, since they are not {how}: {named}.", stacklevel=3)
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _listing(folder: Path) -> list[Path]:
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = _images_in(folder)
     if not paths:
         raise WeconveneError(f"The folder {folder} holds no images ({', '.join(sorted(SUFFIXES))}): put some there.")
     return paths
 
 
-def _own_name(name: str) -> str | None:
-    """Return what unverified files are called: any folder by its name, but none by that of a known set."""
-    return None if name in TITLES else name
-
-
-def _limited(
-    name: str, paths: list[Path], limit: int | None, whole: str | None, licence: str, folder: Path
-) -> ImageSet:
+def _named(name: str, paths: list[Path], limit: int | None, whole: str | None, note: str = "") -> ImageSet:
     """Return the first images as a set; ``whole`` is what all of them are called, None for so many images *from* it."""
     if limit is not None and limit < 1:
         raise WeconveneError(f"A limit of {limit} images leaves none: give 1 or more.")
@@ -234,4 +210,4 @@ def _limited(
     title = TITLES.get(whole or name, name)
     label = f"{title}, {count}" if whole else f"{count} from {title}"
     known_as = f"{whole or name}-first{len(kept)}" if part else whole or f"{name}-{total}images"
-    return ImageSet(known_as, label, tuple(kept), licence, str(folder))
+    return ImageSet(known_as, label + note, tuple(kept))

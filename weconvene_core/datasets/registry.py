@@ -1,4 +1,4 @@
-"""Where the image sets come from: ``data/registry.csv`` (address, sha256, licence) and their download."""
+"""The registry of image sets, ``data/registry.csv`` (address, SHA-256, licence), and their download."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import csv
 import hashlib
 import io
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
@@ -19,50 +20,45 @@ from weconvene_core.paths import DATA
 
 REGISTRY = DATA / "registry.csv"
 UNKNOWN_HASH = "recorded-at-first-download"
-"""Marker in the sha256 column: nobody here has seen the file, so its hash is kept beside it once downloaded."""
+"""Marker in the column sha256: nobody here has seen the file, so its images are recorded at the first download."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of an image set.
-
-    Attributes:
-        name: file name.
-        set: image set it belongs to.
-        url: official address.
-        sha256: 64 hexadecimal digits, or None where the registry says ``recorded-at-first-download``.
-        licence: terms as stated at the source.
-        members: pattern of the images inside an archive; empty for a single image.
-        images: how many images the file is or, as an archive, should hold; 0 where that is not known.
-        dataset: what published curves call the whole set; empty where that is the set's own name.
-    """
+    """One file of an image set, an image or an archive of images: a row of the registry."""
 
     name: str
     set: str
     url: str
-    sha256: str | None
-    licence: str
-    members: str
-    images: int
-    dataset: str
+    sha256: str | None  # 64 hexadecimal digits, None where the registry does not know them
+    members: str  # pattern of the images inside an archive; empty for a single image
+    images: int  # how many images the file should hold; 0 if that is not known
+    dataset: str  # what published curves call the whole set
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, str]) -> Entry:
+        """Read a row of the registry."""
+        known = None if row["sha256"] == UNKNOWN_HASH else row["sha256"]
+        images = int(row["images"] or 0) if row["members"] else 1
+        return cls(row["name"], row["set"], row["url"], known, row["members"], images, row["dataset"] or row["set"])
+
+    def record(self, folder: Path) -> Path:
+        """Return the CSV file beside an unpacked archive that names its images and their hashes."""
+        return folder / f"{self.name}.members.csv"
 
 
 def load_registry(name: str, registry: Path = REGISTRY) -> list[Entry]:
-    """Return the entries of the image set ``name``; an empty list when the registry does not know it.
+    """Return the entries of the image set ``name``; an empty list if the registry does not know it.
 
-    Raises:
-        WeconveneError: the registry is missing.
+    Raises
+    ------
+    WeconveneError
+        If the registry is missing.
     """
     if not registry.is_file():
         raise WeconveneError(f"The registry {registry} is missing: restore data/registry.csv from the repository.")
     with registry.open(newline="", encoding="utf-8") as rows:
-        return [_entry(row) for row in csv.DictReader(rows) if row["set"] == name]
-
-
-def _entry(row: dict[str, str]) -> Entry:
-    known = None if row["sha256"] == UNKNOWN_HASH else row["sha256"]
-    images = int(row["images"] or 0) if row["members"] else 1
-    return Entry(row["name"], row["set"], row["url"], known, row["licence"], row["members"], images, row["dataset"])
+        return [Entry.from_row(row) for row in csv.DictReader(rows) if row["set"] == name]
 
 
 def cache_folder(name: str) -> Path:
@@ -71,128 +67,115 @@ def cache_folder(name: str) -> Path:
     return Path(root).expanduser() / name
 
 
-def known_images(folder: Path, entries: list[Entry]) -> list[Entry]:
-    """Return every image of a set that has a hash to be held to, sorted by name.
+def known_images(folder: Path, entries: list[Entry]) -> dict[str, str | None]:
+    """Return the SHA-256 of every image of a set by file name: from the registry, and from the records of archives.
 
-    That is those registered one by one, and those in the records that unpacking left in ``folder``. An archive without
-    a record leaves none: nobody can tell then which images belong to the set.
+    Empty if an archive has no record in ``folder``: nobody can tell then which images belong to the set.
 
-    Raises:
-        WeconveneError: a damaged record.
+    Raises
+    ------
+    WeconveneError
+        If a record is damaged.
     """
-    found = []
+    found: dict[str, str | None] = {}
     for entry in entries:
         if not entry.members:
-            found.append(entry)
-            continue
-        record = _record(folder, entry)
-        if not record.is_file():
-            return []
-        members = _read_record(record)
-        found += [replace(entry, name=n, sha256=own, members="", images=1) for n, own in members.items()]
-    return sorted(found, key=lambda entry: entry.name)
-
-
-def full_name(entries: list[Entry], images: int) -> str | None:
-    """Return what a verified set of ``images`` images is called where it is whole; None when the registry has others.
-
-    Published curves may know the whole set by another name than the registry does (``clic2020_professional``).
-    """
-    whole = images == sum(entry.images for entry in entries)
-    return (entries[0].dataset or entries[0].set) if whole else None
-
-
-def faults(folder: Path, entries: list[Entry]) -> list[str]:
-    """Return what is wrong with the images of a set in ``folder``: those missing, and those altered by hash."""
-    found = []
-    for entry in entries:
-        path = folder / entry.name
-        if not path.is_file():
-            found.append(f"{entry.name} is missing")
-        elif entry.sha256 is not None and (own := sha256_of(path)) != entry.sha256:
-            found.append(f"{entry.name} is altered (sha256 {own[:12]}..., expected {entry.sha256[:12]}...)")
+            found[entry.name] = entry.sha256
+        elif entry.record(folder).is_file():
+            found |= _read_record(entry.record(folder))
+        else:
+            return {}
     return found
+
+
+def faults(expected: Mapping[str, str | None], found: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with files, from their names and hashes: those missing, and those altered."""
+    wrong = []
+    for name, known in sorted(expected.items()):
+        if name not in found:
+            wrong.append(f"{name} is missing")
+        elif known not in (None, found[name]):
+            wrong.append(f"{name} is altered (sha256 {found[name][:12]}..., expected {known[:12]}...)")
+    return wrong
 
 
 def fetch(name: str, registry: Path = REGISTRY) -> Path:
     """Download the image set ``name`` into its cache folder, verify it, and return that folder.
 
-    Files already there with the right hash are kept, so an interrupted download resumes file by file. An archive
-    whose hash is not registered has it written beside the images, and later downloads must match it. So are the names
-    and hashes of the images in an archive (``ARCHIVE.members.csv``), by which :func:`known_images` tells them later.
+    Files already there with the right hash are kept, so an interrupted download resumes file by file. An archive is
+    unpacked beside itself; what is unpacked later must agree with the record of the first time.
 
-    Raises:
-        WeconveneError: an unknown set, no connection, a file that does not match its hash, a broken archive, or one
-            that holds other images than were recorded.
+    Raises
+    ------
+    WeconveneError
+        If the set is unknown, there is no connection, a file does not match its hash, or an archive is broken or holds
+        other images than were recorded.
     """
     entries = load_registry(name, registry)
     if not entries:
         raise WeconveneError(f"No address is known for the image set '{name}': data/registry.csv lists those that are.")
     folder = cache_folder(name)
     for entry in entries:
-        path = _retrieve(entry, folder)
+        try:
+            file = pooch.retrieve(entry.url, entry.sha256, fname=entry.name, path=folder, progressbar=True)
+        except (OSError, ValueError) as error:
+            raise WeconveneError(
+                f"Could not get {entry.name} of '{name}' from {entry.url} ({error}): check the connection, or put the "
+                f"images into a folder '{name}' under the one named by WECONVENE_DATA."
+            ) from error
         if entry.members:
-            _unpack(path, entry)
+            _unpack(Path(file), entry)
     return folder
 
 
-def _retrieve(entry: Entry, folder: Path) -> Path:
-    record = folder / f"{entry.name}.sha256"
-    known = entry.sha256 or (record.read_text().strip() if record.is_file() else None)
-    try:
-        path = Path(
-            pooch.retrieve(
-                entry.url, f"sha256:{known}" if known else None, fname=entry.name, path=folder, progressbar=True
-            )
-        )
-        if known is None:
-            record.write_text(sha256_of(path) + "\n")
-    except (OSError, ValueError) as error:
-        raise WeconveneError(
-            f"Could not get {entry.name} of '{entry.set}' from {entry.url} ({error}): check the connection, or put the "
-            f"images into a folder '{entry.set}' under the one named by WECONVENE_DATA."
-        ) from error
-    return path
-
-
 def _unpack(archive: Path, entry: Entry) -> None:
-    """Write the images of an archive flat beside it, and first what they are, so that an interruption is noticed."""
+    """Write the images of an archive flat beside it, after their record, so that an interruption is noticed."""
     try:
         with ZipFile(archive) as zipped:
-            wanted = _wanted(zipped, entry)
-            hashes = {name: hashlib.sha256(zipped.read(member)).hexdigest() for name, member in wanted.items()}
-            _keep_record(_record(archive.parent, entry), entry, hashes)
-            for name, member in wanted.items():
+            members = _members(zipped, entry)
+            hashes = {name: hashlib.sha256(zipped.read(member)).hexdigest() for name, member in members.items()}
+            _keep_record(entry.record(archive.parent), entry, hashes)
+            for name, member in members.items():
                 path = archive.parent / name
                 if not path.is_file() or sha256_of(path) != hashes[name]:
                     write_bytes_atomically(path, zipped.read(member))
     except BadZipFile as error:
         archive.unlink()
-        archive.with_name(f"{entry.name}.sha256").unlink(missing_ok=True)
         raise WeconveneError(f"{entry.url} is not a readable archive ({error}): try again later.") from error
 
 
-def _wanted(zipped: ZipFile, entry: Entry) -> dict[str, str]:
-    """Return the images of an archive by file name; directories and hidden files in it are left out."""
+def _members(zipped: ZipFile, entry: Entry) -> dict[str, str]:
+    """Return the images of an archive by file name; hidden files in it are left out."""
     members = [m for m in zipped.namelist() if fnmatch(m, entry.members) and not Path(m).name.startswith(".")]
     if not members:
         raise WeconveneError(f"{entry.name} holds no image that matches '{entry.members}': its layout has changed.")
-    wanted = {Path(member).name: member for member in members}
-    if len(wanted) < len(members):
-        twice = sorted(member for member in members if member not in wanted.values())
+    by_name = {Path(member).name: member for member in members}
+    if twice := sorted(set(members) - set(by_name.values())):
         raise WeconveneError(
             f"{entry.name} holds several images of one name ({', '.join(twice)}), where one folder can keep one: put "
             f"those that you mean into a folder '{entry.set}' under the one named by WECONVENE_DATA."
         )
-    return wanted
+    return by_name
 
 
-def _record(folder: Path, entry: Entry) -> Path:
-    return folder / f"{entry.name}.members.csv"
+def _keep_record(record: Path, entry: Entry, hashes: dict[str, str]) -> None:
+    """Write the names and hashes of an archive's images, or compare them with what was written before."""
+    if not record.is_file():
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("name", "sha256"), *sorted(hashes.items())])
+        write_text(record, text.getvalue())
+        return
+    before = _read_record(record)
+    changed = [*faults(before, hashes), *(f"{name} is new" for name in sorted(hashes.keys() - before.keys()))]
+    if changed:
+        raise WeconveneError(
+            f"{entry.name} no longer holds what {record} recorded at its first unpacking, so old and new measurements "
+            f"would be of different images: {', '.join(changed)}; delete that record to go on with the archive as it "
+            "is now."
+        )
 
 
 def _read_record(record: Path) -> dict[str, str]:
-    """Return the hashes of an archive's images by file name."""
     try:
         with record.open(newline="", encoding="utf-8") as rows:
             found = {row["name"]: row["sha256"] for row in csv.DictReader(rows)}
@@ -202,33 +185,4 @@ def _read_record(record: Path) -> dict[str, str]:
         raise WeconveneError(
             f"The record {record} of an archive's images is damaged ({error}): delete it and fetch the set again."
         ) from error
-    return found
-
-
-def _keep_record(record: Path, entry: Entry, hashes: dict[str, str]) -> None:
-    """Write the names and hashes of an archive's images, or compare them with what was written before."""
-    if record.is_file():
-        if changed := _changes(_read_record(record), hashes):
-            raise WeconveneError(
-                f"{entry.name} no longer holds what {record} recorded at its first unpacking, so old and new "
-                f"measurements would be of different images: {', '.join(changed)}; delete that record to go on with "
-                "the archive as it is now."
-            )
-        return
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("name", "sha256"), *sorted(hashes.items())])
-    write_text(record, text.getvalue())
-
-
-def _changes(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """Return how an archive's images differ from those recorded, a few words for each."""
-    found = []
-    for name in sorted({*before, *now}):
-        if name not in now:
-            found.append(f"{name} is missing")
-        elif name not in before:
-            found.append(f"{name} is new (sha256 {now[name][:12]}...)")
-        elif now[name] != before[name]:
-            found.append(f"{name} is altered (sha256 {now[name][:12]}..., recorded {before[name][:12]}...)")
     return found

@@ -3,7 +3,7 @@
 The latent's low-frequency part is coded first, slice by slice; then the high-frequency slices, each of which sees *all*
 decoded LF slices. The first LF slice may be an image-like LL band; it is then transformed further (the multi-level
 recursion on LF) and coded from the coarsest level up, each level with the hyper features of its own resolution. Its
-coarsest band may be coded in polyphase passes before (see :mod:`.phases`).
+coarsest band may be coded in polyphase passes before (:func:`code_polyphase_passes`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from weconvene_core.entropy.coding_steps import SliceCodingMode
-from weconvene_core.entropy.luma_before_chroma import code_slice
-from weconvene_core.entropy.polyphase_passes import PHASES, code_polyphase_passes
-from weconvene_core.entropy.slices import SlicePredictor
+from weconvene_core.entropy.slices import Positions, SlicePredictor, code_slice
 from weconvene_core.layers import appended, layout_of
 from weconvene_core.wavelets import Details, Pyramid, dwt2d, idwt2d
 
 LL_WAVELET = "9/7"
 # LL coefficients are an order of magnitude larger than the others; keep the networks' inputs alike
 LL_CONTEXT_SCALE = 1 / 8
+PASSES = ((0, 0), (1, 1), (0, 1), (1, 0))
+"""Row and column of each polyphase pass in a 2x2 block: even diagonal, odd diagonal, the two mixed parities."""
 
 MakeSlice = Callable[[int, int], SlicePredictor]
 """Builds the network of a slice from the channels that it sees and those that it codes."""
@@ -41,10 +41,24 @@ class SliceLayout:
     ll_levels: int = 0
     ll_passes: bool = False
 
-    @property
-    def ll_networks(self) -> int:
-        """Number of networks that code the first LF slice through its levels."""
-        return self.ll_levels + self.ll_passes
+
+def slice_shapes(layout: SliceLayout, hyper_channels: int) -> list[tuple[int, int]]:
+    """Return (channels seen, channels coded) of every slice network in coding order, those of the LL pyramid first.
+
+    Of these the coarsest codes all four bands, the others the three details. With ``ll_passes`` the coarsest band has
+    its own, which sees what is known of it and the planes of the passes.
+    """
+    ll, levels = layout.lf[0], layout.ll_levels
+    details = (hyper_channels + ll, 3 * ll)
+    if layout.ll_passes:
+        shapes = [(hyper_channels + ll + len(PASSES), ll)] + [details] * levels
+    else:
+        shapes = [(hyper_channels, 4 * ll)] * (levels > 0) + [details] * (levels - 1)
+    known = hyper_channels + (ll if levels else 0)
+    for width in (*(layout.lf[1:] if levels else layout.lf), *layout.hf):
+        shapes.append((known, width))
+        known += width
+    return shapes
 
 
 class WaveletCharm(nn.Module):
@@ -66,36 +80,57 @@ class WaveletCharm(nn.Module):
     def __init__(self, layout: SliceLayout, hyper_channels: int, make: MakeSlice) -> None:
         super().__init__()
         self.layout = layout
-        shapes = slice_shapes(layout, hyper_channels)
-        self.ll_slices = nn.ModuleList(make(*shape) for shape in shapes[: layout.ll_networks])
-        self.slices = nn.ModuleList(make(*shape) for shape in shapes[layout.ll_networks :])
+        shapes, of_ll = slice_shapes(layout, hyper_channels), layout.ll_levels + layout.ll_passes
+        self.ll_slices = nn.ModuleList(make(*shape) for shape in shapes[:of_ll])
+        self.slices = nn.ModuleList(make(*shape) for shape in shapes[of_ll:])
 
     def forward(
-        self, hyper: Sequence[Tensor], step: SliceCodingMode, lf: Tensor | None = None, hf: Tensor | None = None
+        self, hyper: Sequence[Tensor], mode: SliceCodingMode, lf: Tensor | None = None, hf: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Walk through all slices with ``step`` and return (lf_hat, hf_hat).
+        """Code all slices with ``mode`` and return (lf_hat, hf_hat).
 
-        ``lf`` (B, C_lf, h, w) and ``hf`` (B, C_hf, h, w) are the latents in quantiser steps, None when decoding;
-        ``hyper`` are the hyper features, coarsest first.
+        Parameters
+        ----------
+        hyper : the hyper features, coarsest first.
+        mode : what coding means: likelihoods, writing, or reading.
+        lf, hf : the latents (B, C_lf, h, w) and (B, C_hf, h, w) in quantiser steps, None when decoding.
         """
-        ll_hat = self.code_ll(hyper, step, None if lf is None else lf[:, : self.layout.lf[0]])
-        return self.code_slices(hyper[-1], ll_hat, step, lf, hf)
+        ll_hat = self.code_ll(hyper, mode, None if lf is None else lf[:, : self.layout.lf[0]])
+        return self.code_slices(hyper[-1], ll_hat, mode, lf, hf)
+
+    def code_ll(self, hyper: Sequence[Tensor], mode: SliceCodingMode, ll: Tensor | None = None) -> Tensor | None:
+        """Code the LL band (B, c, h, w) through its own pyramid, coarsest level first; None where there is none.
+
+        ``hyper`` are the hyper features from the coarsest on, as many as the pyramid has levels, or more.
+        """
+        if not self.layout.ll_levels:
+            return None
+        targets = [None] * len(self.ll_slices) if ll is None else ll_targets(ll, self.layout)
+        networks, ll_hat = list(self.ll_slices), None
+        if self.layout.ll_passes:
+            # LL_J (B, c, h / 2^J, w / 2^J) by itself, a quarter of its positions at a time
+            ll_hat = code_polyphase_passes(networks.pop(0), hyper[0], mode, targets.pop(0), corrected=self.corrected)
+        for network, features, target in zip(networks, hyper, targets, strict=False):
+            # level j: its HL, LH and HH (B, 3c, ...), given LL_j and the hyper features of this resolution
+            known = features if ll_hat is None else appended(features, ll_hat * LL_CONTEXT_SCALE)
+            bands = code_slice(network, known, mode, "y_lf", target, corrected=self.corrected)
+            if ll_hat is None:
+                ll_hat, bands = bands[:, : self.layout.lf[0]], bands[:, self.layout.lf[0] :]
+            ll_hat = self.join_ll(ll_hat, bands.chunk(3, 1))  # LL_j and its details -> LL_{j-1}, twice as high and wide
+        return ll_hat
 
     def code_slices(
-        self,
-        hyper: Tensor,
-        ll_hat: Tensor | None,
-        step: SliceCodingMode,
-        lf: Tensor | None = None,
+        self, hyper: Tensor, ll_hat: Tensor | None, mode: SliceCodingMode, lf: Tensor | None = None,
         hf: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Walk through the slices behind the LL band, with the hyper features of their resolution and the LL band."""
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Code the slices behind the LL band, with the hyper features of their resolution and the decoded LL band."""
         context, decoded = _Context(hyper, sum(self.layout.lf + self.layout.hf)), []
         if ll_hat is not None:
             decoded.append(ll_hat)
             context.append(ll_hat * LL_CONTEXT_SCALE)
         for network, group, target in self._plain_slices(lf, hf):
-            y_hat = code_slice(network, context.so_far(), step, group, target, corrected=self.corrected)
+            # slice i sees the hyper features and slices 1 .. i - 1: so every HF slice has all of LF as its prior
+            y_hat = code_slice(network, context.so_far(), mode, group, target, corrected=self.corrected)
             decoded.append(y_hat)
             context.append(y_hat)
         n_lf = len(self.layout.lf)
@@ -104,31 +139,12 @@ class WaveletCharm(nn.Module):
 
     def _plain_slices(self, lf: Tensor | None, hf: Tensor | None) -> list[tuple[SlicePredictor, str, Tensor | None]]:
         """Pair every network at the latent's own resolution with its group and its target."""
-        lf_targets, hf_targets = _split(lf, self.layout.lf), _split(hf, self.layout.hf)
-        lf_targets = lf_targets[1:] if self.layout.ll_levels else lf_targets
-        groups = ["y_lf"] * len(lf_targets) + ["y_hf"] * len(hf_targets)
-        return list(zip(self.slices, groups, lf_targets + hf_targets, strict=True))
-
-    def code_ll(self, hyper: Sequence[Tensor], step: SliceCodingMode, ll: Tensor | None = None) -> Tensor | None:
-        """Code the LL band (B, c, h, w) through its own pyramid, coarsest level first; None where there is none.
-
-        ``hyper`` are the hyper features from the coarsest on, as many as the pyramid has levels, or more.
-        """
-        if not self.layout.ll_levels:
-            return None
-        targets = [None] * self.layout.ll_networks if ll is None else ll_targets(ll, self.layout)
-        networks, ll_hat = list(self.ll_slices), None
-        if self.layout.ll_passes:
-            coarsest = networks.pop(0), hyper[0], LL_CONTEXT_SCALE, step, targets.pop(0)
-            ll_hat = code_polyphase_passes(*coarsest, self.corrected)
-        for network, features, target in zip(networks, hyper, targets, strict=False):
-            known = features if ll_hat is None else appended(features, ll_hat * LL_CONTEXT_SCALE)
-            bands = code_slice(network, known, step, "y_lf", target, corrected=self.corrected)
-            if ll_hat is None:
-                ll_hat, bands = bands[:, : self.layout.lf[0]], bands[:, self.layout.lf[0] :]
-            ll_hat = self.join_ll(ll_hat, bands.chunk(3, 1))
-        assert ll_hat is not None
-        return ll_hat
+        first = 1 if self.layout.ll_levels else 0
+        parts = []
+        for group, latent, widths in (("y_lf", lf, self.layout.lf), ("y_hf", hf, self.layout.hf)):
+            targets = latent.split(widths, 1) if latent is not None and widths else [None] * len(widths)
+            parts += [(group, target) for target in targets]
+        return [(network, *part) for network, part in zip(self.slices, parts[first:], strict=True)]
 
     def join_ll(self, low: Tensor, details: Sequence[Tensor]) -> Tensor:
         """Go up one level of the LL pyramid; ``details`` are HL, LH and HH."""
@@ -137,12 +153,10 @@ class WaveletCharm(nn.Module):
     @torch.no_grad()
     def set_scales(self, lf: Tensor, hf: Tensor, factor: float) -> None:
         """Start every slice's scale at ``factor`` times the standard deviation of a batch of latents."""
-        targets = [target for _, _, target in self._plain_slices(lf, hf)]
-        networks = list(self.slices)
+        pairs = [(network, target) for network, _, target in self._plain_slices(lf, hf)]
         if self.layout.ll_levels:
-            targets += ll_targets(lf[:, : self.layout.lf[0]], self.layout)
-            networks += list(self.ll_slices)
-        for network, target in zip(networks, targets, strict=True):
+            pairs += zip(self.ll_slices, ll_targets(lf[:, : self.layout.lf[0]], self.layout), strict=True)
+        for network, target in pairs:
             network.set_scale(factor * target.transpose(0, 1).flatten(1).std(1))  # (w,)
 
 
@@ -153,58 +167,81 @@ class _Context:
     """
 
     def __init__(self, hyper: Tensor, decoded_channels: int) -> None:
-        self.parts, self.channels, self.whole, self.layout = [hyper], 0, None, layout_of(hyper)
+        self.parts, self.channels, self.whole = [hyper], hyper.shape[1], None
         if not torch.is_grad_enabled():
-            sizes = len(hyper), hyper.shape[1] + decoded_channels, *hyper.shape[2:]
-            self.whole = torch.empty(sizes, dtype=hyper.dtype, device=hyper.device, memory_format=self.layout)
-            self._put(hyper)
+            sizes = len(hyper), self.channels + decoded_channels, *hyper.shape[2:]
+            self.whole = torch.empty(sizes, dtype=hyper.dtype, device=hyper.device, memory_format=layout_of(hyper))
+            self.whole[:, : self.channels] = hyper
 
     def append(self, part: Tensor) -> None:
         """Add what was decoded."""
+        first, self.channels = self.channels, self.channels + part.shape[1]
         if self.whole is None:
-            self.parts.append(part.to(self.parts[0].dtype, memory_format=self.layout))
+            self.parts.append(part.to(self.parts[0].dtype, memory_format=layout_of(self.parts[0])))
         else:
-            self._put(part)
+            self.whole[:, first : self.channels] = part
 
     def so_far(self) -> Tensor:
         """Return all of it (B, ..., h, w)."""
         return torch.cat(self.parts, 1) if self.whole is None else self.whole[:, : self.channels]
 
-    def _put(self, part: Tensor) -> None:
-        assert self.whole is not None
-        self.whole[:, self.channels : self.channels + part.shape[1]] = part
-        self.channels += part.shape[1]
-
-
-def slice_shapes(layout: SliceLayout, hyper_channels: int) -> list[tuple[int, int]]:
-    """Return (channels seen, channels coded) of every slice network in coding order.
-
-    First one network per level of the LL pyramid: the coarsest codes all four bands, the others the three details. With
-    ``ll_passes`` the coarsest band has its own, which sees what is known of it and the planes of the passes.
-    """
-    ll, levels = layout.lf[0], layout.ll_levels
-    coarsest = [(hyper_channels + ll + len(PHASES), ll), (hyper_channels + ll, 3 * ll)]
-    shapes = coarsest if layout.ll_passes else [(hyper_channels, 4 * ll)] * (levels > 0)
-    shapes = shapes + [(hyper_channels + ll, 3 * ll)] * (levels - 1)
-    known = hyper_channels + (ll if levels else 0)
-    for width in (*(layout.lf[1:] if levels else layout.lf), *layout.hf):
-        shapes.append((known, width))
-        known += width
-    return shapes
-
-
-def _split(latent: Tensor | None, widths: tuple[int, ...]) -> list[Tensor] | list[None]:
-    """Cut a latent into its slices; when decoding there is none."""
-    if latent is None or not widths:
-        return [None] * len(widths)
-    return list(latent.split(widths, 1))
-
 
 def ll_targets(ll: Tensor, layout: SliceLayout) -> list[Tensor]:
-    """Return what is coded of the LL band, coarsest first: LL_J and its three details (together, or one after the other
-    with ``ll_passes``), then three details a level."""
+    """Return what is coded of the LL band, coarsest first.
+
+    That is LL_J and its three details (together, or one after the other with ``ll_passes``), then three details a
+    level.
+    """
     pyramid = dwt2d(ll, LL_WAVELET, layout.ll_levels)
     details = [torch.cat([d.hl, d.lh, d.hh], 1) for d in reversed(pyramid.details)]
     if layout.ll_passes:
         return [pyramid.low, *details]
     return [torch.cat([pyramid.low, details[0]], 1), *details[1:]]
+
+
+# --- spatial context for the coarsest LL band (ours) ------------------------------------------------------------------
+
+
+def pass_positions(height: int, width: int) -> list[Positions]:
+    """Return the rows and columns of every pass; a band of one row or column has fewer than four."""
+    return [(slice(row, None, 2), slice(column, None, 2)) for row, column in PASSES if row < height and column < width]
+
+
+def code_polyphase_passes(
+    network: SlicePredictor, features: Tensor, mode: SliceCodingMode, target: Tensor | None, *, corrected: bool = True
+) -> Tensor:
+    """Code the coarsest LL band (B, c, h, w) in four polyphase passes and return it as the decoder knows it.
+
+    Every finer band is predicted from the bands below it or from earlier polyphase components. This one has neither,
+    and its neighbours tell most about it. So one position of every 2x2 block is coded first, then the one diagonally
+    opposite, then the other two, each pass with all of the band that is known by then. One network serves all four, and
+    four constant planes tell it which pass it is.
+
+    Parameters
+    ----------
+    network : sees ``features`` (B, C, h, w), the c channels of the band times ``LL_CONTEXT_SCALE``, and the planes.
+    mode : codes one pass at a time, all in ``y_lf``.
+    target : the band, None when decoding.
+    corrected : as in :func:`.slices.code_slice`.
+    """
+    # a mean of hundreds of steps is predicted from values as large, so nothing here is in half precision
+    features = features if features.dtype == torch.float64 else features.float()
+    y_hat = features.new_zeros(len(features), network.width, *features.shape[2:])
+    with torch.autocast(features.device.type, enabled=False):
+        for index, at in enumerate(pass_positions(*features.shape[2:])):
+            planes = features.new_zeros(len(features), len(PASSES), *features.shape[2:])
+            planes[:, index] = 1
+            context = torch.cat([features, y_hat * LL_CONTEXT_SCALE, planes], 1)
+            here = None if target is None else target[..., *at]
+            decoded = code_slice(network, context, mode, "y_lf", here, at, corrected=corrected)
+            y_hat = y_hat.clone()  # the passes before need theirs for the gradient
+            y_hat[..., *at] = decoded
+    return y_hat
+
+
+def passes_joined(parts: Sequence[Tensor], height: int, width: int) -> Tensor:
+    """Put what :func:`code_polyphase_passes` handed to its mode, (B, c, ...) each, back into (B, c, height, width)."""
+    whole = parts[0].new_zeros(*parts[0].shape[:2], height, width)
+    for part, at in zip(parts, pass_positions(height, width), strict=True):
+        whole[..., *at] = part
+    return whole

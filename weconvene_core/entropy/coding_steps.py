@@ -1,24 +1,21 @@
-"""What happens to a slice at the moment of coding: estimate (training), write (encoder) or read (decoder).
+"""What happens to a slice at the moment of coding: its likelihood (training), writing (encoder) or reading (decoder).
 
-3DWeChARM walks through its slices once, in one order; the three steps below are the only difference between training,
-encoding and decoding, so that they cannot drift apart.
+3DWeChARM goes through its slices once, in one order. The modes below are the only difference between training, encoding
+and decoding, so that these cannot drift apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from compressai.entropy_models import EntropyModel
 from torch import Tensor
 
-from weconvene_core.entropy.distributions import Likelihood
-from weconvene_core.entropy.range_coder import Decoder, Encoder, Tables
-from weconvene_core.entropy.slices import Positions, Prediction, straight_through_round
+from weconvene_core.entropy.cdf_tables import Tables
+from weconvene_core.entropy.distributions import Likelihood, straight_through_round
+from weconvene_core.entropy.range_coder import Decoder, Encoder
+from weconvene_core.entropy.slices import Positions, Prediction
 
 Quantiser = Literal["mixed", "noise", "straight", "split"]
 """What training puts in place of rounding: ``noise`` (uniform, in the likelihood and in what is decoded), ``straight``
@@ -66,8 +63,15 @@ def split_likelihood(likelihood: Likelihood, offset: Tensor, scale: Tensor) -> T
 class LikelihoodMode:
     """Likelihoods instead of bytes.
 
-    With a ``quantiser`` (training) rounding is replaced by something with a gradient. Otherwise: exactly the residual
-    that would be coded, and probability 1 where nothing would be.
+    Parameters
+    ----------
+    likelihood : of a residual, given a scale.
+    quantiser : what stands for rounding, with a gradient (training). None: the residual is exactly the one that would
+        be coded, with probability 1 where nothing would be.
+
+    Attributes
+    ----------
+    likelihoods : by group, one tensor (B, w, h, w) per call, in the order of coding.
     """
 
     def __init__(self, likelihood: Likelihood, quantiser: Quantiser | None) -> None:
@@ -95,7 +99,7 @@ class LikelihoodMode:
 
 
 class EncodeMode:
-    """Encoding: every group of slices goes into its own stream, in the order of the walk."""
+    """Encoding: every group of slices goes into a stream of its own, in the order of coding."""
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
@@ -132,55 +136,21 @@ class DecodeMode:
 
 
 class InteriorMode:
-    """A step for a window of which only the core is coded; around it every coefficient is what was predicted.
+    """Another mode for the interior of a padded tile alone: outside it, residuals are assumed zero.
 
     Parameters
     ----------
-    step : codes the core.
-    core : its rows and columns in the window.
+    mode : codes the interior.
+    interior : its rows and columns in the padded tile.
     """
 
-    def __init__(self, step: SliceCodingMode, core: Positions) -> None:
-        self.step, self.core = step, core
+    def __init__(self, mode: SliceCodingMode, interior: Positions) -> None:
+        self.mode, self.interior = mode, interior
 
     def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
-        """Return the core's residual with zeros around it; ``target`` is the window's."""
+        """Return the interior's residual with zeros around it; ``target`` is the padded tile's."""
+        inside = prediction.part(lambda x: x[..., *self.interior])
         residual = torch.zeros_like(prediction.mean)
-        inner = None if target is None else target[..., *self.core]
-        residual[..., *self.core] = self.step(group, _Part(prediction, self.core), inner)
+        inner = None if target is None else target[..., *self.interior]
+        residual[..., *self.interior] = self.mode(group, inside, inner)
         return residual
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A prediction at some positions."""
-
-    whole: Prediction
-    at: Positions
-
-    @property
-    def mean(self) -> Tensor:
-        return self.whole.mean[..., *self.at]
-
-    @property
-    def scale(self) -> Tensor:
-        return self.whole.scale[..., *self.at]
-
-    @property
-    def indexes(self) -> Tensor:
-        return self.whole.indexes[..., *self.at]
-
-
-def tables_of(model: EntropyModel) -> Tables:
-    """Return the coder's tables from CompressAI's integer buffers; they are built once, until a buffer changes."""
-    buffers = (model.quantized_cdf, model.cdf_length, model.offset)
-    state = [(buffer, buffer._version) for buffer in buffers]
-    known, tables = _KNOWN_TABLES.get(model, ((), None))
-    same = len(known) == len(state) and all(a is b and v == w for (a, v), (b, w) in zip(known, state, strict=True))
-    if tables is None or not same:
-        tables = Tables.from_buffers(*(buffer.cpu() for buffer in buffers))
-        _KNOWN_TABLES[model] = state, tables
-    return tables
-
-
-_KNOWN_TABLES: WeakKeyDictionary[EntropyModel, tuple[Sequence[tuple[Tensor, int]], Tables]] = WeakKeyDictionary()

@@ -1,4 +1,4 @@
-"""The conditional distribution of a coefficient: likelihoods for training, integer tables for coding.
+"""The conditional distribution of a coefficient of y: likelihoods for training, integer tables for coding.
 
 As in Minnen, Ballé and Toderici (2018), a quantised residual r = round(y - mu) has the probability of the unit interval
 around it. The predecessor takes a Gaussian; ours is a Laplacian with the same standard deviation: wavelet coefficients
@@ -9,41 +9,65 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
+from statistics import NormalDist
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from compressai.entropy_models import GaussianConditional
 from torch import Tensor
+
+from weconvene_core.entropy.cdf_tables import TableBuffers, bound_buffer
 
 SCALE_MIN, SCALE_MAX, SCALE_LEVELS = 0.06, 256.0, 64
 LIKELIHOOD_MIN = 1e-12
+TAIL_MASS = 1e-9  # probability of what lies outside a table, on both sides together
 
 Distribution = Literal["laplace", "gaussian"]
 Likelihood = Callable[[Tensor, Tensor], Tensor]
 
 
-class LaplaceConditional(GaussianConditional):
-    """CompressAI's conditional with its table machinery (16-bit CDFs, last bin = escape) and a Laplacian inside.
-
-    Scales are standard deviations in quantiser steps.
-    """
-
-    def _standardized_cumulative(self, inputs: Tensor) -> Tensor:
-        tail = 0.5 * torch.exp(-math.sqrt(2) * inputs.abs())
-        return torch.where(inputs < 0, tail, 1 - tail)
-
-    @staticmethod
-    def _standardized_quantile(quantile: float) -> float:
-        """Quantile of the unit-variance Laplacian, for ``quantile`` <= 0.5."""
-        return math.log(2 * quantile) / math.sqrt(2)
-
-
-def scale_table() -> list[float]:
+@cache
+def scale_table() -> tuple[float, ...]:
     """Return the 64 scales (in quantiser steps) for which probability tables exist, log-spaced from 0.06 to 256."""
     ratio = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
-    return [SCALE_MIN * math.exp(ratio * i) for i in range(SCALE_LEVELS)]
+    return tuple(SCALE_MIN * math.exp(ratio * i) for i in range(SCALE_LEVELS))
+
+
+class ConditionalTables(TableBuffers):
+    """The integer tables of y's residuals, one for every scale of :func:`scale_table`.
+
+    Two buffers, ``scale_bound`` and ``lower_bound_scale``, are read by nobody: released weights have them, and their
+    hashes count them.
+    """
+
+    def __init__(self, distribution: Distribution) -> None:
+        super().__init__()
+        self.distribution = distribution
+        self.register_buffer("scale_table", torch.tensor(scale_table()))
+        self.register_buffer("scale_bound", torch.tensor([0.11]))
+        self.lower_bound_scale = bound_buffer(0.11)
+        self.update()
+
+    def update(self) -> None:
+        """Make the tables: row k holds the symbols -n .. n of a distribution of scale k, the tails in the last bin."""
+        gaussian = self.distribution == "gaussian"
+        tail = TAIL_MASS / 2
+        quantile = NormalDist().inv_cdf(tail) if gaussian else math.log(2 * tail) / math.sqrt(2)
+        largest = torch.ceil(self.scale_table * -quantile).int()  # (64,): n
+        lengths, scale = 2 * largest + 1, self.scale_table[:, None]
+        distance = (torch.arange(int(lengths.max()), device=scale.device) - largest[:, None]).abs().float()
+        # both ends of the unit interval, mirrored into the lower tail, where differences keep their digits
+        upper, lower = (_cumulative((end - distance) / scale, gaussian) for end in (0.5, -0.5))
+        self.set_tables(upper - lower, 2 * lower[:, 0], lengths, -largest)
+
+
+def _cumulative(x: Tensor, gaussian: bool) -> Tensor:
+    """Return the probability of what lies below x, for a standard deviation of 1."""
+    if gaussian:
+        return 0.5 * torch.erfc(-math.sqrt(0.5) * x)
+    tail = 0.5 * torch.exp(-math.sqrt(2) * x.abs())
+    return torch.where(x < 0, tail, 1 - tail)
 
 
 class _LaplaceLikelihood(torch.autograd.Function):
@@ -100,13 +124,23 @@ def gaussian_likelihood(residual: Tensor, scale: Tensor) -> Tensor:
 LIKELIHOODS: dict[Distribution, Likelihood] = {"laplace": laplace_likelihood, "gaussian": gaussian_likelihood}
 
 
+def lower_bound(x: Tensor, bound: float) -> Tensor:
+    """Clamp from below with the gradient of the identity, so that a value under the bound can rise again."""
+    return x + (x.clamp_min(bound) - x).detach()
+
+
+def straight_through_round(x: Tensor) -> Tensor:
+    """Round with the gradient of the identity."""
+    return x + (x.round() - x).detach()
+
+
 def scale_indexes(scale: Tensor) -> Tensor:
     """Return the index (int64) of the table scale nearest to ``scale`` on a logarithmic axis.
 
     Index 0 stands for "certainly zero": such residuals are not coded at all.
     """
     table = torch.tensor(scale_table(), dtype=scale.dtype, device=scale.device)
-    return count_below(scale, (table[1:] * table[:-1]).sqrt())
+    return count_below(scale, (table[1:] * table[:-1]).sqrt())  # borders are geometric means
 
 
 def count_below(x: Tensor, thresholds: Tensor) -> Tensor:
@@ -147,10 +181,3 @@ class ThresholdTable:
 def look_up(table: Tensor, places: Tensor) -> Tensor:
     """``table[places]`` of a table (n,), which indexing does several times slower."""
     return table.index_select(0, places.flatten()).view(places.shape)
-
-
-def coding_tables(distribution: Distribution = "laplace") -> GaussianConditional:
-    """Build the module that holds the integer tables of :func:`scale_table`."""
-    conditional = LaplaceConditional(None) if distribution == "laplace" else GaussianConditional(None)
-    conditional.update_scale_table(scale_table())
-    return conditional

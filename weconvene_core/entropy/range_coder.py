@@ -3,37 +3,37 @@
 A call codes its symbols grouped by table row (rows ascending, the order inside a row kept), so that no Python runs per
 symbol; the reader knows the rows beforehand and undoes the grouping. Symbols outside their row's range are coded as the
 row's escape bin, and after the last group follow their distances from the range in Elias-gamma codes (Elias, 1975).
+The range coder itself is constriction's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import constriction
 import numpy as np
 
 from weconvene_core.entropy.cdf_tables import TOTAL, Tables
-from weconvene_core.entropy.coder_backends import ANS_CODER, DAMAGED, RANGE_CODER, SymbolCoder
 from weconvene_core.errors import CorruptFileError
 
-__all__ = ["ANS_CODER", "RANGE_CODER", "Decoder", "Encoder", "SymbolCoder", "Tables"]
-
+DAMAGED = "The compressed data does not fit the model's probability tables: the file is damaged or of another model."
 CLASSES = 34  # int32 symbols and int32 offsets: a folded distance stays below 2^34 - 1
 CLASS_ROW, BIT_ROW = 0, 1
 
 
 class Encoder:
-    """Collects symbols and returns them as compressed bytes; first in, first out.
+    """Collects symbols and returns them as compressed bytes; first in, first out."""
 
-    Args:
-        coder: the backend; files hold what ``RANGE_CODER`` writes.
-    """
-
-    def __init__(self, coder: SymbolCoder = RANGE_CODER) -> None:
-        self._writer = coder.writer()
+    def __init__(self) -> None:
+        self._encoder = constriction.stream.queue.RangeEncoder()
 
     def push(self, symbols: np.ndarray, indexes: np.ndarray, tables: Tables) -> None:
         """Append symbols (N,) of any int32 value; symbol i is coded with row ``indexes[i]`` (N,) of the tables.
 
-        Raises:
-            ValueError: the arrays do not fit each other or the tables (a programming error).
+        Raises
+        ------
+        ValueError
+            If the arrays do not fit each other or the tables (a programming error).
         """
         indexes = _checked_indexes(indexes, tables)
         if symbols.shape != indexes.shape or symbols.dtype.kind not in "iu":
@@ -42,44 +42,62 @@ class Encoder:
             raise ValueError("symbols must fit in 32 bits")
         value, escape = symbols.astype(np.int64) - tables.offset[indexes], tables.escape[indexes]
         outside = (value < 0) | (value >= escape)
-        self._writer.put(np.where(outside, escape, value).astype(np.int32), indexes, tables)
+        self._put(np.where(outside, escape, value), indexes, tables)
         if outside.any():
             self._put_distances(_fold(value[outside], escape[outside]))
 
     def finish(self) -> bytes:
         """Return the compressed data; the encoder must not be used afterwards."""
-        return self._writer.finish()
+        return self._encoder.get_compressed().astype("<u4").tobytes()
+
+    def _put(self, bins: np.ndarray, indexes: np.ndarray, tables: Tables) -> None:
+        """Code bins (N,), the places of symbols in their table rows: one call per distinct row."""
+        order, groups = _by_row(indexes, len(tables))
+        ordered = bins[order].astype(np.int32)
+        for row, span in groups:
+            self._encoder.encode(ordered[span], tables.models[row])
 
     def _put_distances(self, distances: np.ndarray) -> None:
         """Elias-gamma: the number of bits below the leading one of distance + 1, then those bits, lowest first."""
         classes = np.frexp((distances + 1).astype(np.float64))[1].astype(np.int64) - 1  # exact below 2^53
-        self._writer.put(classes.astype(np.int32), np.full(len(classes), CLASS_ROW), ESCAPE_TABLES)
+        self._put(classes, np.full(len(classes), CLASS_ROW), ESCAPE_TABLES)
         owner, place = _bit_layout(classes)
         bits = ((distances + 1)[owner] >> place) & 1
-        self._writer.put(bits.astype(np.int32), np.full(len(bits), BIT_ROW), ESCAPE_TABLES)
+        self._put(bits, np.full(len(bits), BIT_ROW), ESCAPE_TABLES)
 
 
 class Decoder:
-    """Reads what an Encoder wrote.
+    """Reads what an :class:`Encoder` wrote.
 
-    Args:
-        data: the bytes of ``Encoder.finish``. Damaged bytes give wrong symbols or CorruptFileError, in bounded time
-            and memory (``ANS_CODER`` excepted, which trusts its data).
-        coder: the backend that wrote the data.
+    Damaged bytes give wrong symbols or CorruptFileError, in bounded time and memory. Past the end of the data the
+    decoder reads zeros.
+
+    Parameters
+    ----------
+    data : the bytes of ``Encoder.finish``.
+
+    Raises
+    ------
+    CorruptFileError
+        If the data does not consist of whole 32-bit words.
     """
 
-    def __init__(self, data: bytes, coder: SymbolCoder = RANGE_CODER) -> None:
-        self._reader = coder.reader(data)
+    def __init__(self, data: bytes) -> None:
+        if len(data) % 4:
+            raise CorruptFileError(f"A stream of {len(data)} bytes is truncated: whole 32-bit words are expected.")
+        self._decoder = constriction.stream.queue.RangeDecoder(np.frombuffer(data, dtype="<u4").astype(np.uint32))
         self._bits_at_most = 8 * len(data) + 64
 
     def pop(self, indexes: np.ndarray, tables: Tables) -> np.ndarray:
         """Return the next symbols, (N,) int32, of which symbol i was pushed with row ``indexes[i]`` of the tables.
 
-        Raises:
-            CorruptFileError: the data cannot be the Encoder's.
+        Raises
+        ------
+        CorruptFileError
+            If the data cannot be the Encoder's.
         """
         indexes = _checked_indexes(indexes, tables)
-        bins, escape = self._reader.get(indexes, tables).astype(np.int64), tables.escape[indexes]
+        bins, escape = self._get(indexes, tables), tables.escape[indexes]
         outside = bins == escape
         if outside.any():
             bins[outside] = _unfold(self._get_distances(int(outside.sum())), escape[outside])
@@ -88,18 +106,38 @@ class Decoder:
             raise CorruptFileError(DAMAGED)
         return symbols.astype(np.int32)
 
+    def _get(self, indexes: np.ndarray, tables: Tables) -> np.ndarray:
+        """Return the next bins (N,) int64."""
+        order, groups = _by_row(indexes, len(tables))
+        bins = np.empty(len(indexes), dtype=np.int64)
+        for row, span in groups:
+            try:
+                bins[order[span]] = self._decoder.decode(tables.models[row], span.stop - span.start)
+            except AssertionError as error:  # constriction's word for "no bin of this model has such a code"
+                raise CorruptFileError(DAMAGED) from error
+        return bins
+
     def _get_distances(self, count: int) -> np.ndarray:
-        classes = self._reader.get(np.full(count, CLASS_ROW), ESCAPE_TABLES).astype(np.int64)
+        classes = self._get(np.full(count, CLASS_ROW), ESCAPE_TABLES)
         # A bit costs a bit: more of them than the data holds can only be garbage, and would cost memory.
         if classes.max() >= CLASSES or classes.sum() > self._bits_at_most:
             raise CorruptFileError(DAMAGED)
         owner, place = _bit_layout(classes)
-        bits = self._reader.get(np.full(len(owner), BIT_ROW), ESCAPE_TABLES).astype(np.int64)
+        bits = self._get(np.full(len(owner), BIT_ROW), ESCAPE_TABLES)
         if np.any(bits > 1):
             raise CorruptFileError(DAMAGED)
         total = np.int64(1) << classes
         np.add.at(total, owner, bits << place)
         return total - 1
+
+
+def _by_row(indexes: np.ndarray, rows: int) -> tuple[np.ndarray, Iterator[tuple[int, slice]]]:
+    """Return the stable order that sorts symbols by table row, and (row, span in that order) for each row in use."""
+    order = np.argsort(indexes.astype(np.uint16), kind="stable")  # a radix sort at 16 bits
+    counts = np.bincount(indexes, minlength=rows)
+    stops = np.cumsum(counts)
+    used = np.flatnonzero(counts)
+    return order, ((int(k), slice(int(stops[k] - counts[k]), int(stops[k]))) for k in used)
 
 
 def _checked_indexes(indexes: np.ndarray, tables: Tables) -> np.ndarray:

@@ -3,90 +3,66 @@
 Minnen and Singh (2020), as used in 3DWeChARM: the network of a slice sees the hyper features and every slice decoded
 before, and gives a mean and a scale per element; after decoding, latent residual prediction (LRP) adds a bounded
 correction of the quantisation error. Two networks do this: a small joint one (ours), and the predecessor's pair.
+
+Luma before chroma (ours): in the shortcut's polyphase order all colours of a position lie in one slice. With
+``luma_first`` the luma channels of a slice are coded first, and a small head moves the means and scales of the chroma
+channels by what came out: chroma from luma, as in AV1, but learned.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from weconvene_core.entropy.distributions import SCALE_MIN, scale_indexes
-from weconvene_core.entropy.luma_before_chroma import Channels, chroma_of, luma_of
+from weconvene_core.entropy.distributions import SCALE_MIN, lower_bound, scale_indexes
 from weconvene_core.layers import Pointwise, activation, appended
+from weconvene_core.layers.wavelet_shortcut import COLOURS
 from weconvene_core.layers.window_attention import HEAD_WIDTH, WindowedAttention
 
+if TYPE_CHECKING:
+    from weconvene_core.entropy.coding_steps import SliceCodingMode
+
 SliceNetworkKind = Literal["joint", "split"]
+Selection = Callable[[Tensor], Tensor]
+"""Takes some channels, or some positions, of a slice."""
 Positions = tuple[slice, slice]
-"""The rows and columns of a band that are to be predicted."""
+"""Rows and columns of a band."""
 EVERYWHERE: Positions = (slice(None), slice(None))
 LRP_RANGE = 0.5  # the quantisation error of a rounded value lies in -0.5 .. 0.5
 
 
 class Prediction(Protocol):
-    """What is known of a slice before it is decoded: ``mean`` and ``scale`` (B, w, h, w) in quantiser steps."""
+    """What is known of a slice before it is decoded, in floating point or in integers."""
 
     @property
     def mean(self) -> Tensor:
-        """What is expected."""
+        """What is expected, (B, w, h, w) in quantiser steps."""
 
     @property
     def scale(self) -> Tensor:
-        """The standard deviation around it."""
+        """The standard deviation around it, of the same shape."""
 
     @property
     def indexes(self) -> Tensor:
         """The coding table of every scale, int64."""
 
-
-class DivisiblePrediction(Prediction, Protocol):
-    """A prediction with the features that its network made it from, and of which channels can be taken."""
-
     @property
     def features(self) -> Any:
-        """What the network's later parts start from; only the network itself knows their type."""
+        """What LRP starts from; only the network that made them knows their type."""
 
-    def part(self, channels: Channels) -> Self:
-        """The prediction of some channels, with all features."""
-
-
-P = TypeVar("P", bound=DivisiblePrediction)
-
-
-class SliceCoder(Protocol[P]):
-    """What predicts, refines and reconstructs a slice (B, w, h, w), in floating point or in integers.
-
-    ``luma_first``: the slice is coded in two steps, with ``refine`` between them (see :mod:`.colours`).
-    """
-
-    luma_first: bool
-
-    def __call__(self, context: Tensor, *at: Positions) -> P:
-        """Predict the slice from its context (B, C, h, w), at some positions or all."""
-        ...
-
-    def refine(self, chroma: P, luma: Tensor) -> P:
-        """Move the prediction of the chroma channels by the decoded residual of the luma channels (B, n, h, w)."""
-        ...
-
-    def reconstruct(self, residual: Tensor, mean: Tensor, features: Any) -> Tensor:
-        """Turn the decoded integer residual, and the mean that it was taken from, into y_hat (B, w, h, w).
-
-        ``features`` None leaves the correction out.
-        """
-        ...
+    def part(self, selection: Selection) -> Self:
+        """The prediction of some channels or positions, with all features."""
 
 
 @dataclass(frozen=True)
 class SlicePrediction:
-    """A :class:`Prediction` in floating point, and the features that its correction starts from.
-
-    ``raw`` becomes the scale by softplus, in float32.
-    """
+    """A :class:`Prediction` in floating point; ``raw`` becomes the scale by softplus, in float32."""
 
     mean: Tensor
     raw: Tensor
@@ -102,39 +78,41 @@ class SlicePrediction:
         """The coding table of every scale."""
         return scale_indexes(self.scale)
 
-    def part(self, channels: Channels) -> SlicePrediction:
-        """The prediction of some channels, with all features."""
-        return SlicePrediction(channels(self.mean), channels(self.raw), self.features)
+    def part(self, selection: Selection) -> SlicePrediction:
+        """The prediction of some channels or positions, with all features."""
+        return SlicePrediction(selection(self.mean), selection(self.raw), self.features)
 
 
 class SlicePredictor(nn.Module):
     """What all slice networks share: context (B, C, h, w) in, :class:`SlicePrediction` out, and ``lrp`` after it.
 
-    ``luma_first``: the slice is coded in two steps, with ``refine`` between them (see :mod:`.colours`).
+    :class:`weconvene_core.exact.slice_networks.ExactSliceNetwork` has the same calls in integers.
+
+    Attributes
+    ----------
+    luma_first : the slice is coded in two steps, with :meth:`condition_chroma` between them.
+    width : channels of the slice.
+    scale_bias : (w,), the slice's usual scale before softplus.
     """
 
     luma_first = False
+    width: int
     scale_bias: nn.Parameter
     lrp: nn.Sequential
 
-    @property
-    def width(self) -> int:
-        """Channels of the slice."""
-        return len(self.scale_bias)
-
-    def prediction(self, mean: Tensor, raw_scale: Tensor, features: Tensor) -> SlicePrediction:
-        """Add the slice's usual scale to a network's raw one."""
-        return SlicePrediction(mean, raw_scale + self.scale_bias[:, None, None], features)
-
-    def refine(self, chroma: SlicePrediction, luma: Tensor) -> SlicePrediction:
-        """Move the prediction of the chroma channels by the decoded residual of the luma channels."""
+    def condition_chroma(self, chroma: SlicePrediction, luma: Tensor) -> SlicePrediction:
+        """Move the prediction of the chroma channels by the decoded residual of the luma channels (B, n, h, w)."""
         raise NotImplementedError("only a SliceNetwork with luma_first knows chroma from luma")
 
     def reconstruct(self, residual: Tensor, mean: Tensor, features: Tensor | None) -> Tensor:
-        """Turn the decoded integer residual into y_hat: mean + residual + bounded correction."""
+        """Turn the decoded integer residual, and the mean that it was taken from, into y_hat (B, w, h, w).
+
+        ``features`` None leaves the correction out.
+        """
         if features is None:
             return mean + residual
         correction = in_planes(self.lrp(appended(features, residual)).float())
+        # y_hat = mu + r + 0.5 tanh(LRP(features, r))
         return mean + residual + LRP_RANGE * torch.tanh(correction)
 
     @torch.no_grad()
@@ -151,13 +129,18 @@ class SlicePredictor(nn.Module):
 
 
 class SliceNetwork(SlicePredictor):
-    """One network for mean and scale (ours): 1x1, 3x3, 1x1, optionally behind windowed attention."""
+    """One network for mean and scale (ours): 1x1, 3x3, 1x1, optionally behind windowed attention.
+
+    Parameters
+    ----------
+    context_channels, width, hidden : channels that are seen, coded, and between.
+    """
 
     def __init__(
         self, context_channels: int, width: int, hidden: int, attention: bool = False, *, luma_first: bool = False
     ) -> None:
         super().__init__()
-        self.luma_first = luma_first
+        self.luma_first, self.width = luma_first, width
         self.attention = attend(context_channels, hidden) if attention else nn.Sequential()
         self.body = nn.Sequential(
             Pointwise(context_channels, hidden), activation(),
@@ -168,19 +151,20 @@ class SliceNetwork(SlicePredictor):
         self.scale_bias = nn.Parameter(torch.zeros(width))  # set from the data's standard deviation before training
         self._start_at_zero(self.head, self.lrp[-1])
         if luma_first:
-            lumas, chromas = (channels(torch.empty(1, width, 1, 1)).shape[1] for channels in (luma_of, chroma_of))
+            lumas = len(range(0, width, COLOURS))
             self.chroma = nn.Sequential(
-                Pointwise(hidden + lumas, hidden // 2), activation(), Pointwise(hidden // 2, 2 * chromas)
+                Pointwise(hidden + lumas, hidden // 2), activation(), Pointwise(hidden // 2, 2 * (width - lumas))
             )
             self._start_at_zero(self.chroma[-1])
 
     def forward(self, context: Tensor, at: Positions = EVERYWHERE) -> SlicePrediction:
         """Predict the slice from its context, at some positions; entropy maths stays in float32 under autocast."""
+        # (B, C, h, w) -> (B, hidden, h, w) -> mean and raw scale (B, w, h, w) each
         features = self.body(self.attention(context))[..., *at]
         mean, raw = in_planes(in_float32(self.head, features)).chunk(2, 1)
-        return self.prediction(mean, raw, features)
+        return SlicePrediction(mean, raw + self.scale_bias[:, None, None], features)
 
-    def refine(self, chroma: SlicePrediction, luma: Tensor) -> SlicePrediction:
+    def condition_chroma(self, chroma: SlicePrediction, luma: Tensor) -> SlicePrediction:
         """Move mean and raw scale (B, 2n, h, w) by what the luma residual (B, n, h, w) and the features tell."""
         known = appended(chroma.features, luma)
         mean, raw = in_planes(in_float32(self.chroma[2], self.chroma[:2](known))).chunk(2, 1)
@@ -195,7 +179,7 @@ class SplitSliceNetwork(SlicePredictor):
 
     def __init__(self, context_channels: int, width: int, hidden: int, attention: bool = False, *, hyper: int) -> None:
         super().__init__()
-        self.hyper = hyper
+        self.hyper, self.width = hyper, width
         seen = context_channels - hyper
         self.attend_mean = attend(seen, hidden) if attention else nn.Sequential()
         self.attend_scale = attend(seen, hidden) if attention else nn.Sequential()
@@ -209,8 +193,51 @@ class SplitSliceNetwork(SlicePredictor):
         for_mean, for_scale, decoded = context.tensor_split([self.hyper, 2 * self.hyper], 1)
         support = self.attend_mean(torch.cat([for_mean, decoded], 1))
         mean = in_float32(self.mean[-1], self.mean[:-1](support))
-        raw = self.scale(self.attend_scale(torch.cat([for_scale, decoded], 1)))
-        return self.prediction(mean, raw.float(), support)
+        raw = self.scale(self.attend_scale(torch.cat([for_scale, decoded], 1))).float()
+        return SlicePrediction(mean, raw + self.scale_bias[:, None, None], support)
+
+
+def code_slice(
+    network: SlicePredictor, context: Tensor, mode: SliceCodingMode, group: str, target: Tensor | None, *at: Positions,
+    corrected: bool = True,
+) -> Tensor:  # fmt: skip
+    """Predict a slice (B, w, h, w), code it with ``mode``, and return it as the decoder knows it.
+
+    Parameters
+    ----------
+    network : sees ``context`` (B, C, h, w).
+    mode : is called once, or first for luma and then for chroma.
+    group : ``y_lf`` or ``y_hf``.
+    target : the slice itself, at these positions; None when decoding.
+    at : the positions, where they are not all.
+    corrected : False leaves latent residual prediction out.
+    """
+    prediction = network(context, *at)
+    features = prediction.features if corrected else None
+    if not network.luma_first:
+        return network.reconstruct(mode(group, prediction, target), prediction.mean, features)
+    # (B, 3n, h, w) -> luma (B, n, h, w), then chroma (B, 2n, h, w) with means and scales that know the luma residual
+    luma = prediction.part(luma_of)
+    luma_residual = mode(group, luma, None if target is None else luma_of(target))
+    chroma = network.condition_chroma(prediction.part(chroma_of), luma_residual)
+    chroma_residual = mode(group, chroma, None if target is None else chroma_of(target))
+    mean = interleaved(luma.mean, chroma.mean)
+    return network.reconstruct(interleaved(luma_residual, chroma_residual), mean, features)
+
+
+def luma_of(x: Tensor) -> Tensor:
+    """(B, 3n, h, w) -> the n luma channels; colours alternate from channel to channel."""
+    return x[:, ::COLOURS]
+
+
+def chroma_of(x: Tensor) -> Tensor:
+    """(B, 3n, h, w) -> the 2n chroma channels."""
+    return x.unflatten(1, (-1, COLOURS))[:, :, 1:].flatten(1, 2)
+
+
+def interleaved(luma: Tensor, chroma: Tensor) -> Tensor:
+    """Undo :func:`luma_of` and :func:`chroma_of`: (B, n, h, w) and (B, 2n, h, w) -> (B, 3n, h, w)."""
+    return torch.cat([luma[:, :, None], chroma.unflatten(1, (-1, COLOURS - 1))], 2).flatten(1, 2)
 
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
@@ -237,13 +264,3 @@ def stack(channels: int, hidden: int, width: int) -> nn.Sequential:
         nn.Conv2d(hidden, narrow, 3, padding=1), nn.GELU(),
         nn.Conv2d(narrow, width, 3, padding=1),
     )  # fmt: skip
-
-
-def lower_bound(x: Tensor, bound: float) -> Tensor:
-    """Clamp from below with the gradient of the identity, so that a value under the bound can rise again."""
-    return x + (x.clamp_min(bound) - x).detach()
-
-
-def straight_through_round(x: Tensor) -> Tensor:
-    """Round with the gradient of the identity."""
-    return x + (x.round() - x).detach()

@@ -73,7 +73,7 @@ def check_supported(config: ModelConfig) -> None:
 
 def uncalibrated(config: ModelConfig) -> IntegerPathSpec:
     """Return all that needs no measurement; quantizers made from it note the largest activation."""
-    wavelets = {name: integer_lifting(name) for name in {config.weconv.wavelet, LL_WAVELET}}
+    wavelets = {name: integer_lifting(name) for name in sorted({config.weconv.wavelet, LL_WAVELET})}
     return IntegerPathSpec(None, wavelets, scale_thresholds(), tanh_thresholds())
 
 
@@ -121,9 +121,7 @@ def calibrate(model: WeConvene, images: Sequence[np.ndarray]) -> IntegerPathSpec
 def _measure(exact: WeConvene, image: np.ndarray, quality: float) -> None:
     x = pad(from_8_bit(middle(image, SIDE)), exact.config.stride)
     at = torch.tensor([quality])
-    exact.run_entropy_model(
-        *exact.analyse(x, at), at, lambda group, prediction, target: quantise(prediction, target)[0]
-    )
+    exact.code_latents(at, lambda group, prediction, target: quantise(prediction, target)[0], *exact.analyse(x, at))
 
 
 def _bits(quantizer: ActivationQuantizer) -> int:
@@ -134,13 +132,14 @@ def _bits(quantizer: ActivationQuantizer) -> int:
     return min(MOST_BITS, math.floor(math.log2(ACTIVATION_LIMIT / max(HEADROOM * peak, 1e-3))))
 
 
-def integer_path_digest(exact: WeConvene, spec: IntegerPathSpec, weights: bytes, uncalibrated: str) -> bytes:
+def integer_path_digest(exact: WeConvene, spec: IntegerPathSpec, weights: bytes, before: str) -> bytes:
     """Return the SHA-256 of everything that a file of the exact path depends on.
 
-    It covers the checkpoint's tensors with the CDF tables (``weights`` is their hash), the architecture, ``spec``, and
-    the integers that this machine made of them: a machine that makes others is found out here.
+    It covers the checkpoint's tensors with the CDF tables (``weights`` is their hash, ``before`` the one before
+    calibration), the architecture, ``spec``, and the integers that this machine made of them: a machine that makes
+    others gets another digest.
     """
-    said = {"architecture": exact.config.to_dict(), STORED: spec.to_dict(), UNCALIBRATED: uncalibrated}
+    said = {"architecture": exact.config.to_dict(), STORED: spec.to_dict(), UNCALIBRATED: before}
     digest = hashlib.sha256(weights + json.dumps(said, sort_keys=True).encode())
     digest.update(tensors_digest(exact.entropy_bottleneck.quantiles))
     for part in (exact.h_s, exact.charm):

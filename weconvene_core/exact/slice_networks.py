@@ -11,11 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from weconvene_core.entropy.charm import LL_CONTEXT_SCALE, LL_WAVELET, SliceLayout, WaveletCharm
+from weconvene_core.entropy.charm import LL_CONTEXT_SCALE, LL_WAVELET, PASSES, SliceLayout, WaveletCharm
 from weconvene_core.entropy.distributions import ThresholdTable, look_up, scale_table
-from weconvene_core.entropy.luma_before_chroma import Channels, chroma_of
-from weconvene_core.entropy.polyphase_passes import PHASES
-from weconvene_core.entropy.slices import EVERYWHERE, LRP_RANGE, Positions, SliceNetwork
+from weconvene_core.entropy.slices import EVERYWHERE, LRP_RANGE, Positions, Selection, SliceNetwork, chroma_of
 from weconvene_core.exact.fixed_point import ExactConv, FixedPointRange, IntegerPathSpec
 from weconvene_core.exact.integer_lifting import join_scaled
 
@@ -69,9 +67,9 @@ class ExactPrediction:
         """The coding table of every scale."""
         return self.staircase(self.raw)
 
-    def part(self, channels: Channels) -> ExactPrediction:
-        """The prediction of some channels, with all features."""
-        return replace(self, level=channels(self.level), raw=channels(self.raw))
+    def part(self, selection: Selection) -> ExactPrediction:
+        """The prediction of some channels or positions, with all features."""
+        return replace(self, level=selection(self.level), raw=selection(self.raw))
 
     @property
     def scale(self) -> Tensor:
@@ -161,7 +159,7 @@ class ExactSliceNetwork(nn.Module):
         own, *late = self.head(features).split(self.rows, 1)
         return ExactPrediction(*own.chunk(2, 1), late, self.staircase)
 
-    def refine(self, chroma: ExactPrediction, luma: Tensor) -> ExactPrediction:
+    def condition_chroma(self, chroma: ExactPrediction, luma: Tensor) -> ExactPrediction:
         """Move means and raw scales by what the luma residual and the features tell."""
         level, raw = self.chroma(luma, chroma.features[1]).chunk(2, 1)
         return replace(chroma, level=chroma.level + level, raw=chroma.raw + raw)
@@ -208,7 +206,7 @@ def _contexts(layout: SliceLayout, hyper: Sequence[FixedPointRange], widths: Seq
     ll = FixedPointRange.of(0, Y_BITS + LL_BITS, Y_LIMIT * LL_CONTEXT_SCALE, layout.lf[0])
     contexts = []
     if layout.ll_passes:
-        contexts.append(hyper[0].beside(ll, FixedPointRange.of(0, 0, 1, len(PHASES))))
+        contexts.append(hyper[0].beside(ll, FixedPointRange.of(0, 0, 1, len(PASSES))))
     for level in range(layout.ll_levels):  # the coarsest band is known before the first level only after passes
         contexts.append(hyper[level].beside(ll) if level or layout.ll_passes else hyper[level])
     known = hyper[-1].beside(ll) if layout.ll_levels else hyper[-1]

@@ -1,4 +1,4 @@
-"""Checkpoints without pickle: one safetensors file with a JSON description, written aside and renamed."""
+"""Checkpoints without pickle: one safetensors file with a JSON description."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from weconvene_core.atomic_files import write_bytes_atomically
-from weconvene_core.entropy.cdf_packing import packed
+from weconvene_core.entropy.cdf_tables import PACKED, packed
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
@@ -50,6 +50,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mappin
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a file of :func:`write_tensors`; where it holds the change of another, that one's other tensors too.
+
+    Returns
+    -------
+    The tensors by name, and the description.
 
     Raises
     ------
@@ -114,14 +118,18 @@ def _checked(description: Any) -> dict[str, Any]:
 def release(model: WeConvene, path: Path, facts: Mapping[str, Any], base: str | None = None) -> None:
     """Write the weights that ship: half-precision kernels, integer coding tables, and a JSON sidecar beside.
 
-    ``facts`` says how the weights came about (data, steps, time, device, commit); the architecture is added. ``base``
-    names the checkpoint beside ``path`` that most weights are those of: only what differs is written.
+    Parameters
+    ----------
+    facts : how the weights came about (data, steps, time, device, commit); the architecture is added.
+    base : the checkpoint beside ``path`` that most weights are those of: only what differs is written.
     """
     # Integer CDF tables travel with the weights: a decoder never recomputes them.
     model.update(force=True, update_quantiles=True)
     # Whatever the training ran on: tables are packed by numpy, and compared with those of the base on the CPU.
-    weights = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    state = packed({name: t.half() if _is_kernel(t) else t for name, t in weights.items()})
+    state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+    state = {name: t.half() if _is_kernel(t) else t for name, t in state.items()}
+    prefix = f"{model.config.distribution}_conditional."
+    state[prefix + PACKED] = packed(state.pop(prefix + "_quantized_cdf"), state[prefix + "_cdf_length"])
     description = {"architecture": model.config.to_dict(), **facts}
     if base:
         of_base = weights_hash(path.with_name(f"{base}.safetensors")).hex()
@@ -143,7 +151,11 @@ def load_model_file(path: Path) -> WeConvene:
     WeconveneError
         If the file is missing, damaged, or does not fit the architecture that it names.
     """
-    state, description = read_tensors(path)
+    return model_of(*read_tensors(path), path)
+
+
+def model_of(state: Mapping[str, Tensor], description: Mapping[str, Any], path: Path) -> WeConvene:
+    """Make the model of what :func:`read_tensors` found at ``path``, as :func:`load_model_file`."""
     model = WeConvene(ModelConfig.from_dict(description.get("architecture", {})))
     load_weights(model, state, path)
     return model.to(memory_format=torch.channels_last).eval()
@@ -164,7 +176,7 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def load_start(model: WeConvene, path: Path) -> None:
-    """Start ``model`` from a checkpoint that may lack the parts that change nothing before they are trained.
+    """Start ``model`` from a checkpoint; what it lacks may be a part that changes nothing before it is trained.
 
     Raises
     ------
@@ -190,9 +202,15 @@ def load_weights(model: WeConvene, state: Mapping[str, Tensor], path: Path) -> N
     Raises
     ------
     WeconveneError
-        If names or shapes do not fit: the checkpoint belongs to another architecture.
+        If names or shapes do not fit, so that the checkpoint belongs to another architecture, or a table of integers
+        is stored as something else.
     """
-    full = {renamed(name): t.float() if t.is_floating_point() else t for name, t in state.items()}
+    state, own = {renamed(name): tensor for name, tensor in state.items()}, model.state_dict()
+    for name, tensor in state.items():
+        if name in own and not (tensor.dtype == own[name].dtype or _are_floats(tensor, own[name])):
+            # loading would convert in silence, and round
+            raise WeconveneError(f"The checkpoint {path} holds {name} as {tensor.dtype}, not {own[name].dtype}.")
+    full = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     try:
         model.load_state_dict(full)
     except (RuntimeError, KeyError) as error:
@@ -200,3 +218,7 @@ def load_weights(model: WeConvene, state: Mapping[str, Tensor], path: Path) -> N
         raise WeconveneError(
             f"the checkpoint {path} belongs to another architecture than {model.config.name!r} ({reason})."
         ) from error
+
+
+def _are_floats(*tensors: Tensor) -> bool:
+    return all(tensor.is_floating_point() for tensor in tensors)

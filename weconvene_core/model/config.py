@@ -5,8 +5,9 @@ Why each switch exists, where its default comes from and what it was measured to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, get_args
 
 from weconvene_core.entropy.charm import SliceLayout
 from weconvene_core.entropy.distributions import Distribution
@@ -14,8 +15,16 @@ from weconvene_core.entropy.slices import SliceNetworkKind
 from weconvene_core.errors import WeconveneError
 from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
 from weconvene_core.layers.blocks import WeConvSpec
-from weconvene_core.layers.wavelet_shortcut import HF_SLICES, LF_SLICES, SliceOrder
-from weconvene_core.model.config_checks import check
+from weconvene_core.layers.wavelet_shortcut import (
+    COLOURS,
+    HF_SLICES,
+    LEVELS,
+    LF_CHANNELS,
+    LF_SLICES,
+    LL_CHANNELS,
+    SliceOrder,
+)
+from weconvene_core.wavelets import scheme
 
 RENAMED = {"ll_phases": "ll_passes"}
 """What fields of older descriptions were called, and their names of today."""
@@ -23,6 +32,8 @@ RENAMED = {"ll_phases": "ll_passes"}
 Slices = int | tuple[int, ...]
 
 PADDING = 32  # every model pads to multiples of at least this, so that a file's header fixes the size of z
+POSITIVE = ("narrow", "wide", "hyper", "z_channels", "slice_hidden", "latent_channels", "channel_levels")
+NOT_NEGATIVE = ("blocks_a", "blocks_s", "hyper_blocks", "levels")
 LL_LEVELS = 2  # extra levels of the shortcut's LL band: with its own three the image has five in all
 
 
@@ -106,7 +117,10 @@ class ModelConfig:
         for name in ("lf_slices", "hf_slices"):  # JSON has lists
             value = getattr(self, name)
             object.__setattr__(self, name, value if isinstance(value, int) else tuple(value))
-        check(self)
+        for met, message in _requirements(self):
+            if not met:
+                raise WeconveneError(message)
+        _ = self.layout  # channels that do not divide
 
     # --- what follows from the fields --------------------------------------------------------------------------------
 
@@ -214,3 +228,94 @@ def _widths(name: str, slices: Slices, channels: int) -> tuple[int, ...]:
     if sum(slices) != channels or any(width < 1 for width in slices):
         raise WeconveneError(f"{name}={slices} holds {sum(slices)} channels where {channels} are to be coded.")
     return slices
+
+
+# --- what a configuration must satisfy; every refusal names the field, its value and what is allowed ------------------
+
+
+def _requirements(c: ModelConfig) -> Iterator[tuple[bool, str]]:
+    """Yield whether each requirement is met, and what is said where it is not."""
+    least = dict.fromkeys(POSITIVE, 1) | dict.fromkeys(NOT_NEGATIVE, 0) | {"scales_a": 2, "scales_s": 2}
+    for name, minimum in least.items():
+        yield getattr(c, name) >= minimum, f"{name}={getattr(c, name)} is impossible; use {minimum} or more."
+    for name in ("high_kernel", "up_kernel"):
+        size = getattr(c, name)
+        yield size >= 1 and size % 2 == 1, f"{name}={size} is impossible; use an odd size such as 1 or 3."
+    allowed = f"{QUALITY_MIN:g} to {QUALITY_MAX:g}, or None for a model of every rate"
+    served = c.quality is None or QUALITY_MIN <= c.quality <= QUALITY_MAX
+    yield served, f"quality={c.quality} is impossible; use {allowed}."
+    for name in ("wavelet", "latent_wavelet"):
+        yield _is_for_networks(c, name), f"{name}={getattr(c, name)!r} is for integers; networks need 5/3, 9/7, ..."
+    kinds = {"slice_network": SliceNetworkKind, "distribution": Distribution, "slice_order": SliceOrder}
+    for name, kind in kinds.items():
+        value, known = getattr(c, name), get_args(kind)
+        yield value in known, f"{name}={value!r} is unknown; use one of {', '.join(known)}."
+    for name in ("patch_a", "patch_s", "latent_stride"):
+        value = getattr(c, name)
+        yield value in (1, 2, 4, 8, 16), f"{name}={value} is impossible; use 1, 2, 4, 8 or 16."
+    stride = c.latent_stride
+    # g_a may end a step above or below the latent's resolution, g_s at it or a step below
+    for side, coarsest, fits in (
+        ("a", c.coarsest_a, (stride // 2, stride, 2 * stride)),
+        ("s", c.coarsest_s, (stride, 2 * stride)),
+    ):
+        scales, patch = getattr(c, f"scales_{side}"), getattr(c, f"patch_{side}")
+        yield (
+            coarsest in fits,
+            f"scales_{side}={scales} with patch_{side}={patch} ends at 1/{coarsest} of the image; "
+            f"latent_stride={stride} needs {' or '.join(f'1/{one}' for one in fits if one)}.",
+        )
+    yield from _requirements_of_switches(c)
+
+
+def _requirements_of_switches(c: ModelConfig) -> Iterator[tuple[bool, str]]:
+    """As :func:`_requirements`, for switches that exclude or need each other."""
+    yield (
+        c.wavelet_entropy or c.hf_slices in (0, ()),
+        f"hf_slices={c.hf_slices} contradicts wavelet_entropy=False: y itself has no HF; use hf_slices=0.",
+    )
+    needed = 2**c.channel_levels
+    yield (
+        not c.channel_packets or min(c.narrow, c.wide, c.hyper, c.latent_channels) >= needed,
+        f"channel_levels={c.channel_levels} with channel_packets needs {needed} channels in every layer; "
+        "use fewer levels or wider layers.",
+    )
+    joint = c.slice_network == "joint"
+    yield (
+        not c.ll_passes or (c.shortcut and joint),
+        "ll_passes=True needs shortcut=True, whose LL band it codes, and slice_network='joint'; "
+        f"this model has {c.shortcut} and {c.slice_network!r}.",
+    )
+    yield (
+        not c.luma_first or (c.shortcut and joint and c.slice_order == "polyphase"),
+        "luma_first=True needs shortcut=True with slice_order='polyphase', whose channels alternate in colour, and "
+        f"slice_network='joint'; this model has {c.shortcut}, {c.slice_order!r} and {c.slice_network!r}.",
+    )
+    if not c.shortcut:
+        return
+    yield c.wavelet_entropy, "shortcut=True contradicts wavelet_entropy=False: it enters in the wavelet domain."
+    stride = 2**LEVELS // 2
+    yield (
+        (c.latent_channels, c.latent_stride) == (LF_CHANNELS, stride),
+        f"shortcut=True needs latent_channels={LF_CHANNELS} and latent_stride={stride}, one coefficient per sample of "
+        f"the image; this model has {c.latent_channels} and {c.latent_stride}.",
+    )
+    widths = (*c.layout.lf, *c.layout.hf)
+    yield (
+        widths[0] == LL_CHANNELS,
+        f"lf_slices={c.lf_slices} starts with {widths[0]} channels; with shortcut=True the first slice is the image's "
+        f"LL band of {LL_CHANNELS}.",
+    )
+    yield (
+        not c.luma_first or not any(width % COLOURS for width in widths),
+        f"luma_first=True needs slices of whole positions, {COLOURS} colours each; this model has "
+        f"lf_slices={c.lf_slices} and hf_slices={c.hf_slices}.",
+    )
+
+
+def _is_for_networks(config: ModelConfig, name: str) -> bool:
+    """Tell whether a wavelet is one of real numbers; an unknown one is refused."""
+    try:
+        return not scheme(getattr(config, name)).integer
+    except WeconveneError as error:
+        raise WeconveneError(f"{name}={getattr(config, name)!r} is unknown: {error}") from error

@@ -1,4 +1,4 @@
-"""Released models as the codec needs them: found by name or by the hash in a file, and checked before use."""
+"""Released models as the codec needs them: found by name, read once, and checked before use."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from weconvene_core.entropy import tables_of
-from weconvene_core.entropy.cdf_packing import unpacked
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model.checkpoint import DESCRIPTION, load_model_file, read_tensors, renamed, weights_hash
+from weconvene_core.model.checkpoint import DESCRIPTION, model_of, read_tensors, tensors_hash
 from weconvene_core.model.weconvene import WeConvene
 
 STATED = "weights"  # where a checkpoint's description states the SHA-256 of its tensors, in hexadecimal
@@ -67,24 +65,13 @@ def load_checked(path: Path) -> tuple[WeConvene, bytes]:
         If the file is missing or damaged, holds a tensor of the wrong name, shape or type, a number that is none, or
         impossible probability tables, or if its weights are not those that it states.
     """
-    model = load_model_file(path)
-    _check_types(model, path)
-    digest = weights_hash(path)
-    if description_of(path).get(STATED) not in (None, digest.hex()):
+    tensors, description = read_tensors(path)
+    model, digest = model_of(tensors, description, path), tensors_hash(tensors)
+    if description.get(STATED) not in (None, digest.hex()):
         raise WeconveneError(f"The checkpoint {path} was altered: its weights do not have the hash that it states.")
     for tensor in model.state_dict().values():
         if not torch.isfinite(tensor).all():
             raise WeconveneError(f"The checkpoint {path} holds numbers that are not finite: fetch or train it again.")
     for part in (model.entropy_bottleneck, model.conditional):
-        tables_of(part)  # which checks them
+        _ = part.tables  # which checks them
     return model, digest
-
-
-def _check_types(model: WeConvene, path: Path) -> None:
-    """Loading converts types in silence: an integer table stored as floats would be rounded."""
-    state = {renamed(name): tensor for name, tensor in unpacked(read_tensors(path)[0]).items()}
-    for name, tensor in model.state_dict().items():
-        stored = state[name].dtype
-        fits = stored.is_floating_point if tensor.is_floating_point() else stored == tensor.dtype
-        if not fits:
-            raise WeconveneError(f"The checkpoint {path} holds {name} as {stored}, not {tensor.dtype}: it is damaged.")

@@ -1,46 +1,39 @@
 """3DM-WeConvene: g_a, 3-D DWT, hyperprior, 3DWeChARM and g_s wired as in the paper's figure.
 
 Contracts are CompressAI's: ``forward`` -> {"x_hat", "likelihoods": {"y_lf", "y_hf", "z"}}, ``compress`` ->
-{"strings", "shape"}, ``decompress``, ``update``, ``aux_loss``.
+{"strings", "shape"}, ``decompress``, ``update``, ``aux_loss``. CompressAI itself is not needed
+(:func:`weconvene_core.register` makes the model known to it).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from compressai.entropy_models import EntropyBottleneck, GaussianConditional
-from compressai.models import CompressionModel
-from compressai.registry import register_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from weconvene_core.entropy import (
     LIKELIHOODS,
+    ConditionalTables,
     DecodeMode,
     EncodeMode,
+    FactorisedPrior,
     LikelihoodMode,
     SliceNetwork,
     SplitSliceNetwork,
     WaveletCharm,
-    coding_tables,
-    tables_of,
 )
-from weconvene_core.entropy.cdf_packing import unpacked
+from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.charm import MakeSlice
 from weconvene_core.entropy.coding_steps import Quantiser, SliceCodingMode
-from weconvene_core.entropy.distributions import scale_table as default_scale_table
-from weconvene_core.entropy.range_coder import Decoder, Encoder, Tables
-from weconvene_core.entropy.slices import straight_through_round
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import check_images, check_samples, pad
 from weconvene_core.layers import WaveletShortcut
 from weconvene_core.layers.rate_conditioning import check_quality, lambda_of
 from weconvene_core.model.config import PADDING, ModelConfig
-from weconvene_core.model.latent_dwt import from_bands, to_bands
 from weconvene_core.model.transforms import (
     AnalysisTransform,
     GainUnit,
@@ -48,6 +41,8 @@ from weconvene_core.model.transforms import (
     HyperSynthesis,
     SplitHyperSynthesis,
     SynthesisTransform,
+    from_bands,
+    to_bands,
 )
 
 __all__ = ["DEFAULT_QUALITY", "STRIDE", "WeConvene", "pad"]
@@ -55,26 +50,62 @@ __all__ = ["DEFAULT_QUALITY", "STRIDE", "WeConvene", "pad"]
 STRIDE = PADDING  # "shape" of compressed data counts in blocks of this side, whatever the model
 DEFAULT_QUALITY = 3.0
 GROUPS = ("y_lf", "y_hf")
-Z_INIT_SCALE = 2.0  # CompressAI's 10 starts z at 4 bits a symbol, which takes thousands of steps to unlearn
 QUALITY_DECIMALS, QUALITY_STEP = 3, 1e-3  # files keep thousandths, so a model's own quality may come back that far off
 
 
-@register_model("weconvene")
-class WeConvene(CompressionModel):
-    """The codec network of a :class:`ModelConfig`.
+class CodedLatents(NamedTuple):
+    """What the entropy model makes of one batch of latents.
 
     Attributes
     ----------
-    bypass_transforms : skip g_a and g_s while they are untrained (both end in zeros, so nothing changes but the time).
-    plain : code the pyramid alone (see ``codec.plain_coding.without_transforms``, which sets it in a view).
-    quantiser : what training puts in place of rounding (see ``entropy.steps``).
-    default_quality : what ``forward``, ``compress`` and ``decompress`` take when they are given no quality.
+    lf_hat, hf_hat : (B, C_lf, h, w) and (B, C_hf, h, w) as a decoder has them, in quantiser steps.
+    z_hat : (B, z_channels, h/4, w/4).
+    z_likelihoods : of z_hat's shape; None where bytes are written, or z_hat was given.
     """
+
+    lf_hat: Tensor
+    hf_hat: Tensor
+    z_hat: Tensor
+    z_likelihoods: Tensor | None
+
+
+class WeConvene(nn.Module):
+    """The codec network of a :class:`ModelConfig`.
+
+    ::
+
+        x (B, 3, H, W) -> g_a -> y (B, M, H/s, W/s) -> DWT3D ---+
+              |                                                 v
+              +--> wavelet shortcut (ours), gains ------------> + -> LF (B, M, h, w), HF (B, 3M, h, w)
+                                                                              |            |
+                        z_hat <- round <- z (B, z_channels, h/4, w/4) <- h_a -+            |
+                          |   (factorised prior)                                           v
+                          +--> h_s -> hyper features at h/4, h/2 and h -----------> 3DWeChARM: slices of LF,
+                                                                                    then of HF, each with mean,
+                                                                                    scale, rounding and LRP
+                                                                                           |
+        x_hat <- + <- g_s <- y_hat (B, M, H/s, W/s) <- IDWT3D <--- LF_hat, HF_hat <--------+
+                 ^                                                    |
+                 +------------ inverse shortcut, gains ---------------+
+
+    with h = H / 2s and w = W / 2s. Without wavelet entropy model y itself takes the place of LF, and HF is empty.
+
+    Attributes
+    ----------
+    bypass_transforms : skip g_a and g_s. Untrained both end in zeros, so that nothing changes but the time; for trained
+        ones see ``codec.plain_coding.without_transforms``.
+    first_coded : the lowest scale index whose residuals are coded; lower ones say "certainly zero".
+    quantiser : what training puts in place of rounding (see ``entropy.coding_steps``).
+    default_quality : what ``forward``, ``compress`` and ``decompress`` take when they are given no quality.
+    stride : sides of what ``forward`` takes are multiples of this.
+    """
+
+    first_coded = 1
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.config = config
-        self.bypass_transforms = self.plain = False
+        self.config, self.stride = config, config.stride
+        self.bypass_transforms = False
         self.quantiser: Quantiser = "mixed"
         self.default_quality = DEFAULT_QUALITY if config.quality is None else config.quality
         self.pyramid = WaveletShortcut(config.slice_order)
@@ -84,19 +115,18 @@ class WeConvene(CompressionModel):
         self.gain_lf = GainUnit(sum(config.layout.lf), config)
         self.gain_hf = GainUnit(sum(config.layout.hf), config)
         self.charm = WaveletCharm(config.layout, config.hyper_features, slice_maker(config))
-        self.entropy_bottleneck = EntropyBottleneck(config.z_channels, init_scale=Z_INIT_SCALE)
-        self.add_module(f"{config.distribution}_conditional", coding_tables(config.distribution))
+        self.entropy_bottleneck = FactorisedPrior(config.z_channels)
+        self.add_module(f"{config.distribution}_conditional", ConditionalTables(config.distribution))
+
+    @property
+    def conditional(self) -> ConditionalTables:
+        """The module that holds the slices' integer tables."""
+        return self.get_submodule(f"{self.config.distribution}_conditional")
 
     @property
     def tables(self) -> Tables:
         """The slices' integer tables as the coder takes them."""
-        tables = tables_of(self.conditional)
-        return replace(tables, first=0) if self.plain else tables
-
-    @property
-    def conditional(self) -> GaussianConditional:
-        """The module that holds the slices' integer tables."""
-        return self.get_submodule(f"{self.config.distribution}_conditional")
+        return replace(self.conditional.tables, first=self.first_coded)
 
     # --- training and analysis -------------------------------------------------------------------------------------
 
@@ -105,7 +135,7 @@ class WeConvene(CompressionModel):
 
         Parameters
         ----------
-        x : images (B, 3, H, W) in 0..1, H and W multiples of ``config.stride``.
+        x : images (B, 3, H, W) in 0..1, H and W multiples of ``stride``.
         quality : one number from 0 to 7, or (B,) of them; None is ``default_quality``.
 
         Returns
@@ -118,72 +148,80 @@ class WeConvene(CompressionModel):
         WeconveneError
             If ``x`` has another shape or type, or the model has no such quality.
         """
-        check_images(x, self.config.stride)
+        check_images(x, self.stride)
         quality = self._quality(x, quality)
-        lf, hf = self.analyse(x, quality)
-        z = self.h_a(torch.cat([lf, hf], 1)).float()
-        z_hat, z_likelihoods = self.bottleneck(z)
-        step = LikelihoodMode(LIKELIHOODS[self.config.distribution], self.quantiser if self.training else None)
-        lf_hat, hf_hat = self.charm(self.h_s(z_hat, quality), step, lf, hf)
-        parts = {group: step.likelihoods.get(group, [hf_hat]) for group in GROUPS}
-        likelihoods = {group: torch.cat([t.flatten(1) for t in tensors], 1) for group, tensors in parts.items()}
-        likelihoods["z"] = z_likelihoods.flatten(1)
-        return {"x_hat": self.synthesise(lf_hat, hf_hat, quality), "likelihoods": likelihoods}
+        mode = LikelihoodMode(LIKELIHOODS[self.config.distribution], self.quantiser if self.training else None)
+        coded = self.code_latents(quality, mode, *self.analyse(x, quality))
+        likelihoods = {}
+        for group in GROUPS:
+            parts = mode.likelihoods.get(group, [coded.hf_hat])  # no HF: (B, 0, h, w)
+            likelihoods[group] = torch.cat([part.flatten(1) for part in parts], 1)
+        likelihoods["z"] = coded.z_likelihoods.flatten(1)
+        return {"x_hat": self.synthesise(coded.lf_hat, coded.hf_hat, quality), "likelihoods": likelihoods}
 
     def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Image -> what is coded, (LF, HF) in quantiser steps: DWT3D(g_a(x)) plus the wavelet shortcut."""
-        if self.plain:
-            steps = GainUnit.base(lambda_of(quality))
-            lf, hf = self.pyramid.analysis(x)
-            return lf * steps, hf * steps
-        if self.bypass_transforms:
-            return self._shortcut(x, quality)
-        lf, hf = to_bands(self.g_a(x, quality).float(), self.config)
-        if self.config.shortcut:
-            lf_base, hf_base = self._shortcut(x, quality)
-            return lf_base + lf, hf_base + hf
-        lam = lambda_of(quality)
-        return self.gain_lf.scale(lf, lam, quality), self.gain_hf.scale(hf, lam, quality)
-
-    def _shortcut(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """The image's own pyramid in quantiser steps; it has no weights before the gains, so it needs no gradient."""
-        lam = lambda_of(quality)
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            lf, hf = self.pyramid.analysis(x)
-        return self.gain_lf.scale(lf, lam, quality), self.gain_hf.scale(hf, lam, quality)
-
-    def synthesise(self, lf_hat: Tensor, hf_hat: Tensor, quality: Tensor) -> Tensor:
-        """What was coded, in quantiser steps -> image: inverse shortcut plus g_s(IDWT3D(y_hat))."""
-        lam = lambda_of(quality)
-        if self.plain:
-            steps = GainUnit.base(lam)
-            return self.pyramid.synthesis(lf_hat / steps, hf_hat / steps)
-        lf, hf = self.gain_lf.unscale(lf_hat, lam, quality), self.gain_hf.unscale(hf_hat, lam, quality)
-        if not self.config.shortcut:
-            return self.g_s(from_bands(lf, hf, self.config), quality).float() + 0.5
-        base = self.pyramid.synthesis(lf, hf)
-        if self.bypass_transforms:
-            return base
-        steps = GainUnit.base(lam)
-        y_hat = from_bands(lf_hat, hf_hat, self.config)
-        return base + self.g_s(y_hat, quality, (base - 0.5) * steps).float() / steps
-
-    def bottleneck(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Quantise z around its medians, with the gradient of the identity, and estimate what it costs.
+        """Image -> what is coded, (LF, HF) in quantiser steps: DWT3D(g_a(x)) plus the wavelet shortcut.
 
         Parameters
         ----------
-        z : what h_a gives, (B, z_channels, h, w).
-
-        Returns
-        -------
-        (z_hat, likelihoods), both of z's shape: the symbols plus the medians, and probabilities in 0..1 by CompressAI's
-        bottleneck, which in training mode takes z with noise instead of rounding.
+        x : (B, 3, H, W) in 0..1, sides multiples of ``stride``.
+        quality : (B,), from 0 to 7.
         """
-        with torch.autocast(z.device.type, enabled=False):
-            _, likelihoods = self.entropy_bottleneck(z)
-        medians = self.medians.detach()
-        return straight_through_round(z - medians) + medians, likelihoods
+        base_gain = GainUnit.base(lambda_of(quality))
+        lf = hf = None
+        if self.config.shortcut:
+            # the image's own pyramid; it has no weights before the gains, so it needs no gradient
+            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+                lf, hf = self.pyramid.analysis(x)
+            lf, hf = self.gain_lf.scale(lf, base_gain, quality), self.gain_hf.scale(hf, base_gain, quality)
+            if self.bypass_transforms:
+                return lf, hf
+        # y = g_a(x) (B, M, H/s, W/s) -> LF (B, M, h, w) and HF (B, 3M, h, w)
+        lf_y, hf_y = to_bands(self.g_a(x, quality).float(), self.config)
+        if lf is not None:
+            return lf + lf_y, hf + hf_y
+        return self.gain_lf.scale(lf_y, base_gain, quality), self.gain_hf.scale(hf_y, base_gain, quality)
+
+    def code_latents(
+        self, quality: Tensor, mode: SliceCodingMode, lf: Tensor | None = None, hf: Tensor | None = None,
+        z_hat: Tensor | None = None, context: Sequence[Tensor] = (),
+    ) -> CodedLatents:  # fmt: skip
+        """Send latents through hyperprior and 3DWeChARM: the one way of training, encoding and decoding.
+
+        Parameters
+        ----------
+        quality : (B,), from 0 to 7.
+        mode : what coding a slice means: likelihoods, writing, or reading.
+        lf, hf : the latents in quantiser steps, as :meth:`analyse` gives them; None when decoding.
+        z_hat : (B, z_channels, h/4, w/4) where it is known already, as in decoding; None: it is made by h_a.
+        context : what is added to the hyper features, coarsest first, if anything.
+        """
+        z_likelihoods = None
+        if z_hat is None:
+            z = self.h_a(torch.cat([lf, hf], 1))  # (B, z_channels, h/4, w/4)
+            if isinstance(mode, EncodeMode):  # bytes need no estimate
+                z_hat = self.entropy_bottleneck.quantise(z)
+            else:
+                # where noise replaces the rounding of y, it does so in the rate of z
+                noisy = getattr(mode, "quantiser", None) is not None
+                z_hat, z_likelihoods = self.entropy_bottleneck(z, noisy)
+        hyper = self.h_s(z_hat, quality)  # features at h/4, h/2 and h
+        if context:
+            hyper = [own + other for own, other in zip(hyper, context, strict=True)]
+        return CodedLatents(*self.charm(hyper, mode, lf, hf), z_hat, z_likelihoods)
+
+    def synthesise(self, lf_hat: Tensor, hf_hat: Tensor, quality: Tensor) -> Tensor:
+        """What was coded, in quantiser steps -> image (B, 3, H, W): inverse shortcut plus g_s(IDWT3D(y_hat))."""
+        base_gain = GainUnit.base(lambda_of(quality))
+        lf, hf = self.gain_lf.unscale(lf_hat, base_gain, quality), self.gain_hf.unscale(hf_hat, base_gain, quality)
+        if not self.config.shortcut:
+            return self.g_s(from_bands(lf, hf, self.config), quality).float() + 0.5
+        base = self.pyramid.synthesis(lf, hf)  # the image without what the transforms add
+        if self.bypass_transforms:
+            return base
+        # g_s sees y_hat (B, M, H/s, W/s) and the shortcut's image, both in quantiser steps, and gives what is missing
+        y_hat = from_bands(lf_hat, hf_hat, self.config)
+        return base + self.g_s(y_hat, quality, (base - 0.5) * base_gain).float() / base_gain
 
     # --- real bytes ------------------------------------------------------------------------------------------------
 
@@ -191,8 +229,10 @@ class WeConvene(CompressionModel):
     def compress(self, x: Tensor, quality: float | None = None) -> dict[str, Any]:
         """Code images (B, 3, H, W) in 0..1, any H, W >= 1, into bytes, one by one.
 
-        Returns {"strings": [y_lf, y_hf, z], "shape"}: three lists of B byte strings, and the padded size in blocks of
-        32 x 32 pixels.
+        Returns
+        -------
+        {"strings": [y_lf, y_hf, z], "shape"}: three lists of B byte strings, and the padded size in blocks of 32 x 32
+        pixels.
 
         Raises
         ------
@@ -201,105 +241,63 @@ class WeConvene(CompressionModel):
         """
         check_images(x)
         check_samples(x)
-        x = pad(x, self.config.stride)
-        coded = [self._compress_one(image, self._quality(image, quality)) for image in x.split(1)]
+        x, coded = pad(x, self.stride), []
+        for image in x.split(1):
+            at, mode = self._quality(image, quality), EncodeMode(self.tables)
+            z_hat = self.code_latents(at, mode, *self.analyse(image, at)).z_hat
+            streams = mode.streams()
+            coded.append([streams.get(group, b"") for group in GROUPS] + [self.entropy_bottleneck.write(z_hat)])
         shape = (x.shape[2] // STRIDE, x.shape[3] // STRIDE)
         return {"strings": [list(streams) for streams in zip(*coded, strict=True)], "shape": shape}
-
-    def _compress_one(self, x: Tensor, quality: Tensor) -> tuple[bytes, bytes, bytes]:
-        step = EncodeMode(self.tables)
-        z_string = self.write_z(self.run_entropy_model(*self.analyse(x, quality), quality, step))
-        streams = step.streams()
-        return streams.get("y_lf", b""), streams.get("y_hf", b""), z_string
-
-    def run_entropy_model(self, lf: Tensor, hf: Tensor, quality: Tensor, step: SliceCodingMode) -> Tensor:
-        """Send latents through the entropy model with ``step``, as they are coded; return the symbols of z."""
-        medians = self.medians
-        symbols = torch.round(self.h_a(torch.cat([lf, hf], 1)) - medians)
-        self.charm(self.h_s(symbols + medians, quality), step, lf, hf)
-        return symbols
-
-    @property
-    def medians(self) -> Tensor:
-        """What the symbols of z are distances from: (1, z_channels, 1, 1)."""
-        return self.entropy_bottleneck._get_medians().view(1, -1, 1, 1)
 
     @torch.no_grad()
     def decompress(
         self, strings: list[list[bytes]], shape: tuple[int, int], quality: float | None = None
     ) -> dict[str, Tensor]:
-        """Invert :meth:`compress`: {"x_hat": (B, 3, H, W) in 0..1} of the padded size; the caller crops."""
-        z_shape, images = self._z_shape(shape), zip(*strings, strict=True)
-        return {"x_hat": torch.cat([self._decompress_one(*streams, z_shape, quality) for streams in images])}
-
-    def _decompress_one(
-        self, y_lf: bytes, y_hf: bytes, z_string: bytes, shape: tuple[int, int], quality: float | None
-    ) -> Tensor:
-        z_hat = self.read_z(z_string, shape) + self.medians
-        at = self._quality(z_hat, quality)
-        step: SliceCodingMode = DecodeMode(self.tables, {"y_lf": y_lf, "y_hf": y_hf})
-        lf_hat, hf_hat = self.charm(self.h_s(z_hat, at), step)
-        return self.synthesise(lf_hat, hf_hat, at).clamp(0, 1)
-
-    def _z_shape(self, shape: tuple[int, int]) -> tuple[int, int]:
-        """Height and width of z for an image of so many blocks, after padding to this model's own stride."""
-        height, width = (-(-side * STRIDE // self.config.stride) * self.config.stride for side in shape)
-        return height // self.config.z_stride, width // self.config.z_stride
-
-    def _z_indexes(self, shape: tuple[int, ...]) -> np.ndarray:
-        return np.broadcast_to(np.arange(shape[1])[None, :, None, None], shape)
-
-    def write_z(self, symbols: Tensor) -> bytes:
-        """Code the symbols of z, whole numbers (1, z_channels, h, w) of any type, into a stream.
-
-        Raises
-        ------
-        WeconveneError
-            If the model has no valid coding tables: ``update`` makes them.
-        """
-        encoder = Encoder()
-        values = symbols.to(torch.int32).cpu().numpy()
-        encoder.push(values.ravel(), self._z_indexes(values.shape).ravel(), tables_of(self.entropy_bottleneck))
-        return encoder.finish()
-
-    def read_z(self, data: bytes, shape: tuple[int, int]) -> Tensor:
-        """Invert :meth:`write_z`: the symbols (1, z_channels, h, w) as floats, for ``shape`` (h, w).
-
-        The medians have to be added to get z_hat.
+        """Invert :meth:`compress`: {"x_hat": (B, 3, H, W) in 0..1} of the padded size; the caller crops.
 
         Raises
         ------
         CorruptFileError
-            If the stream cannot be that of such a shape.
-        WeconveneError
-            As :meth:`write_z`.
+            If the strings cannot be those of such a shape.
         """
-        full = (1, self.config.z_channels, *shape)
-        symbols = Decoder(data).pop(self._z_indexes(full).ravel(), tables_of(self.entropy_bottleneck))
-        return torch.from_numpy(symbols.astype(np.float32).reshape(full)).to(self.entropy_bottleneck.quantiles)
+        images = []
+        for *streams, z in zip(*strings, strict=True):
+            z_hat = self.entropy_bottleneck.read(z, self.z_size(shape))
+            at, mode = self._quality(z_hat, quality), DecodeMode(self.tables, dict(zip(GROUPS, streams, strict=True)))
+            coded = self.code_latents(at, mode, z_hat=z_hat)
+            images.append(self.synthesise(coded.lf_hat, coded.hf_hat, at).clamp(0, 1))
+        return {"x_hat": torch.cat(images)}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Any:
-        """As ``nn.Module``'s; the coding tables may be packed (see :mod:`weconvene_core.entropy.cdf_packing`)."""
-        return super().load_state_dict(unpacked(state_dict), strict)
+    def z_size(self, shape: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of z for an image of so many blocks, after padding to this model's own stride."""
+        height, width = (-(-side * STRIDE // self.stride) * self.stride for side in shape)
+        return height // self.config.z_stride, width // self.config.z_stride
 
-    def update(
-        self, scale_table: Sequence[float] | None = None, force: bool = False, update_quantiles: bool = False
-    ) -> bool:
-        """Build the integer coding tables; the default scales are ours, whose minimum is lower than CompressAI's."""
-        return super().update(scale_table or default_scale_table(), force, update_quantiles)
+    def update(self, force: bool = False, update_quantiles: bool = False) -> bool:
+        """Make the integer coding tables, where there are none or with ``force``; return whether it did.
+
+        ``update_quantiles`` searches the quantiles of z first, in place of having trained them to the end.
+        """
+        if force:
+            self.conditional.update()
+        return self.entropy_bottleneck.update(force, update_quantiles) or force
+
+    def aux_loss(self) -> Tensor:
+        """Return the auxiliary loss, which trains the quantiles of z and nothing else."""
+        return self.entropy_bottleneck.loss()
 
     # --- start -----------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def set_scales_from(self, x: Tensor) -> None:
         """Start every slice's scale at the spread of these images' coefficients, at the default quality."""
-        lf, hf = self.analyse(x, self._quality(x, None))
-        self.charm.set_scales(lf, hf, factor=0.6)
+        self.charm.set_scales(*self.analyse(x, self._quality(x, None)), factor=0.6)
 
     # --- what is refused -------------------------------------------------------------------------------------------
 
     def _quality(self, x: Tensor, quality: Tensor | float | None) -> Tensor:
-        """Return one quality per image."""
+        """Return one quality per image, (B,)."""
         if isinstance(quality, Tensor):
             return quality.to(x.device)
         quality = self.check_quality(self.default_quality if quality is None else quality)
@@ -313,11 +311,10 @@ class WeConvene(CompressionModel):
         WeconveneError
             If it is not a number from 0 to 7, or the model was made for a single rate and this is another.
         """
-        kept = round(check_quality(quality), QUALITY_DECIMALS)
-        low, high = self.config.qualities
-        if not low - QUALITY_STEP <= kept <= high + QUALITY_STEP:
+        kept, only = round(check_quality(quality), QUALITY_DECIMALS), self.config.quality
+        if only is not None and abs(kept - only) > QUALITY_STEP:
             raise WeconveneError(
-                f"quality={quality:g}: the model {self.config.name!r} was made for {low:g} alone; choose that."
+                f"quality={quality:g}: the model {self.config.name!r} was made for {only:g} alone; choose that."
             )
         return float(quality)
 

@@ -1,11 +1,11 @@
-"""The two training steps as data: what is trained, for how long, at which rate, with which LF and HF weights."""
+"""A training as data: its stages, how it learns, what it draws, and where its files go."""
 
 from __future__ import annotations
 
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -18,29 +18,44 @@ from weconvene_core.model.weconvene import STRIDE
 from weconvene_core.training.losses import LAMBDA_EXPONENT, METRICS, MS_SSIM_SIDE, Metric
 from weconvene_core.training.soap import OPTIMIZERS
 
-SMALLEST_SCALE = 0.25
+RENAMED = {"phases": "stages", "phase": "stage", "pack_steps": None, "compile": None, "tensorboard": None}
+"""Fields of older configurations and columns of older logs: their names of today, None for what has no meaning now."""
 FREE = (
-    "output",
-    "images",
-    "release",
-    "save_seconds",
-    "log_every",
-    "validate_every",
-    "tensorboard",
-    "validation",
-    "validate_qualities",
-    "synthetic_share",
-    "largest_loss",
+    *("output", "release", "images", "synthetic_images", "synthetic_share", "largest_loss"),
+    *("save_seconds", "log_every", "validation", "validate_every", "validate_qualities"),
 )
 """Fields that may change while a run goes on."""
+RANGES = {
+    "scale_min": (0.25, 1.0), "quality_exponent": (0.25, 4.0), "synthetic_share": (0.0, 0.5),
+    "largest_loss": (1e-3, math.inf),
+}  # fmt: skip
+CHOICES = {"optimizer": tuple(OPTIMIZERS), "quantiser": get_args(Quantiser), "metric": METRICS}
+
+
+def _require(condition: bool, sentence: str) -> None:
+    if not condition:
+        raise WeconveneError(sentence)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of training.
+    """A stretch of training with one schedule and one pair of rate weights (the paper trains in two).
 
-    ``learning_rate`` falls to ``final_rate`` by half a cosine after ``warmup`` steps; ``w_lf`` and ``w_hf`` weight the
-    two rates (the paper's second step); ``transforms`` False trains the entropy model alone on the fixed pyramid.
+    Attributes
+    ----------
+    name : what logs call it.
+    steps : number of optimiser steps, 1 or more.
+    learning_rate, final_rate : the rate falls from the first to the second by half a cosine.
+    batch : images per step, of all processes together.
+    crop : side of the square crops in pixels, a multiple of 32.
+    w_lf, w_hf : weights of the LF and HF rates in the loss; the paper's second step sets them apart.
+    warmup : steps of linear warm-up.
+    transforms : False trains the entropy model alone, on the fixed wavelet pyramid.
+
+    Raises
+    ------
+    WeconveneError
+        For fewer than one step or image, a crop that is no multiple of 32, or a rate that is not positive.
     """
 
     name: str
@@ -55,27 +70,19 @@ class Stage:
     transforms: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse impossible values.
-
-        Raises
-        ------
-        WeconveneError
-            For fewer than one step or image, a crop that is no multiple of 32, or a rate that is not positive.
-        """
-        if self.steps < 1 or self.batch < 1:
-            raise WeconveneError(
-                f"phase {self.name!r} has steps={self.steps} and batch={self.batch}; both must be 1 or more."
-            )
-        if self.crop < STRIDE or self.crop % STRIDE:
-            raise WeconveneError(f"phase {self.name!r} has crop={self.crop}; use a multiple of {STRIDE}.")
-        if not 0 < self.final_rate <= self.learning_rate:
-            raise WeconveneError(
-                f"phase {self.name!r} has learning_rate={self.learning_rate} and final_rate={self.final_rate}; "
-                "both must be positive and the final one not larger."
-            )
+        named, rates = (
+            f"stage {self.name!r} has",
+            f"learning_rate={self.learning_rate} and final_rate={self.final_rate}",
+        )
+        counts = f"steps={self.steps} and batch={self.batch}"
+        _require(self.steps >= 1 and self.batch >= 1, f"{named} {counts}; both must be 1 or more.")
+        fits = self.crop >= STRIDE and self.crop % STRIDE == 0
+        _require(fits, f"{named} crop={self.crop}; use a multiple of {STRIDE}.")
+        falls = 0 < self.final_rate <= self.learning_rate
+        _require(falls, f"{named} {rates}; both must be positive and the final one not larger.")
 
     def rate_at(self, step: int) -> float:
-        """Learning rate at ``step`` of this phase, counted from 0."""
+        """Return the learning rate at ``step`` of this stage, counted from 0."""
         if step < self.warmup:
             return self.learning_rate * (step + 1) / (self.warmup + 1)
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
@@ -84,28 +91,35 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run: preset, folder of images, phases, seed, and where the run's files go.
+    """One training run.
 
-    ``model`` holds changes to the preset, fields of ``ModelConfig``: ``quality = 2`` trains a model of that rate alone.
-    ``images`` is a folder or several; a relative one is looked for in ``WECONVENE_DATA`` first. None means the default
-    training images (see ``datasets.image_sets.training_folder``). ``validation`` is the list of the pictures that
-    validate (see ``data.validation_paths``), None for every 40th. ``start_from``
-    names a released checkpoint whose weights the run starts from, ``release`` the one that its average becomes.
-    ``qualities`` are the lowest and the highest that are drawn, None for all that the model has;
-    ``validate_qualities`` those that are validated, None for the usual three. ``optimizer`` is
-    ``adam`` or ``soap``, ``quantiser`` what stands for rounding (see ``entropy.steps``);
-    ``metric`` is the distortion, ``mse`` or ``ms_ssim``. ``trains`` names the parameters
-    that are trained by how their names begin, all for none; what is released then is the change of ``start_from``.
-    Qualities are drawn as a uniform number to the power of ``quality_exponent``: above 1, low ones are more frequent.
-    ``lambda_exponent`` balances the rates of a mixed batch (see ``losses``); no image counts for more than
-    ``largest_loss`` (None: no limit). ``scale_min`` below 1 shrinks half of the crops by up to that factor; a crop is a
-    synthetic picture (see ``synthetic``) with the probability ``synthetic_share``; a pack of images (see ``packs``)
-    serves ``pack_steps`` steps. ``save_seconds`` lie between two saved states; ``compile`` has torch.compile fuse the
-    step, which also draws the noise in its own way.
+    Attributes
+    ----------
+    preset, model : name of the architecture, and changes to it (fields of ``ModelConfig``; ``quality = 2``: one rate).
+    stages : what is done one after the other.
+    output : folder of the state and the logs, below ``WECONVENE_RUNS`` or the repository.
+    images : one or more folders, below ``WECONVENE_DATA`` or as they are; None: the default training images.
+    validation : CSV that lists the validation pictures (``images.validation_paths``); None: every 40th picture.
+    start_from, release : checkpoint whose weights the run starts from, and the one that its average becomes.
+    seed : every step draws from (seed, step) alone.
+    qualities, quality_exponent : range that is drawn from (None: all of the model), as a uniform number to this power.
+    optimizer, quantiser, metric : ``adam`` or ``soap``; what stands for rounding; ``mse`` or ``ms_ssim``.
+    trains : prefixes of the parameters that are trained (none: all); what is released is the change of ``start_from``.
+    ema_decay, clip_norm : decay of the weights' average; largest norm of a gradient.
+    save_seconds, log_every, validate_every : seconds between two saved states; steps between two rows of the logs.
+    validate_qualities : None for low, middle and high.
+    lambda_exponent, largest_loss : balance the images of a batch (``losses.RateDistortion.balanced``).
+    scale_min : half of the crops are shrunk by up to this factor.
+    synthetic_share, synthetic_images : share of the crops drawn from synthetic pictures, and their folder.
+
+    Raises
+    ------
+    WeconveneError
+        For an impossible architecture, no stages, crops that do not fit it, a number out of range, an unknown name.
     """
 
     preset: str
-    phases: tuple[Stage, ...]
+    stages: tuple[Stage, ...]
     output: str
     images: str | tuple[str, ...] | None = None
     validation: str | None = None
@@ -129,50 +143,30 @@ class TrainConfig:
     scale_min: float = 1.0
     quality_exponent: float = 1.0
     synthetic_share: float = 0.0
-    pack_steps: int = 1000
-    compile: bool = False
-    tensorboard: bool = False
+    synthetic_images: str = "synthetic"
 
     def __post_init__(self) -> None:
-        """Check the architecture, and that there is something to do.
-
-        Raises
-        ------
-        WeconveneError
-            For an impossible architecture, no phases, a crop that does not fit it, a scale outside 0.25..1, a synthetic
-            share outside 0..0.5, qualities that are no range, or a pack that serves no step.
-        """
-        stride = self.architecture.stride
-        for name in ("images", "validate_qualities", "trains"):  # JSON and TOML have lists
-            if isinstance(getattr(self, name), list):
+        for name in ("images", "validate_qualities", "trains", "qualities"):
+            if isinstance(getattr(self, name), list):  # JSON and TOML have no tuples
                 object.__setattr__(self, name, tuple(getattr(self, name)))
         if self.qualities is not None:
-            object.__setattr__(self, "qualities", _quality_range(self.qualities))
-        if not self.phases:
-            raise WeconveneError("the training configuration has no phases; give at least one.")
-        for phase in self.phases:
-            if phase.crop % stride:
-                raise WeconveneError(
-                    f"phase {phase.name!r} has crop={phase.crop}; {self.preset!r} needs multiples of {stride}."
-                )
-        self._check_choices()
-        if self.metric == "ms_ssim" and min(phase.crop for phase in self.phases) < MS_SSIM_SIDE:
-            raise WeconveneError(f"metric='ms_ssim' needs crops of {MS_SSIM_SIDE} or more, for its coarsest scale.")
-
-    def _check_choices(self) -> None:
-        """Refuse numbers outside their range, and unknown names."""
-        ranges = {
-            "scale_min": (SMALLEST_SCALE, 1), "quality_exponent": (0.25, 4), "pack_steps": (1, math.inf),
-            "synthetic_share": (0, 0.5), "largest_loss": (1e-3, math.inf),
-        }  # fmt: skip
-        for name, (low, high) in ranges.items():
+            two = len(self.qualities) == 2
+            _require(two, f"qualities={list(self.qualities)} is no range; give the lowest and the highest.")
+            object.__setattr__(self, "qualities", tuple(check_quality(value) for value in self.qualities))
+        stride, crops = self.architecture.stride, [stage.crop for stage in self.stages]
+        _require(bool(self.stages), "the training configuration has no stages; give at least one.")
+        for stage in self.stages:
+            named = f"stage {stage.name!r} has crop={stage.crop}"
+            _require(stage.crop % stride == 0, f"{named}; {self.preset!r} needs multiples of {stride}.")
+        for name, (low, high) in RANGES.items():
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise WeconveneError(f"{name}={value} is impossible; use {low:g} to {high:g}.")
-        kinds = {"optimizer": OPTIMIZERS, "quantiser": get_args(Quantiser), "metric": METRICS}
-        for name, choices in kinds.items():
-            if getattr(self, name) not in choices:
-                raise WeconveneError(f"{name}={getattr(self, name)!r} is unknown; use one of {', '.join(choices)}.")
+            inside = value is None or low <= value <= high
+            _require(inside, f"{name}={value} is impossible; use {low:g} to {high:g}.")
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            _require(value in choices, f"{name}={value!r} is unknown; use one of {', '.join(choices)}.")
+        large = self.metric != "ms_ssim" or min(crops) >= MS_SSIM_SIDE
+        _require(large, f"metric='ms_ssim' needs crops of {MS_SSIM_SIDE} or more, for its coarsest scale.")
 
     @property
     def architecture(self) -> ModelConfig:
@@ -181,35 +175,35 @@ class TrainConfig:
 
     @property
     def total_steps(self) -> int:
-        """Number of optimiser steps of all phases."""
-        return sum(phase.steps for phase in self.phases)
+        """Number of optimiser steps of all stages."""
+        return sum(stage.steps for stage in self.stages)
 
     def locate(self, step: int) -> tuple[Stage, int]:
-        """Return the phase that ``step`` (from 0) falls into, and the step within it."""
-        for phase in self.phases:
-            if step < phase.steps:
-                return phase, step
-            step -= phase.steps
+        """Return the stage that ``step`` (from 0) falls into, and the step within it."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage, step
+            step -= stage.steps
         raise WeconveneError(f"step {step} lies beyond the end of the schedule.")
 
     def goes_on_from(self, other: TrainConfig, step: int) -> bool:
-        """Whether a state that ``other`` left at ``step`` may go on under this configuration.
+        """Return whether a state that ``other`` left at ``step`` may go on under this configuration.
 
-        Both may differ in names, places, what is written when, which pictures are drawn, and in what comes later: a
-        run at a constant rate can be given its decay, or more steps, while it goes on. All else must be the same.
+        The two may differ in the fields of ``FREE``, and in the stages to come: a run at a constant rate can get its
+        decay, or more steps, while it goes on. All else must be the same.
         """
-        same = {name: getattr(other, name) for name in (*FREE, "phases")}
+        same = {name: getattr(other, name) for name in (*FREE, "stages")}
         return replace(self, **same) == other and self._past(step) == other._past(step)
 
     def _past(self, step: int) -> list[Stage]:
-        """Return the phases up to ``step``; one at a constant rate ends there."""
+        """Return the stages up to ``step``; one at a constant rate ends there."""
         past: list[Stage] = []
-        for phase in self.phases:
+        for stage in self.stages:
             if step <= 0:
                 break
-            constant = phase.final_rate == phase.learning_rate
-            past.append(replace(phase, steps=min(step, phase.steps)) if constant else phase)
-            step -= phase.steps
+            constant = stage.final_rate == stage.learning_rate
+            past.append(replace(stage, steps=min(step, stage.steps)) if constant else stage)
+            step -= stage.steps
         return past
 
     def to_dict(self) -> dict[str, Any]:
@@ -218,7 +212,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
-        """Build a configuration from JSON or TOML values.
+        """Build a configuration from JSON or TOML values, of this release or an older one.
 
         Raises
         ------
@@ -227,20 +221,14 @@ class TrainConfig:
         """
         if not isinstance(values, dict):
             raise WeconveneError("the training configuration is not a table of names and values; see lite_next.toml.")
+        values = {RENAMED.get(name, name): value for name, value in values.items()}
+        values.pop(None, None)  # type: ignore[call-overload]
         try:
-            phases = tuple(Stage(**phase) for phase in values.get("phases", ()))
-            return cls(**{**values, "phases": phases})
+            return cls(**{**values, "stages": tuple(Stage(**stage) for stage in values.get("stages", ()))})
         except TypeError as error:
             known = ", ".join(field.name for field in fields(cls))
-            raise WeconveneError(
-                f"the training configuration does not fit: {error}; its fields are {known}."
-            ) from error
-
-
-def _quality_range(values: Sequence[float]) -> tuple[float, float]:
-    if len(values) != 2:
-        raise WeconveneError(f"qualities={list(values)} is no range; give the lowest and the highest.")
-    return check_quality(values[0]), check_quality(values[1])
+            sentence = f"the training configuration does not fit: {error}; its fields are {known}."
+            raise WeconveneError(sentence) from error
 
 
 def load_config(path: Path | str) -> TrainConfig:
@@ -256,11 +244,8 @@ def load_config(path: Path | str) -> TrainConfig:
         text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except OSError as error:
-        raise WeconveneError(
-            f"the training configuration {path} cannot be read ({error.strerror}); check the path."
-        ) from error
+        raise WeconveneError(f"the training configuration {path} cannot be read ({error.strerror}).") from error
     except ValueError as error:
-        raise WeconveneError(
-            f"the training configuration {path} is not valid {path.suffix or 'JSON'}: {error}."
-        ) from error
+        kind = path.suffix or "JSON"
+        raise WeconveneError(f"the training configuration {path} is not valid {kind}: {error}.") from error
     return TrainConfig.from_dict(values)

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.distributed import ProcessGroup
-from weconvene_core.training.images import ImagePool, ImageSource
-from weconvene_core.training.synthetic import draw
+from weconvene_core.training.images import ImagePool
 
 SCALED_SHARE = 0.5  # of the crops, where a configuration asks for scaling: the others keep the camera's sharpness
 
@@ -82,41 +81,40 @@ def _extended(image: np.ndarray, crop: int) -> np.ndarray:
 
 
 class Sampler:
-    """Draws the batch of every step from (seed, step) alone: images, squares, qualities, and the seed of the noise."""
+    """Draws the batch of every step from (seed, step) alone: images, crops, qualities, and the seed of the noise."""
 
-    def __init__(self, source: ImageSource, config: TrainConfig, device: torch.device) -> None:
-        self.source, self.config, self.device = source, config, device
-        self._largest = max(phase.crop for phase in config.phases)
+    def __init__(self, pool: ImagePool, config: TrainConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        largest = max(stage.crop for stage in config.stages)
+        self._photographs, self._synthetic = (on_device(part, largest, device) for part in (pool.train, pool.synthetic))
         self._qualities = config.qualities or config.architecture.qualities
-        self._held: tuple[ImagePool, list[Tensor]] | None = None
 
-    def draw(self, step: int, phase: Stage, team: ProcessGroup) -> tuple[Tensor, Tensor]:
-        """Seed the noise of a step and return this process's share of its batch: (B, 3, crop, crop) and (B,)."""
-        images, rng = self._images(step), np.random.default_rng([self.config.seed, step])
+    def draw(self, step: int, stage: Stage, group: ProcessGroup) -> tuple[Tensor, Tensor]:
+        """Seed the noise of a step and draw its batch.
+
+        Returns
+        -------
+        This process's part of the images (B, 3, crop, crop) in 0..1, and of the qualities (B,).
+        """
+        rng = np.random.default_rng([self.config.seed, step])
         torch.manual_seed(int(rng.integers(2**62)))
-        crops = draw_crops(images, phase.batch, phase.crop, rng, self.config.scale_min)
+        crops = draw_crops(self._photographs, stage.batch, stage.crop, rng, self.config.scale_min)
         low, high = self._qualities
-        drawn = low + (high - low) * rng.random(phase.batch) ** self.config.quality_exponent
-        quality = torch.from_numpy(drawn.astype(np.float32))
-        share = team.share(phase.batch)
-        x = cut(images, crops[share], phase.crop)
-        for target, own in zip(x, self._synthetic(step, phase.batch)[share], strict=True):
-            if own is not None:
-                target.copy_(torch.from_numpy(draw(own, phase.crop)).permute(2, 0, 1) / 255)
-        return x.to(self.device), quality[share].to(self.device)
+        quality = low + (high - low) * rng.random(stage.batch) ** self.config.quality_exponent
+        local = group.local_batch(stage.batch)
+        x = cut(self._photographs, crops[local], stage.crop)
+        if self.config.synthetic_share:
+            self._replace_some(x, step, stage, local)
+        return x.to(self.device), torch.from_numpy(quality.astype(np.float32))[local].to(self.device)
 
-    def _synthetic(self, step: int, batch: int) -> list[np.random.Generator | None]:
-        """What each synthetic picture of a batch is drawn from; None where a crop stays.
+    def _replace_some(self, x: Tensor, step: int, stage: Stage, local: slice) -> None:
+        """Put crops of synthetic pictures, never shrunk, in place of a share of the photographs.
 
-        The generators are apart from that of the crops, which are the same at any share.
+        They have a generator of their own: the other crops are the same at any share.
         """
         rng = np.random.default_rng([self.config.seed, step, 1])
-        chosen = rng.random(batch) < self.config.synthetic_share
-        return [own if wanted else None for own, wanted in zip(rng.spawn(batch), chosen, strict=True)]
-
-    def _images(self, step: int) -> list[Tensor]:
-        pool = self.source.pool_at(step)
-        if self._held is None or self._held[0] is not pool:
-            self._held = None  # makes room before the next pack
-            self._held = pool, on_device(pool.train, self._largest, self.device)
-        return self._held[1]
+        chosen = rng.random(stage.batch) < self.config.synthetic_share
+        crops = draw_crops(self._synthetic, stage.batch, stage.crop, rng)
+        for target, crop, wanted in zip(x, crops[local], chosen[local], strict=True):
+            if wanted:
+                target.copy_(cut(self._synthetic, [crop], stage.crop)[0])

@@ -1,7 +1,7 @@
 """The same training on N processes: ``torchrun --nproc-per-node N`` or any launcher that sets torchrun's variables.
 
-Every process draws the whole global batch from (seed, step) and works on its share of it, so the batch is the same
-whatever N is, and so is the loss up to the order of additions. All processes read one output folder; the first writes.
+Every process draws the whole batch from (seed, step) and works on its part, so the batch does not depend on N, nor does
+the loss, up to the order of additions. All processes read one output folder; the main process writes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class ProcessGroup:
     size: int = 1
 
     @property
-    def leads(self) -> bool:
-        """Whether this process writes and talks."""
+    def is_main(self) -> bool:
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
-    def share(self, batch: int) -> slice:
-        """Return which images of a global batch this process works on.
+    def local_batch(self, batch: int) -> slice:
+        """Return which images of a batch this process works on.
 
         Raises
         ------
@@ -54,8 +54,10 @@ class ProcessGroup:
         return values
 
     def any(self, *flags: bool) -> list[bool]:
-        """Tell every process which flags are set in at least one of them, so that all decide alike."""
-        return [bool(flag) for flag in self.mean(torch.tensor(flags, dtype=torch.float32, device=_home())).tolist()]
+        """Return which flags are set in at least one process; all processes get the same answer."""
+        nccl = dist.is_initialized() and dist.get_backend() == "nccl"
+        device = default_device() if nccl else torch.device("cpu")
+        return [bool(flag) for flag in self.mean(torch.tensor(flags, dtype=torch.float32, device=device)).tolist()]
 
     def wrap(self, module: nn.Module, some_unused: bool) -> nn.Module:
         """Let the gradients of ``module`` be averaged over the processes while they are computed (DDP)."""
@@ -64,16 +66,16 @@ class ProcessGroup:
         return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=some_unused)
 
     def noise(self) -> AbstractContextManager[object]:
-        """Inside it, quantisation noise is the share of what one process would draw for the whole batch."""
-        return _NoiseShare(self) if self.size > 1 else nullcontext()
+        """Inside it, quantisation noise is this process's part of what one process would draw for the whole batch."""
+        return _LocalNoise(self) if self.size > 1 else nullcontext()
 
 
-class _NoiseShare(TorchFunctionMode):
-    """Draws ``uniform_`` for the global batch and keeps this process's part of it."""
+class _LocalNoise(TorchFunctionMode):
+    """Draws ``uniform_`` for the whole batch and keeps this process's part of it."""
 
-    def __init__(self, team: ProcessGroup) -> None:
+    def __init__(self, group: ProcessGroup) -> None:
         super().__init__()
-        self.team = team
+        self.group = group
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Any = None
@@ -82,19 +84,13 @@ class _NoiseShare(TorchFunctionMode):
             return function(*args, **(kwargs or {}))
         part, *bounds = args
         images = 0 if part.ndim == 4 else part.ndim - 1  # CompressAI lays z out as (C, 1, B h w)
-        whole = torch.cat([part] * self.team.size, images).uniform_(*bounds)
-        return part.copy_(whole.chunk(self.team.size, images)[self.team.rank])
+        whole = torch.cat([part] * self.group.size, images).uniform_(*bounds)
+        return part.copy_(whole.chunk(self.group.size, images)[self.group.rank])
 
 
 def default_device() -> torch.device:
     """Return this process's GPU, or the CPU."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-
-
-def _home() -> torch.device:
-    """Where this process's part of a reduction lies."""
-    nccl = dist.is_initialized() and dist.get_backend() == "nccl"
-    return torch.device("cuda", torch.cuda.current_device()) if nccl else torch.device("cpu")
 
 
 @contextmanager

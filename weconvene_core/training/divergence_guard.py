@@ -1,4 +1,4 @@
-"""What happens when a loss or a gradient is not a finite number: skip the batch, go back, or give up."""
+"""What happens when a loss or a gradient is not finite: skip the batch, go back, or give up."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ GIVE_UP_AFTER = 10  # failures without a calm between
 
 @dataclass
 class NonFiniteGuard:
-    """Counts the steps that failed; its fields travel with the state, so that a resumed run goes on as it was.
+    """Counts the steps that failed; its fields are saved with the state, so that a resumed run goes on as it was.
 
-    A failed batch is skipped before it has changed anything. ``BACK_AFTER`` failures in a row send the weights, their
-    average and the optimisers back to the last saved state; the batches move on.
+    A failed batch is skipped before it has changed anything. After ``BACK_AFTER`` failures in a row the weights, their
+    average and the optimisers go back to the last saved state; the batches go on.
 
     Attributes
     ----------
     skipped : failures of the whole run.
-    failures : those since the last calm.
-    in_a_row : those without a good step between.
+    failures : failures since the last calm.
+    in_a_row : failures without a good step between.
     calm_at : step at which the learning rate is the scheduled one again.
     """
 
@@ -33,7 +33,7 @@ class NonFiniteGuard:
     calm_at: int = 0
 
     def rate_factor(self) -> float:
-        """Share of the scheduled learning rate that is used now."""
+        """Return the share of the scheduled learning rate that is used now."""
         return SLOW_FACTOR**self.failures
 
     def passed(self, step: int) -> None:
@@ -42,7 +42,7 @@ class NonFiniteGuard:
         if step >= self.calm_at:
             self.failures = 0
 
-    def failed(self, step: int, phase: str) -> bool:
+    def failed(self, step: int, stage: str) -> bool:
         """Count a failed step; True when the weights must go back to the last saved state.
 
         Raises
@@ -55,6 +55,6 @@ class NonFiniteGuard:
         if self.failures >= GIVE_UP_AFTER:
             raise WeconveneError(
                 f"the loss or its gradient was not finite {self.failures} times, last at step {step}, even after going "
-                f"back to the last saved weights at a lower rate; lower the learning rate of phase {phase!r}."
+                f"back to the last saved weights at a lower rate; lower the learning rate of stage {stage!r}."
             )
         return self.in_a_row % BACK_AFTER == 0

@@ -1,7 +1,7 @@
-"""Training images: decoded once and kept as 8-bit arrays; unreadable ones are named, some are kept for validation.
+"""Training images: decoded once and kept in memory as 8-bit arrays.
 
-Which pictures validate is named in a file (``data/checkpoints/validation.csv``), so that further folders never change
-it; folders without such a list keep every 40th picture.
+A file names the pictures that validate (``data/checkpoints/validation.csv``), so that further folders never change
+them; without such a list every 40th picture validates.
 """
 
 from __future__ import annotations
@@ -10,86 +10,91 @@ import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
+from tqdm import tqdm
 
-from weconvene_core.datasets.image_sets import load_rgb
+from weconvene_core.datasets.image_sets import folder_set, load_rgb, training_folder
 from weconvene_core.errors import WeconveneError
+from weconvene_core.paths import ROOT, data_folder
+from weconvene_core.training.config import TrainConfig
 
-VALIDATION_EVERY = 40  # without a list, every 40th image (by name) is kept out of training
-
-
-class ImageSource(Protocol):
-    """Where a training gets its images from: all at once (:class:`ImagePool`) or pack by pack."""
-
-    @property
-    def validation(self) -> tuple[np.ndarray, ...]:
-        """Whole images (H, W, 3) uint8 that are never trained on."""
-
-    @property
-    def validation_sets(self) -> Mapping[str, tuple[np.ndarray, ...]]:
-        """The same images by the folder that they come from."""
-
-    @property
-    def image_count(self) -> int:
-        """Number of training images."""
-
-    @property
-    def pixels(self) -> int:
-        """Number of training pixels."""
-
-    def pool_at(self, step: int) -> ImagePool:
-        """Return the images that are drawn from at ``step``."""
+VALIDATION_EVERY = 40
 
 
 @dataclass(frozen=True)
 class ImagePool:
-    """Images in memory: ``train`` and ``validation``, each (H, W, 3) uint8; ``skipped`` names the unreadable files.
+    """Images in memory, each (H, W, 3) uint8.
 
-    ``validation_folders`` holds the name of each validation picture's folder, where there are several.
+    Attributes
+    ----------
+    train, validation : photographs that are trained on, and those that never are.
+    skipped : names of unreadable files.
+    validation_folders : name of each validation picture's folder, where there are several.
+    synthetic : drawn pictures that a share of the crops comes from.
     """
 
     train: tuple[np.ndarray, ...]
     validation: tuple[np.ndarray, ...]
     skipped: tuple[str, ...] = ()
     validation_folders: tuple[str, ...] = ()
+    synthetic: tuple[np.ndarray, ...] = ()
 
     @property
-    def validation_sets(self) -> Mapping[str, tuple[np.ndarray, ...]]:
+    def validation_sets(self) -> dict[str, tuple[np.ndarray, ...]]:
         """The validation pictures by folder; under the empty name where no folders are known."""
         folders = self.validation_folders or ("",) * len(self.validation)
         named = list(zip(folders, self.validation, strict=True))
         return {folder: tuple(image for at, image in named if at == folder) for folder in dict.fromkeys(folders)}
 
-    @property
-    def image_count(self) -> int:
-        """Number of training images."""
-        return len(self.train)
 
-    @property
-    def pixels(self) -> int:
-        """Number of training pixels."""
-        return sum(image.shape[0] * image.shape[1] for image in self.train)
+def load_images(config: TrainConfig, quiet: bool = False) -> ImagePool:
+    """Decode the images of a configuration, and say which ones are unreadable or smaller than a crop.
 
-    def pool_at(self, step: int) -> ImagePool:
-        """Return itself: all images are there at every step."""
-        return self
+    Raises
+    ------
+    WeconveneError
+        If a folder does not exist or holds nothing readable, or the validation list does not fit.
+    """
+    synthetic = _synthetic_images(config) if config.synthetic_share else ()  # first: what is missing shows at once
+    named = (config.images,) if isinstance(config.images, str) else config.images
+    folders = [training_folder()] if named is None else [_image_folder(name) for name in named]
+    paths = [path for folder in folders for path in folder_set(folder).paths]
+    pool = load_pool(paths, validation_paths(ROOT / config.validation, paths) if config.validation else None)
+    if not quiet:
+        for name in pool.skipped:
+            tqdm.write(f"left out, unreadable: {name}")
+        largest = max(stage.crop for stage in config.stages)
+        if small := sum(min(image.shape[:2]) < largest for image in pool.train):
+            tqdm.write(f"{small} of {len(pool.train)} training images are smaller than the crop: padded by reflection")
+    return replace(pool, synthetic=synthetic)
 
-    def count_smaller_than(self, crop: int) -> int:
-        """Number of training images that must be padded for a crop of this size."""
-        return sum(min(image.shape[:2]) < crop for image in self.train)
+
+def _image_folder(name: str) -> Path:
+    """Return a folder below ``WECONVENE_DATA`` where there is one of this name, else the folder as it is named."""
+    below = (data_folder() or Path()) / name
+    return below if below.is_dir() else Path(name)
 
 
-def load_pool(paths: Sequence[Path], kept_out: Sequence[Path] | None = None) -> ImagePool:
+def _synthetic_images(config: TrainConfig) -> tuple[np.ndarray, ...]:
+    folder = (data_folder() or Path()) / config.synthetic_images
+    if not folder.is_dir():
+        raise WeconveneError(
+            f"synthetic_share={config.synthetic_share:g} needs a folder {folder}; make it, in notebooks/, by "
+            f"python -m lab.studies.synthetic_pictures {folder}."
+        )
+    return tuple(image for image in decode(folder_set(folder).paths)[0] if image is not None)
+
+
+def load_pool(paths: Sequence[Path], validation: Sequence[Path] | None = None) -> ImagePool:
     """Decode images in parallel; unreadable ones are left out and named.
 
     Parameters
     ----------
     paths : all image files.
-    kept_out : those of them that validate (see :func:`validation_paths`); None keeps every 40th.
+    validation : those of them that validate (see :func:`validation_paths`); None: every 40th.
 
     Raises
     ------
@@ -97,35 +102,35 @@ def load_pool(paths: Sequence[Path], kept_out: Sequence[Path] | None = None) -> 
         If nothing readable is left, a listed validation picture cannot be read, or it is also among the others.
     """
     images, skipped = decode(paths)
-    if all(image is None for image in images):
+    found = {path: image for path, image in zip(paths, images, strict=True) if image is not None}
+    if not found:
         folders = ", ".join(sorted({str(path.parent) for path in paths}))
         raise WeconveneError(
             f"none of the {len(paths)} training images in {folders} can be read; give a folder of photographs."
         )
-    found = {path: image for path, image in zip(paths, images, strict=True) if image is not None}
-    if kept_out is None:
-        readable = list(found)
-        kept_out = readable[::VALIDATION_EVERY]
-        train = [path for path in readable if path not in kept_out] if len(readable) >= VALIDATION_EVERY else readable
-        return ImagePool(tuple(found[p] for p in train), tuple(found[p] for p in kept_out), skipped)
-    train = [path for path in found if path not in kept_out]
-    _check_apart(train, kept_out, found)
-    folders = tuple(path.parent.name for path in kept_out)
-    return ImagePool(tuple(found[p] for p in train), tuple(found[p] for p in kept_out), skipped, folders)
+    if validation is None:
+        kept_out, folders_of = list(found)[::VALIDATION_EVERY], ()
+        enough = len(found) >= VALIDATION_EVERY  # of fewer pictures none can be spared
+        train = [path for path in found if path not in kept_out or not enough]
+    else:
+        kept_out, folders_of = validation, tuple(path.parent.name for path in validation)
+        train = [path for path in found if path not in kept_out]
+        _check_apart(train, kept_out, found)
+    return ImagePool(tuple(found[p] for p in train), tuple(found[p] for p in kept_out), skipped, folders_of)
 
 
-def _check_apart(train: Sequence[Path], kept_out: Sequence[Path], found: Mapping[Path, np.ndarray]) -> None:
+def _check_apart(train: Sequence[Path], validation: Sequence[Path], found: Mapping[Path, np.ndarray]) -> None:
     """Refuse a validation picture that is unreadable, or that is trained on under another name."""
-    trained = {_pixels_hash(found[path]): path for path in train}
-    for path in kept_out:
+
+    def content(path: Path) -> tuple[tuple[int, ...], bytes]:
+        return found[path].shape, hashlib.blake2b(np.ascontiguousarray(found[path])).digest()
+
+    trained = {content(path): path for path in train}
+    for path in validation:
         if path not in found:
             raise WeconveneError(f"the validation picture {path} cannot be read; restore it or take it off the list.")
-        if twin := trained.get(_pixels_hash(found[path])):
+        if twin := trained.get(content(path)):
             raise WeconveneError(f"{path} validates, and {twin} is the same picture for training; remove one of them.")
-
-
-def _pixels_hash(image: np.ndarray) -> tuple[tuple[int, ...], bytes]:
-    return image.shape, hashlib.blake2b(np.ascontiguousarray(image)).digest()
 
 
 def validation_paths(listing: Path, paths: Sequence[Path]) -> list[Path]:
@@ -133,7 +138,7 @@ def validation_paths(listing: Path, paths: Sequence[Path]) -> list[Path]:
 
     Parameters
     ----------
-    listing : CSV with the columns ``folder`` (name of the folder) and ``file``.
+    listing : CSV with the columns ``folder`` (name of the folder) and ``file``; other folders' lines do not count.
     paths : all image files of the training folders.
 
     Raises
@@ -141,37 +146,33 @@ def validation_paths(listing: Path, paths: Sequence[Path]) -> list[Path]:
     WeconveneError
         If the list is missing or malformed, is empty for these folders, or names a file twice or one that is not there.
     """
+    known = {(path.parent.name, path.name): path for path in paths}
+    folders = sorted({folder for folder, _ in known})
     try:
         with listing.open(newline="", encoding="utf-8") as file:
-            named = [(row["folder"], row["file"]) for row in csv.DictReader(file)]
+            named = [(row["folder"], row["file"]) for row in csv.DictReader(file) if row["folder"] in folders]
     except OSError as error:
-        raise WeconveneError(
-            f"the validation list {listing} cannot be read ({error.strerror}); correct the entry `validation`."
-        ) from error
+        raise WeconveneError(f"the validation list {listing} cannot be read ({error.strerror}); correct it.") from error
     except (KeyError, csv.Error, UnicodeDecodeError) as error:
         raise WeconveneError(f"the validation list {listing} needs the columns folder and file ({error}).") from error
-    known = {(path.parent.name, path.name): path for path in paths}
-    folders = {folder for folder, _ in known}
-    wanted = [entry for entry in named if entry[0] in folders]
-    for entry in wanted:
-        if entry not in known or wanted.count(entry) > 1:
-            problem = "is not there" if entry not in known else "is named twice"
+    if not named:
+        raise WeconveneError(f"the validation list {listing} names no picture of {', '.join(folders)}.")
+    for entry in named:
+        if entry not in known or named.count(entry) > 1:
+            problem = "is named twice" if entry in known else "is not there"
             raise WeconveneError(f"{'/'.join(entry)} of the validation list {listing} {problem}; correct the list.")
-    if not wanted:
-        raise WeconveneError(f"the validation list {listing} names no picture of {', '.join(sorted(folders))}.")
-    return [known[entry] for entry in wanted]
+    return [known[entry] for entry in named]
 
 
 def decode(paths: Sequence[Path]) -> tuple[list[np.ndarray | None], tuple[str, ...]]:
     """Return the images (H, W, 3) uint8, None where a file is none, and the names of those files."""
+
+    def one(path: Path) -> np.ndarray | None:
+        try:
+            return np.array(load_rgb(path))
+        except WeconveneError:
+            return None
+
     with ThreadPoolExecutor() as executor:
-        decoded = list(executor.map(decode_file, paths))
+        decoded = list(executor.map(one, paths))
     return decoded, tuple(path.name for path, image in zip(paths, decoded, strict=True) if image is None)
-
-
-def decode_file(path: Path) -> np.ndarray | None:
-    """Return an image (H, W, 3) uint8, None if the file is not one."""
-    try:
-        return np.array(load_rgb(path))
-    except WeconveneError:
-        return None

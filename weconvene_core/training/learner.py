@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,7 @@ from weconvene_core.model.checkpoint import load_weights
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.distributed import ProcessGroup
-from weconvene_core.training.losses import RateDistortion
-from weconvene_core.training.objective import Objective
+from weconvene_core.training.losses import Objective, RateDistortion
 from weconvene_core.training.soap import OPTIMIZERS
 
 AUX_RATE = 1e-3  # learning rate of the quantiles of z (CompressAI's auxiliary loss)
@@ -26,42 +24,43 @@ AUX_RATE = 1e-3  # learning rate of the quantiles of z (CompressAI's auxiliary l
 class Learner:
     """A model in training, the average of its weights over the steps (EMA), and two optimisers.
 
-    Only the model skips g_a and g_s in a phase that leaves them alone; the average never does, since untrained they add
-    nothing.
+    In a stage that leaves g_a and g_s alone the model skips them. The average never does: untrained, they add nothing.
     """
 
-    def __init__(self, model: WeConvene, config: TrainConfig, team: ProcessGroup) -> None:
-        self.model, self.config, self.team = model, config, team
+    def __init__(self, model: WeConvene, config: TrainConfig, group: ProcessGroup) -> None:
+        self.model, self.config, self.group = model, config, group
         model.quantiser = config.quantiser
         trained = _choose(model, config.trains)
         self.ema = copy.deepcopy(model).eval()
-        self.optimizers = _optimizers(trained, config.optimizer)
-        objective = Objective(model, config.lambda_exponent, config.metric, config.largest_loss or math.inf)
-        if config.compile:
-            objective.compile()
-        self.objective = team.wrap(objective, some_unused=not all(phase.transforms for phase in config.phases))
+        quantiles = [p for name, p in trained.items() if name.endswith(".quantiles")]
+        weights = [p for name, p in trained.items() if not name.endswith(".quantiles")]
+        self.optimizers = {"weights": OPTIMIZERS[config.optimizer](weights, lr=AUX_RATE)}  # its rate is set every step
+        if quantiles:  # of the factorised prior: CompressAI trains them by Adam and a loss of their own
+            self.optimizers["aux"] = torch.optim.Adam(quantiles, lr=AUX_RATE)
+        objective = Objective(model, config.lambda_exponent, config.metric, config.largest_loss)
+        self.objective = group.wrap(objective, some_unused=not all(stage.transforms for stage in config.stages))
 
-    def enter(self, phase: Stage) -> None:
-        """Set what is trained in this phase."""
-        bypass = not phase.transforms and self.model.config.shortcut
+    def enter(self, stage: Stage) -> None:
+        """Set what is trained in this stage."""
+        bypass = not stage.transforms and self.model.config.shortcut
         if self.model.bypass_transforms and not bypass:
             self.ema.load_state_dict(self.model.state_dict())  # newly unlocked networks start their average afresh
         self.model.bypass_transforms = bypass
         self.model.train()
 
-    def gradients(self, x: Tensor, quality: Tensor, phase: Stage) -> tuple[RateDistortion, bool]:
-        """Compute clipped gradients of this process's share; return its terms, and whether all are finite."""
+    def gradients(self, x: Tensor, quality: Tensor, stage: Stage) -> tuple[RateDistortion, bool]:
+        """Compute clipped gradients of this process's images; return the loss's terms, and whether all are finite."""
         for optimizer in self.optimizers.values():
             optimizer.zero_grad()
-        with self.team.noise():
-            loss, terms = self.objective(x, quality, phase.w_lf, phase.w_hf)
+        with self.group.noise():
+            loss, terms = self.objective(x, quality, stage.w_lf, stage.w_hf)
         loss.backward()
         weights = self.optimizers["weights"].param_groups[0]["params"]  # z's quantiles would drown the others' norm
         norm = torch.nn.utils.clip_grad_norm_(weights, self.config.clip_norm)
         return terms, bool((loss.detach() + norm).isfinite())
 
     def update(self, step: int, rate: float) -> None:
-        """Take the step that the gradients say at this learning rate, and average the weights."""
+        """Update the weights at this learning rate, and their average."""
         self.optimizers["weights"].param_groups[0]["lr"] = rate
         for optimizer in self.optimizers.values():
             optimizer.step()
@@ -104,18 +103,9 @@ def _choose(model: WeConvene, prefixes: Sequence[str]) -> dict[str, nn.Parameter
     if unknown := [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in every)]:
         parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in every))
         raise WeconveneError(f"trains={', '.join(unknown)} names nothing in the model; its parts are {parts}.")
-    chosen = {name: p for name, p in every.items() if not prefixes or name.startswith(tuple(prefixes))}
     for name, parameter in every.items():
-        parameter.requires_grad_(name in chosen)
-    return chosen
-
-
-def _optimizers(trained: Mapping[str, nn.Parameter], kind: str) -> dict[str, torch.optim.Optimizer]:
-    """The chosen optimiser for the weights, Adam for the factorised prior's quantiles (CompressAI's convention)."""
-    quantiles = [p for name, p in trained.items() if name.endswith(".quantiles")]
-    weights = [p for name, p in trained.items() if not name.endswith(".quantiles")]
-    found: dict[str, torch.optim.Optimizer] = {"weights": OPTIMIZERS[kind](weights, lr=AUX_RATE)}
-    return found | ({"aux": torch.optim.Adam(quantiles, lr=AUX_RATE)} if quantiles else {})
+        parameter.requires_grad_(not prefixes or name.startswith(tuple(prefixes)))
+    return {name: parameter for name, parameter in every.items() if parameter.requires_grad}
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -127,8 +117,8 @@ def _optimizer_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor
     parameters = optimizer.param_groups[0]["params"]
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        index, key = int(name.split("/")[0]), name.split("/")[1]
-        like = parameters[index]
+        index, key = name.split("/")
+        like = parameters[int(index)]
         laid_out = torch.empty_like(like).copy_(tensor) if tensor.shape == like.shape else tensor
-        state.setdefault(index, {})[key] = laid_out
+        state.setdefault(int(index), {})[key] = laid_out
     return {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}

@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: CSV tables always, TensorBoard when asked."""
+"""What a run shows and writes as it goes on: a progress bar and two CSV tables."""
 
 from __future__ import annotations
 
@@ -7,87 +7,111 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from tqdm import tqdm
+
 from weconvene_core.errors import WeconveneError
+from weconvene_core.training.config import RENAMED, Stage
+from weconvene_core.training.distributed import ProcessGroup
+from weconvene_core.training.losses import RateDistortion
 
 LOG, VALIDATION_LOG = "log.csv", "validation.csv"
+MEASURED = ("bpp", "bpp_lf", "bpp_hf", "bpp_z", "psnr_db")
+COLUMNS = {
+    LOG: ("step", "stage", "learning_rate", "seconds", "skipped", "loss", *MEASURED, "pixels", "pixels_per_second"),
+    VALIDATION_LOG: ("step", "seconds", "quality", *MEASURED, "loss", "set"),
+}
 Row = dict[str, Any]
 
 
 class RunLog:
-    """The tables of a run in ``folder``: ``rows[LOG]`` and ``rows[VALIDATION_LOG]``, in memory and on disk.
+    """The tables of a run in ``folder``, on disk and as ``rows[LOG]`` and ``rows[VALIDATION_LOG]``, and its bar.
 
-    Raises
-    ------
-    WeconveneError
-        If TensorBoard is asked for and not installed, or a table cannot be written.
+    Only the main process writes and shows.
     """
 
-    def __init__(self, folder: Path, tensorboard: bool = False) -> None:
-        self.folder, self.tensorboard = folder, tensorboard
-        self.rows: dict[str, list[Row]] = {LOG: [], VALIDATION_LOG: []}
-        self._writer: Any = None
+    def __init__(self, folder: Path, group: ProcessGroup) -> None:
+        self.folder, self.group = folder, group
+        self.rows: dict[str, list[Row]] = {table: [] for table in COLUMNS}
+        self._before = (0, 0.0)
 
-    def start(self, step: int) -> None:
-        """Go on after ``step``: a killed run may have written rows beyond its last saved state, which are dropped."""
-        for table in self.rows:
+    def start(self, step: int, seconds: float, total_steps: int) -> tqdm[Any]:
+        """Open the bar and go on with the tables of a run that stands at ``step`` after ``seconds`` of training.
+
+        Rows beyond that step, left by a run that was killed after its last saved state, are dropped.
+        """
+        self._before = step, seconds
+        for table in COLUMNS if self.group.is_main else ():
             path = self.folder / table
             self.rows[table] = [row for row in _read(path) if row["step"] <= step] if step else []
             path.unlink(missing_ok=True)
-            _append(path, self.rows[table])
-        if self.tensorboard:
-            self._writer = _tensorboard_writer(self.folder / "tensorboard", step)
+            self._append(table, self.rows[table])
+        self.bar = tqdm(total=total_steps, initial=step, unit="step", mininterval=1.0, disable=not self.group.is_main)
+        return self.bar
+
+    def training(self, position: Row, stage: Stage, terms: RateDistortion) -> None:
+        """Write a row for a step, and show it; ``position`` holds its step, stage, learning rate and seconds."""
+        values = {
+            "loss": terms.balanced(), "bpp": terms.bpp.mean(), "bpp_lf": terms.r_lf.mean(),
+            "bpp_hf": terms.r_hf.mean(), "bpp_z": terms.r_z.mean(), "psnr_db": (-10 * terms.mse.log10()).mean(),
+        }  # fmt: skip
+        means = self.group.mean(torch.stack(list(values.values())).detach()).tolist()
+        steps, elapsed = position["step"] - self._before[0], max(position["seconds"] - self._before[1], 1e-9)
+        self._before, pixels = (position["step"], position["seconds"]), stage.batch * stage.crop**2
+        speed = {"pixels": pixels, "pixels_per_second": round(steps * pixels / elapsed)}
+        row = {**position, **dict(zip(values, means, strict=True)), **speed}
+        self.write(LOG, row)
+        rates = f"loss {row['loss']:.3f} {row['bpp']:.3f} bpp {row['psnr_db']:.2f} dB"
+        self.bar.set_postfix_str(f"{stage.name} | {rates} | {row['pixels_per_second'] / 1e6:.2f} Mpixel/s")
+
+    def validation(self, step: int, seconds: float, measured: Sequence[Row]) -> None:
+        """Write and show what whole images gave: one row per quality and set."""
+        for row in measured:
+            self.write(VALIDATION_LOG, {"step": step, "seconds": round(seconds, 1), **row})
+        each = (f"{row['set']} q{row['quality']:g} loss {row['loss']:.4f} {row['psnr_db']:.2f} dB" for row in measured)
+        self.bar.write(f"step {step}: " + "  ".join(each))
 
     def write(self, table: str, row: Row) -> None:
-        """Add a row to a table; ``row["step"]`` says where it belongs."""
-        self.rows[table].append(row)
-        _append(self.folder / table, [row])
-        if self._writer:
-            measured = f"validation {row['set']} quality {row['quality']:g}" if "quality" in row else ""
-            group = " ".join(measured.split()) or "training"
-            for name, value in row.items():
-                if isinstance(value, int | float) and name not in ("step", "quality"):
-                    self._writer.add_scalar(f"{group}/{name}", value, row["step"])
-            self._writer.flush()
+        """Add a row to a table, in memory and on disk.
 
+        Raises
+        ------
+        WeconveneError
+            If the table cannot be written.
+        """
+        if self.group.is_main:
+            self.rows[table].append(row)
+            self._append(table, [row])
 
-def _tensorboard_writer(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise WeconveneError(
-            "tensorboard=true needs the package tensorboard: install it (pip install 'weconvene-core[tensorboard]') "
-            "or leave it out; the CSV tables are written anyway."
-        ) from error
-    return SummaryWriter(folder, purge_step=step + 1)
+    def _append(self, table: str, rows: Sequence[Row]) -> None:
+        if not rows:
+            return
+        path = self.folder / table
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, COLUMNS[table], extrasaction="ignore")  # an older log has more columns
+                if file.tell() == 0:
+                    writer.writeheader()
+                writer.writerows(rows)
+        except OSError as error:
+            raise WeconveneError(f"the log {path} cannot be written ({error}); check space and permission.") from error
 
 
 def _read(path: Path) -> list[Row]:
-    """Read back a table; a row that a kill cut short is left out, and what a column was not there for stays out."""
+    """Read back a table; a row that a kill cut short is left out."""
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    rows = csv.DictReader(whole)
-    known = [{name: text or "" for name, text in row.items() if name is not None} for row in rows]
-    return [{name: _number(text) for name, text in row.items()} | {"step": int(row["step"])} for row in known]
+    rows = []
+    for cells in csv.DictReader(line for line in lines if line.endswith("\n")):
+        row = {RENAMED.get(name, name): _number(text) for name, text in cells.items() if name}
+        rows.append({**row, "step": int(row["step"])})
+    return rows
 
 
-def _number(text: str) -> str | float:
+def _number(text: str | None) -> str | float:
     try:
-        return float(text)
+        return float(text or "")
     except ValueError:
-        return text
-
-
-def _append(path: Path, rows: Sequence[Row]) -> None:
-    if not rows:
-        return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerows(rows)
-    except OSError as error:
-        raise WeconveneError(f"the log {path} cannot be written ({error}); check space and permission.") from error
+        return text or ""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from pytorch_msssim import ms_ssim
-from torch import Tensor
+from torch import Tensor, nn
 
 from weconvene_core.lambdas import LAMBDAS
 from weconvene_core.layers.rate_conditioning import lambda_of
+from weconvene_core.model.weconvene import WeConvene
 
 MIDDLE_LAMBDA = LAMBDAS[3]
 Metric = Literal["mse", "ms_ssim"]
@@ -23,9 +25,14 @@ LAMBDA_EXPONENT = 0.4  # ours: divides each image's loss by lambda^0.4, so that 
 
 @dataclass(frozen=True)
 class RateDistortion:
-    """Per-image terms, each (B,): rates in bits per pixel, ``mse`` of samples in 0..1, and lambda.
+    """The terms of the loss, one value per image (B,).
 
-    ``distortion`` is what the loss adds to the rates, weighted; None stands for lambda 255^2 MSE.
+    Attributes
+    ----------
+    r_lf, r_hf, r_z : rates in bits per pixel.
+    mse : mean squared error of samples in 0..1.
+    lam : lambda.
+    distortion : the weighted distortion in the loss; None for lambda 255^2 MSE.
     """
 
     r_lf: Tensor
@@ -50,8 +57,8 @@ class RateDistortion:
     ) -> Tensor:
         """Scalar training loss: the mean over images of different rates, each divided by lambda^exponent.
 
-        An image whose loss is above ``largest`` counts as if it were that: its gradient is scaled down. A one-pixel
-        checkerboard costs a hundred photographs, and would decide every step in which it occurs.
+        An image whose loss is above ``largest`` counts as if its loss were ``largest``: its gradient is scaled down. A
+        one-pixel checkerboard costs a hundred photographs, and would decide every step in which it occurs.
         """
         losses = self.loss(w_lf, w_hf) * (self.lam / MIDDLE_LAMBDA) ** -exponent
         return (losses * (largest / losses.detach()).clamp(max=1.0)).mean()
@@ -70,3 +77,35 @@ def rate_distortion(output: dict[str, Any], x: Tensor, quality: Tensor, metric: 
         similarity = ms_ssim(output["x_hat"].float(), x, data_range=1.0, size_average=False)
         distortion = MS_SSIM_WEIGHT * lam * (1 - similarity)
     return RateDistortion(rates["y_lf"], rates["y_hf"], rates["z"], mse, lam, distortion)
+
+
+def autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Return bfloat16 autocast where the hardware multiplies bfloat16 natively, else a context that does nothing."""
+    fast = device.type == "cuda" or bool(getattr(torch.cpu, "get_capabilities", dict)().get("avx512_bf16"))
+    return torch.autocast(device.type, dtype=torch.bfloat16) if fast else nullcontext()
+
+
+class Objective(nn.Module):
+    """Model and loss as one module, which distributed training wraps.
+
+    Images and qualities -> (loss with the auxiliary loss added, its terms per image). The auxiliary loss reaches only
+    the quantiles of z, and the rest of the loss everything else, so one backward pass of the sum gives both gradients.
+    """
+
+    def __init__(
+        self,
+        model: WeConvene,
+        lambda_exponent: float = LAMBDA_EXPONENT,
+        metric: Metric = "mse",
+        largest_loss: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.lambda_exponent, self.metric = model, lambda_exponent, metric
+        self.largest_loss = math.inf if largest_loss is None else largest_loss
+
+    def forward(self, x: Tensor, quality: Tensor, w_lf: float, w_hf: float) -> tuple[Tensor, RateDistortion]:
+        """Code a batch ``x`` (B, 3, H, W) in 0..1 at qualities (B,) with the two rates weighted."""
+        with autocast(x.device):
+            output = self.model(x, quality)
+        terms = rate_distortion(output, x, quality, self.metric)
+        return terms.balanced(w_lf, w_hf, self.lambda_exponent, self.largest_loss) + self.model.aux_loss(), terms

@@ -1,17 +1,17 @@
-"""Ctrl-C, SIGTERM and a time limit as one wish to stop, which the training loop grants between two updates."""
+"""Ctrl-C, SIGTERM and a time limit as one request to stop, which the training loop honours between two updates."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
-from types import FrameType, TracebackType
+from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupts:
-    """Inside this context a first signal only sets ``wanted``; on leaving, it is delivered again, now for real.
+class StopSignals:
+    """Inside this context a first signal only sets ``wanted``; on leaving, the signal is delivered again, for real.
 
     So the state can be saved at a clean point, and a caller still sees ``KeyboardInterrupt`` or the end of the process.
     A second signal acts at once. Outside the main thread, where Python takes no signals, only the time limit counts.
@@ -27,14 +27,12 @@ class Interrupts:
         """Whether to stop at the next clean point."""
         return self.signal is not None or time.monotonic() >= self.deadline
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._restore()
         if kind is None and self.signal is not None:
             signal.raise_signal(self.signal)

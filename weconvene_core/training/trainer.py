@@ -1,65 +1,88 @@
-"""The training loop: two steps from data, resumable to the step, with a guard, a log and validation on whole images."""
+"""The training loop: stages from data, resumable to the step, with a guard, a log and validation on whole images."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model.checkpoint import STATE, load_start, read_tensors, write_tensors
+from weconvene_core.model.checkpoint import STATE, load_start, read_tensors, release, write_tensors
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import CHECKPOINTS, run_folder
-from weconvene_core.training.config import Stage, TrainConfig
+from weconvene_core.paths import CHECKPOINTS, ROOT, run_folder
+from weconvene_core.training.config import Stage, TrainConfig, load_config
 from weconvene_core.training.crops import Sampler
-from weconvene_core.training.distributed import ProcessGroup, default_device
+from weconvene_core.training.distributed import ProcessGroup, default_device, join
 from weconvene_core.training.divergence_guard import NonFiniteGuard
-from weconvene_core.training.images import ImageSource
+from weconvene_core.training.images import ImagePool, load_images
 from weconvene_core.training.learner import Learner
 from weconvene_core.training.log import RunLog
-from weconvene_core.training.losses import RateDistortion
-from weconvene_core.training.memory import keep_freed_memory
-from weconvene_core.training.objective import autocast
-from weconvene_core.training.reporting import Reporter
-from weconvene_core.training.stop_signals import Interrupts
+from weconvene_core.training.losses import RateDistortion, autocast
+from weconvene_core.training.stop_signals import StopSignals
 from weconvene_core.training.validation import validate
+from weconvene_core.version import git_version
 
 START = Stage("start", 1, 1e-3, 1e-3, batch=16, crop=128)  # the images that the latents' scales start from
 Watcher = Callable[["Trainer"], None]
 
 
+def train_from_config(path: Path | str, minutes: float | None = None) -> WeConvene:
+    """Train as a configuration file says, resuming an interrupted run; release the average where the file says so.
+
+    Parameters
+    ----------
+    path : the configuration, TOML or JSON.
+    minutes : stop cleanly this long after the call; the same call goes on later.
+
+    Raises
+    ------
+    WeconveneError
+        If the configuration, its images or its start are unusable, or the loss stays not finite.
+    """
+    started, config = time.monotonic(), load_config(path)
+    with join() as group:
+        trainer = Trainer(config, load_images(config, quiet=not group.is_main), group=group)
+        model = trainer.run(minutes=None if minutes is None else minutes - (time.monotonic() - started) / 60)
+        if group.is_main and trainer.step < config.total_steps:
+            tqdm.write(f"stopped at step {trainer.step} of {config.total_steps}; the same command goes on from here")
+        elif group.is_main and config.release:
+            base = config.start_from if config.trains else None
+            release(model, CHECKPOINTS / f"{config.release}.safetensors", trainer.facts(), base)
+    return model
+
+
 @dataclass
 class Trainer:
-    """One run of a :class:`TrainConfig` on the images of an :class:`ImageSource`.
+    """One run of a :class:`TrainConfig` on the images of an :class:`ImagePool`.
 
     ``run`` trains to the end, or resumes where an earlier run of the same configuration stopped: every step draws its
     images and its noise from (seed, step) alone, so the weights come out the same (bit for bit on a CPU).
     """
 
     config: TrainConfig
-    pool: ImageSource
+    pool: ImagePool
     device: torch.device = field(default_factory=default_device)
-    team: ProcessGroup = field(default_factory=ProcessGroup)
+    group: ProcessGroup = field(default_factory=ProcessGroup)
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
         self.state_path = run_folder(self.config.output) / STATE
         self.sampler = Sampler(self.pool, self.config, self.device)
-        self.learner = Learner(self._start(), self.config, self.team)
+        self.learner = Learner(self._start(), self.config, self.group)
         self.model, self.ema = self.learner.model, self.learner.ema
-        self.guard, self.log = NonFiniteGuard(), RunLog(self.state_path.parent, self.config.tensorboard)
-        self.reporter = Reporter(self.log, self.device, self.team)
+        self.guard, self.log = NonFiniteGuard(), RunLog(self.state_path.parent, self.group)
         self.step, self.seconds, self._saved_at = 0, 0.0, 0.0
 
     def _start(self) -> WeConvene:
         model = WeConvene(self.config.architecture).to(self.device, memory_format=torch.channels_last)
         if self.config.start_from:
-            path = CHECKPOINTS / f"{self.config.start_from}.safetensors"
-            load_start(model, path)
+            load_start(model, CHECKPOINTS / f"{self.config.start_from}.safetensors")
         else:
             model.set_scales_from(self.sampler.draw(0, START, ProcessGroup())[0])
         return model
@@ -70,78 +93,77 @@ class Trainer:
         ``watch`` is called after every log line, for live curves. Ctrl-C, SIGTERM and the time limit save the state
         first; any other error leaves the last saved state as it is.
         """
-        keep_freed_memory()
-        with Interrupts(minutes) as interrupts:
-            if self.team.any(resume and self.state_path.is_file())[0]:
+        with StopSignals(minutes) as signals:
+            if self.group.any(resume and self.state_path.is_file())[0]:
                 self.load()
             else:
                 self.save()
-            with self.reporter.start(self.step, self.seconds, self.config.total_steps) as bar:
-                while self.step < self.config.total_steps and self._advance(interrupts, bar, watch):
+            with self.log.start(self.step, self.seconds, self.config.total_steps):
+                while self.step < self.config.total_steps and self._advance(signals, watch):
                     pass
             if self.step == self.config.total_steps:
                 self.save()
         return self.ema
 
-    def _advance(self, interrupts: Interrupts, bar: tqdm[Any], watch: Watcher | None) -> bool:
+    def _advance(self, signals: StopSignals, watch: Watcher | None) -> bool:
         """Do one step; False when the run is to stop before it."""
         started = time.monotonic()
-        phase, within = self.config.locate(self.step)
-        self.learner.enter(phase)
-        terms, finite = self.learner.gradients(*self.sampler.draw(self.step, phase, self.team), phase)
-        failed, stop = self.team.any(not finite, interrupts.wanted)
+        stage, within = self.config.locate(self.step)
+        self.learner.enter(stage)
+        terms, finite = self.learner.gradients(*self.sampler.draw(self.step, stage, self.group), stage)
+        failed, stop = self.group.any(not finite, signals.wanted)
         if failed:
-            self._recover(phase)
+            self._recover(stage)
         else:
             self.guard.passed(self.step)
             if stop or time.monotonic() - self._saved_at > self.config.save_seconds:
                 self.save()  # these weights have just proved good
             if stop:
                 return False
-        rate = phase.rate_at(within) * self.guard.rate_factor()
+        rate = stage.rate_at(within) * self.guard.rate_factor()
         if not failed:
             self.learner.update(self.step, rate)
         self.step += 1
         self.seconds += time.monotonic() - started
-        bar.update()
-        self._report(phase, rate, terms, bar, watch)
+        self.log.bar.update()
+        self._report(stage, rate, terms, watch)
         return True
 
-    def _report(self, phase: Stage, rate: float, terms: RateDistortion, bar: tqdm[Any], watch: Watcher | None) -> None:
+    def _report(self, stage: Stage, rate: float, terms: RateDistortion, watch: Watcher | None) -> None:
         """Log, show and validate when it is time."""
         config = self.config
         if self.step % config.log_every == 0 or self.step == config.total_steps:
             position = {
-                "step": self.step, "phase": phase.name, "learning_rate": rate, "seconds": round(self.seconds, 2),
+                "step": self.step, "stage": stage.name, "learning_rate": rate, "seconds": round(self.seconds, 2),
                 "skipped": self.guard.skipped,
             }  # fmt: skip
-            self.reporter.training(position, phase, terms, self.model, bar)
+            self.log.training(position, stage, terms)
             if watch:
                 watch(self)
-        if self.team.leads and config.validate_every and self.step % config.validate_every == 0:
+        if self.group.is_main and config.validate_every and self.step % config.validate_every == 0:
             with autocast(self.device):  # whole images: crops can look well while these collapse
                 rows = [
-                    {**row, "set": name} for name, images in self.pool.validation_sets.items()
-                    for row in validate(self.ema, images, self.config.validate_qualities)
-                ]  # fmt: skip
-            self.reporter.validation(self.step, self.seconds, rows, bar)
+                    {**row, "set": name}
+                    for name, images in self.pool.validation_sets.items()
+                    for row in validate(self.ema, images, config.validate_qualities)
+                ]
+            self.log.validation(self.step, self.seconds, rows)
 
-    def _recover(self, phase: Stage) -> None:
+    def _recover(self, stage: Stage) -> None:
         """Skip a batch whose loss or gradient is not finite; after several, go back to the last saved state."""
-        back = self.guard.failed(self.step, phase.name)
+        back = self.guard.failed(self.step, stage.name)
         if back:
             self.learner.restore(read_tensors(self.state_path)[0], self.state_path)
-        if self.team.leads:
+        if self.group.is_main:
             done = "back to the last saved weights" if back else "batch skipped"
             tqdm.write(f"step {self.step}: the loss or its gradient is not finite; {done}, learning rate lowered")
 
     def save(self) -> None:
         """Write the whole state into one file; a failure or a kill leaves the file that was there."""
-        position = {
-            "step": self.step, "seconds": self.seconds, "guard": asdict(self.guard), "config": self.config.to_dict(),
-        }  # fmt: skip
-        if self.team.leads:
-            write_tensors(self.state_path, self.learner.tensors(), position)
+        if self.group.is_main:
+            position = {"step": self.step, "seconds": self.seconds, "guard": asdict(self.guard)}
+            description = {**position, "config": self.config.to_dict()}
+            write_tensors(self.state_path, self.learner.tensors(), description)
         self._saved_at = time.monotonic()
 
     def load(self) -> None:
@@ -160,3 +182,28 @@ class Trainer:
         self.learner.restore(tensors, self.state_path)
         self.step, self.seconds = position["step"], position["seconds"]
         self.guard, self._saved_at = NonFiniteGuard(**position.get("guard", {})), time.monotonic()
+
+    def facts(self) -> dict[str, Any]:
+        """Return what a released checkpoint says of its making, with the facts of what it started from."""
+        start, cuda = sidecar(self.config.start_from), self.device.type == "cuda"
+        pixels = sum(image.shape[0] * image.shape[1] for image in self.pool.train)
+        return {
+            "total_steps": self.step + _total(start, "steps"),
+            "total_seconds": round(self.seconds + _total(start, "seconds")),
+            "steps": self.step, "seconds": round(self.seconds), "processes": self.group.size,
+            "device": torch.cuda.get_device_name(self.device) if cuda else f"CPU, {torch.get_num_threads()} threads",
+            "skipped_batches": self.guard.skipped, "training_images": len(self.pool.train),
+            "training_megapixels": round(pixels / 1e6, 1), "commit": git_version(ROOT),
+            "config": self.config.to_dict(), "started_from": start,
+        }  # fmt: skip
+
+
+def sidecar(name: str | None) -> dict[str, Any] | None:
+    """Return what is written beside a released checkpoint, None where there is no such file."""
+    path = CHECKPOINTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _total(facts: dict[str, Any] | None, key: str) -> float:
+    """Sum ``key`` over a checkpoint's facts and those of all that it started from."""
+    return facts[key] + _total(facts.get("started_from"), key) if facts else 0

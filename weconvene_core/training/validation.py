@@ -15,15 +15,21 @@ from weconvene_core.training.losses import rate_distortion
 QUALITIES = (1.0, 3.0, 5.0)
 
 
-@torch.no_grad()
 def validate(
     model: WeConvene, images: Sequence[np.ndarray], qualities: Sequence[float] | None = None
 ) -> list[dict[str, Any]]:
-    """Return one row per quality (default: low, middle and high, as far as the model has them).
+    """Measure a model, which is put into evaluation mode, on whole images.
 
-    A row holds the mean estimated bpp (total, LF, HF, z), PSNR in dB and loss over the images. Images are (H, W, 3)
-    uint8 of any size: rates and distortions are per pixel of the image, not of its padded copy. The model is put into
-    evaluation mode.
+    Parameters
+    ----------
+    model : on any device.
+    images : (H, W, 3) uint8 of any size.
+    qualities : None for low, middle and high, as far as the model has them.
+
+    Returns
+    -------
+    One row per quality: means over the images of the estimated bpp (total, LF, HF, z), PSNR in dB and loss. Rates and
+    distortions are per pixel of the image, not of its padded copy.
     """
     model.eval()
     if qualities is None:
@@ -38,7 +44,7 @@ def validate(
 
 @torch.no_grad()
 def estimate(model: WeConvene, image: np.ndarray, quality: float) -> tuple[dict[str, float], np.ndarray]:
-    """Return the numbers of :func:`validate` for one image at one quality, and the picture that a viewer would get.
+    """Return the numbers of :func:`validate` for one image at one quality, and the decoded picture.
 
     Image and picture are (H, W, 3) uint8; the model is in evaluation mode.
     """
@@ -48,8 +54,7 @@ def estimate(model: WeConvene, image: np.ndarray, quality: float) -> tuple[dict[
     output = model(pad(x, model.config.stride), at)
     x_hat = output["x_hat"][..., : x.shape[2], : x.shape[3]].float()
     levels = (x_hat.clamp(0, 1) * 255).round()
-    output["x_hat"] = levels / 255
-    terms = rate_distortion(output, x, at)
+    terms = rate_distortion({**output, "x_hat": levels / 255}, x, at)
     numbers = {
         "bpp": terms.bpp.item(), "bpp_lf": terms.r_lf.item(), "bpp_hf": terms.r_hf.item(), "bpp_z": terms.r_z.item(),
         "psnr_db": -10 * float(np.log10(terms.mse.item())), "loss": terms.loss().item(),

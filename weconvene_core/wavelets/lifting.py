@@ -1,125 +1,110 @@
-"""One level of a DWT along any axes, by lifting (paper section on the 3-D DWT; JPEG 2000 Annex F).
+"""One level of a DWT along any axes by lifting (paper, section on the 3-D DWT; JPEG 2000, Annex F).
 
-Critically sampled: a signal of length n >= 1 gives ceil(n/2) low and floor(n/2) high samples and comes back with its
-exact length. Two executions of the same lifting steps:
+The transform is critically sampled: n >= 1 samples give ceil(n/2) low and floor(n/2) high samples, and come back with
+the exact length. The same lifting steps are executed in one of three ways:
 
-* :mod:`.eager`: in place on the polyphase parts, with a hand-written adjoint; the fast one. Compiled graphs reach it
-  through the operators of :mod:`.operator`;
-* :mod:`.functional`: slices, ``cat`` and additions that automatic differentiation and compilers follow by themselves,
-  for learnt coefficients, integers, exported programs, and Haar inside compiled graphs.
+* in place on the polyphase parts, with a hand-written adjoint (:class:`Analysis`, :class:`Synthesis`). Feature maps are
+  limited by memory traffic, and fresh memory costs most. So the signal is copied once, and all steps work on the copy;
+* by two custom operators that do the same inside a graph of ``torch.compile``. A compiler that fuses the textbook form
+  of a long wavelet recomputes every step for every output sample, several times slower;
+* in textbook form (:mod:`.lifting_reference`), which automatic differentiation and compilers follow by themselves: for
+  learnt coefficients, integers, exported programs, and Haar inside compiled graphs, which fuses well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import lifting_reference, operator
-from weconvene_core.wavelets.lifting_inplace import Analysis, Separable, Synthesis
-from weconvene_core.wavelets.lifting_plan import Mode, check_mode, make_plan
-from weconvene_core.wavelets.lifting_schemes import LiftingScheme, Scaling, Wavelet, is_named, scheme
+from weconvene_core.wavelets import lifting_reference
+from weconvene_core.wavelets.lifting_plan import Mode, Plan, make_plan, polyphase_parts
+from weconvene_core.wavelets.lifting_schemes import NAMED, LiftingScheme, Scaling, Wavelet, scheme
 
 is_exporting = getattr(torch.compiler, "is_exporting", bool)  # torch 2.4 cannot tell
 
 
-def dwt1d(
-    x: Tensor, wavelet: Wavelet, dim: int, scaling: Scaling = "orthonormal", mode: Mode = "symmetric"
-) -> tuple[Tensor, Tensor]:
-    """Split ``x`` along ``dim`` into its low and high band.
+def split_axes(
+    x: Tensor, wavelet: Wavelet, dims: Sequence[int], scaling: Scaling = "orthonormal", mode: Mode = "symmetric"
+) -> tuple[Tensor, ...]:
+    """Transform along k axes at once.
 
     Parameters
     ----------
-    x : tensor of a floating type (an integer type for ``5/3-integer``), any rank, size n >= 1 along ``dim``.
-    wavelet : ``haar``, ``5/3``, ``9/7``, ``5/3-integer``, a wavelet of PyWavelets by name, or a lifting scheme.
-    dim : axis to transform.
-    scaling : ``orthonormal`` (default, for networks) or ``jpeg2000``.
-    mode : ``symmetric`` (whole-sample, as JPEG 2000) or ``periodic``; with an odd n each band wraps around by itself.
+    x : tensor of any rank, with at least one sample along each of ``dims``.
+    wavelet, scaling, mode : as in :func:`weconvene_core.wavelets.dwt1d`.
+    dims : the axes to transform.
 
     Returns
     -------
-    (low, high) with sizes ceil(n/2) and floor(n/2) along ``dim``. Integers of 8 bits come back as int16, of 16 bits as
-    int32, so that the high band cannot overflow.
+    The 2^k bands: all low first, the last axis alternating fastest. For (height, width) these are LL, HL, LH, HH.
 
     Raises
     ------
     WeconveneError
-        For a type that does not suit the wavelet, an axis that is absent or empty, or an unknown wavelet, scaling or
-        mode.
+        As :func:`weconvene_core.wavelets.dwt1d`.
     """
-    low, high = split_axes(x, wavelet, (dim,), scaling, mode)
-    return low, high
-
-
-def idwt1d(
-    low: Tensor, high: Tensor, wavelet: Wavelet, dim: int, scaling: Scaling = "orthonormal", mode: Mode = "symmetric"
-) -> Tensor:
-    """Invert :func:`dwt1d`: join (low, high) along ``dim`` into a signal of size ``low + high``.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`dwt1d`, and if the two sizes cannot come from one signal (low must equal high or be one larger).
-    """
-    return join_axes((low, high), wavelet, (dim,), scaling, mode)
-
-
-def split_axes(x: Tensor, wavelet: Wavelet, dims: Sequence[int], scaling: Scaling, mode: Mode) -> tuple[Tensor, ...]:
-    """Transform along several axes at once: 2^k bands for k axes, all low first, the last axis alternating fastest."""
-    lifting = _checked(x, wavelet, dims, mode)
-    axes = tuple(dim % x.ndim - x.ndim for dim in dims)  # counted from the end
-    if not _is_plain(lifting):
+    lifting, axes = _checked(x, wavelet, dims, mode)
+    if _in_textbook_form(lifting):
         return lifting_reference.split_axes(x, lifting, axes, scaling, mode)
     if torch.compiler.is_compiling():
-        return tuple(operator.split(x, lifting.name, scaling, mode, axes, False))
-    plans = tuple(make_plan(lifting, scaling, mode, x.shape[dim]) for dim in axes)
-    return Analysis.apply(x, Separable(plans, axes))
+        return tuple(split(x, lifting.name, scaling, mode, axes, False))
+    # (..., H, W) -> 2^k bands in place, with the adjoint as gradient
+    return Analysis.apply(x, make_plan(lifting, scaling, mode, axes, tuple(map(x.size, axes))))
 
 
 def join_axes(
     bands: Sequence[Tensor],
     wavelet: Wavelet,
     dims: Sequence[int],
-    scaling: Scaling,
-    mode: Mode,
+    scaling: Scaling = "orthonormal",
+    mode: Mode = "symmetric",
     overwrite: bool = False,
 ) -> Tensor:
-    """Invert :func:`split_axes`; with ``overwrite`` the bands may serve as scratch memory and are lost."""
-    first, last = bands[0], bands[-1]
-    lifting = _checked(first, wavelet, dims, mode)
-    axes = tuple(dim % first.ndim - first.ndim for dim in dims)
+    """Invert :func:`split_axes`.
+
+    Parameters
+    ----------
+    bands : the 2^k bands in the order of :func:`split_axes`.
+    overwrite : the bands may serve as scratch memory; their values are lost.
+
+    Raises
+    ------
+    WeconveneError
+        As :func:`weconvene_core.wavelets.idwt1d`.
+    """
+    low, high = bands[0], bands[-1]
+    lifting, axes = _checked(low, wavelet, dims, mode)
+    lengths = []  # of the signal along each axis
     for dim in axes:
-        n_low, n_high = first.shape[dim], last.shape[dim]
+        n_low, n_high = low.shape[dim], high.shape[dim]
         if not 0 <= n_low - n_high <= 1:
             raise WeconveneError(
                 f"low and high have sizes {n_low} and {n_high} along axis {dim}; low must be high or one more."
             )
-    if not _is_plain(lifting):
+        lengths.append(n_low + n_high)
+    if _in_textbook_form(lifting):
         return lifting_reference.join_axes(bands, lifting, axes, scaling, mode)
     if torch.compiler.is_compiling():
-        return operator.join(list(bands), lifting.name, scaling, mode, axes, False)
-    plans = tuple(make_plan(lifting, scaling, mode, first.shape[dim] + last.shape[dim]) for dim in axes)
-    return Synthesis.apply(Separable(plans, axes, overwrite=overwrite), *bands)
+        return join(list(bands), lifting.name, scaling, mode, axes, False)
+    return Synthesis.apply(make_plan(lifting, scaling, mode, axes, tuple(lengths)), overwrite, *bands)
 
 
-def _is_plain(lifting: LiftingScheme) -> bool:
-    """True where the in-place execution serves best."""
-    if lifting.integer or lifting.learnt or is_exporting():
-        return False
-    reaches_neighbours = any(len(step.taps) > 1 for step in lifting.steps)
-    return not torch.compiler.is_compiling() or (reaches_neighbours and is_named(lifting))
-
-
-def _checked(x: Tensor, wavelet: Wavelet, dims: Sequence[int], mode: Mode) -> LiftingScheme:
-    lifting = scheme(wavelet)
-    check_mode(mode)
+def _checked(x: Tensor, wavelet: Wavelet, dims: Sequence[int], mode: Mode) -> tuple[LiftingScheme, tuple[int, ...]]:
+    """Return the lifting scheme and the axes counted from the end, once everything is found possible."""
+    lifting = NAMED[wavelet] if isinstance(wavelet, str) and wavelet in NAMED else scheme(wavelet)
+    if mode not in get_args(Mode):
+        raise WeconveneError(f"mode={mode!r} is unknown; use one of {', '.join(get_args(Mode))}.")
+    axes = []
     for dim in dims:
         if not -x.ndim <= dim < x.ndim:
             raise WeconveneError(f"dim={dim} is impossible for x of shape {tuple(x.shape)}; it has {x.ndim} axes.")
         if x.shape[dim] == 0:
             raise WeconveneError(f"x has size 0 along axis {dim}; at least one sample is needed.")
+        axes.append(dim % x.ndim - x.ndim)  # counted from the end: the same for (C, H, W) and (B, C, H, W)
     if lifting.integer and (x.is_floating_point() or x.is_complex() or x.dtype == torch.bool):
         raise WeconveneError(f"x has dtype {x.dtype}; wavelet={lifting.name!r} transforms integers: convert x first.")
     if not lifting.integer and not x.is_floating_point():
@@ -127,4 +112,134 @@ def _checked(x: Tensor, wavelet: Wavelet, dims: Sequence[int], mode: Mode) -> Li
             f"x has dtype {x.dtype}; wavelet={lifting.name!r} needs a floating type, so convert x first "
             "or use wavelet='5/3-integer'."
         )
-    return lifting
+    return lifting, tuple(axes)
+
+
+def _in_textbook_form(lifting: LiftingScheme) -> bool:
+    """True where the in-place execution is impossible, or slower."""
+    if lifting.integer or lifting.learnt or is_exporting():
+        return True
+    if not torch.compiler.is_compiling():
+        return False
+    inside_pairs = all(len(step.taps) == 1 for step in lifting.steps)  # Haar
+    return inside_pairs or NAMED.get(lifting.name) is not lifting  # the operators know a wavelet by its name
+
+
+# --- in place ------------------------------------------------------------------------------------------------------
+
+
+class Analysis(torch.autograd.Function):
+    """x -> its 2^k bands. The gradient of a linear map is its adjoint, so nothing is saved for the backward pass."""
+
+    @staticmethod
+    def forward(x: Tensor, plan: Plan) -> tuple[Tensor, ...]:
+        """Split into scaled polyphase parts, then lift in place."""
+        bands = []
+        for part, gain in zip(plan.parts, plan.gains, strict=True):
+            bands.append(x[part] * gain)  # (..., H, W) -> (..., H/2, W/2): the only copy
+        _lift(bands, plan)
+        return tuple(bands)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Plan], output: tuple[Tensor, ...]) -> None:
+        """Keep the plan."""
+        ctx.plan = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, *bands: Tensor) -> tuple[Tensor, None]:
+        """Apply the adjoint, itself a synthesis with another plan: so derivatives of any order follow."""
+        return Synthesis.apply(ctx.plan.adjoint_inverse, False, *bands), None
+
+
+class Synthesis(torch.autograd.Function):
+    """2^k bands -> x, the inverse of :class:`Analysis`."""
+
+    @staticmethod
+    def forward(plan: Plan, overwrite: bool, *bands: Tensor) -> Tensor:
+        """Undo the lifting, then interleave the parts, scaled back."""
+        parts = list(bands) if overwrite else [band.clone() for band in bands]  # lifting works in place
+        _lift(parts, plan, inverse=True)
+        x = _empty_signal(parts, plan.dims)
+        for band, part, gain in zip(parts, plan.parts, plan.gains, strict=True):
+            torch.mul(band, 1 / gain, out=x[part])  # (..., H/2, W/2) -> every second row and column of (..., H, W)
+        return x
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep the plan."""
+        ctx.plan = inputs[0]
+
+    @staticmethod
+    def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
+        """Apply the adjoint."""
+        return None, None, *Analysis.apply(x, ctx.plan.adjoint_inverse)
+
+
+def _lift(bands: list[Tensor], plan: Plan, inverse: bool = False) -> None:
+    """Run the lifting steps of every axis in place; ``inverse``: backwards, with the opposite sign."""
+    order = range(len(plan.dims))
+    for axis in reversed(order) if inverse else order:
+        # this bit of a band's number tells whether the band is low (0) or high (1) along the axis
+        dim, bit = plan.dims[axis], len(bands) >> (axis + 1)
+        for number, low in enumerate(bands):
+            if number & bit:
+                continue  # a high band: its low partner comes by itself
+            high = bands[number | bit]
+            for shear in reversed(plan.shears[axis]) if inverse else plan.shears[axis]:
+                # predict steps change the high band, update steps the low one
+                target, source = (high, low) if shear.into_high else (low, high)
+                target = target.narrow(dim, shear.target_start, shear.length)
+                source = source.narrow(dim, shear.source_start, shear.length)
+                target.add_(source, alpha=-shear.coefficient if inverse else shear.coefficient)
+
+
+def _empty_signal(bands: Sequence[Tensor], dims: Sequence[int]) -> Tensor:
+    """Make room for the signal of these bands, in the memory format of the first one."""
+    low, shape = bands[0], list(bands[0].shape)
+    for dim in dims:
+        shape[dim] += bands[-1].shape[dim]  # samples of the low and of the high half
+    channels_last = low.ndim == 4 and low.shape[1] > 1 and low.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=low.dtype, device=low.device, memory_format=layout)
+
+
+# --- in compiled graphs --------------------------------------------------------------------------------------------
+
+SIGNATURE = "str wavelet, str scaling, str mode, int[] dims, bool dual"  # torch 2.4 reads no postponed annotations
+
+
+def _plan(lengths: Sequence[int], wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> Plan:
+    # lengths may differ from call to call, so the plan is made (or found in the cache) when the graph runs
+    plan = make_plan(NAMED[wavelet], scaling, mode, tuple(dims), tuple(lengths))  # type: ignore[arg-type]
+    return plan.adjoint_inverse if dual else plan
+
+
+@torch.library.custom_op("weconvene::split", mutates_args=(), schema=f"(Tensor x, {SIGNATURE}) -> Tensor[]")
+def split(x: Tensor, wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> list[Tensor]:
+    """Run :class:`Analysis` along ``dims`` (< 0); ``dual``: the adjoint of the inverse."""
+    return list(Analysis.forward(x, _plan([x.shape[dim] for dim in dims], wavelet, scaling, mode, dims, dual)))
+
+
+@torch.library.custom_op("weconvene::join", mutates_args=(), schema=f"(Tensor[] bands, {SIGNATURE}) -> Tensor")
+def join(bands: Sequence[Tensor], wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> Tensor:
+    """Run :class:`Synthesis`; ``dual``: the adjoint of the analysis."""
+    lengths = [bands[0].shape[dim] + bands[-1].shape[dim] for dim in dims]
+    return Synthesis.forward(_plan(lengths, wavelet, scaling, mode, dims, dual), False, *bands)
+
+
+@split.register_fake
+def _(x: Tensor, wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> list[Tensor]:
+    return [x[part] * 1.0 for part in polyphase_parts(tuple(dims))]  # shapes and memory formats alone count here
+
+
+@join.register_fake
+def _(bands: Sequence[Tensor], wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> Tensor:
+    return _empty_signal(bands, dims)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    *ctx.how, ctx.dual = inputs[1:]  # the gradient of the one operator is the other, on the adjoint's plan
+
+
+split.register_autograd(lambda ctx, bands: (join(bands, *ctx.how, not ctx.dual), *[None] * 5), setup_context=_keep)
+join.register_autograd(lambda ctx, x: (split(x, *ctx.how, not ctx.dual), *[None] * 5), setup_context=_keep)

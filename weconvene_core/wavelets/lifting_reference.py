@@ -1,7 +1,7 @@
 """The textbook execution of lifting steps: slices, ``cat`` and additions that make new tensors.
 
-Nothing here hides from automatic differentiation, ``torch.compile`` (which fuses the passes by itself) or
-``torch.export``; it also serves learnt coefficients, whose gradient is wanted, and integers with rounding.
+Nothing here hides from automatic differentiation, ``torch.compile`` or ``torch.export``. It also serves learnt
+coefficients, whose gradient is wanted, and integers with rounding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from weconvene_core.wavelets.lifting_plan import NOTHING, Mode, Run, tap_runs
+from weconvene_core.wavelets.lifting_plan import Mode, polyphase_parts, tap_runs
 from weconvene_core.wavelets.lifting_schemes import LiftingScheme, LiftingStep, Scaling
 
 WIDER = {torch.uint8: torch.int16, torch.int8: torch.int16, torch.int16: torch.int32}  # a high sample spans two ranges
@@ -20,11 +20,12 @@ WIDER = {torch.uint8: torch.int16, torch.int8: torch.int16, torch.int16: torch.i
 def split_axes(
     x: Tensor, lifting: LiftingScheme, dims: Sequence[int], scaling: Scaling, mode: Mode
 ) -> tuple[Tensor, ...]:
-    """Transform along the axes one after the other: 2^k bands, the last axis alternating fastest."""
-    bands = (x.to(WIDER.get(x.dtype, x.dtype)) if lifting.integer else x,)
+    """Transform along the axes (< 0) one after the other: 2^k bands, the last axis alternating fastest."""
+    # integers of 8 bits become int16, so that the high band cannot overflow
+    bands = [x.to(WIDER.get(x.dtype, x.dtype)) if lifting.integer else x]
     for dim in dims:
-        bands = tuple(half for band in bands for half in _split(band, lifting, dim, scaling, mode))
-    return bands
+        bands = [half for band in bands for half in _split(band, lifting, dim, scaling, mode)]
+    return tuple(bands)
 
 
 def join_axes(
@@ -32,33 +33,35 @@ def join_axes(
 ) -> Tensor:
     """Invert :func:`split_axes`, last axis first."""
     for dim in reversed(dims):
-        pairs = zip(bands[::2], bands[1::2], strict=True)
+        pairs = zip(bands[::2], bands[1::2], strict=True)  # low and high along this axis are neighbours
         bands = [_join(low, high, lifting, dim, scaling, mode) for low, high in pairs]
     return bands[0]
 
 
 def _split(x: Tensor, lifting: LiftingScheme, dim: int, scaling: Scaling, mode: Mode) -> tuple[Tensor, Tensor]:
-    length = x.shape[dim]
-    low, high = (_every_second(x, dim, start) for start in (0, 1))
+    # the lazy wavelet: even samples are the low band, odd samples the high band
+    low, high = (x[part] for part in polyphase_parts((dim,)))
+    # predict and update steps in turn
     for step in lifting.steps:
         low, high = _lifted(step, low, high, lifting, mode, dim, sign=1)
-    low_gain, high_gain = lifting.gains(scaling, length)
-    return (low, high) if lifting.integer else (low * low_gain, high * high_gain)
+    if lifting.integer:
+        return low, high
+    low_gain, high_gain = lifting.gains(scaling, x.shape[dim])
+    return low * low_gain, high * high_gain  # DC and Nyquist gain of the wanted scaling
 
 
 def _join(low: Tensor, high: Tensor, lifting: LiftingScheme, dim: int, scaling: Scaling, mode: Mode) -> Tensor:
+    n_low, n_high = low.shape[dim], high.shape[dim]
     if not lifting.integer:
-        low_gain, high_gain = lifting.gains(scaling, low.shape[dim] + high.shape[dim])
-        low, high = low / low_gain, high / high_gain
+        low_gain, high_gain = lifting.gains(scaling, n_low + n_high)
+        low, high = low / low_gain, high / high_gain  # back to the scale of the steps
+    # the same steps backwards, with the opposite sign
     for step in reversed(lifting.steps):
         low, high = _lifted(step, low, high, lifting, mode, dim, sign=-1)
-    return _interleaved(low, high, dim)
-
-
-def _every_second(x: Tensor, dim: int, start: int) -> Tensor:
-    index = [slice(None)] * x.ndim
-    index[dim] = slice(start, None, 2)
-    return x[tuple(index)]
+    # interleave: l0 h0 l1 h1 ..., and the last low sample of an odd length
+    axis = dim + low.ndim
+    x = torch.stack([low.narrow(axis, 0, n_high), high], axis + 1).flatten(axis, axis + 1)
+    return x if n_low == n_high else torch.cat([x, low.narrow(axis, n_high, 1)], axis)
 
 
 def _lifted(
@@ -66,31 +69,19 @@ def _lifted(
 ) -> tuple[Tensor, Tensor]:
     """Return both bands after one step, added (sign 1) or undone (-1)."""
     target, source = (high, low) if step.target == "high" else (low, high)
-    if target.shape[dim] == 0 or source.shape[dim] == 0:  # a single sample has no neighbour to learn from
+    if target.shape[dim] == 0 or source.shape[dim] == 0:  # a single sample has no neighbour
         return low, high
-    length = low.shape[dim] + high.shape[dim]
-    change = sum(
-        coefficient * _shifted(source, tap_runs(length, step.target, offset, lifting.border, mode), dim)
-        for offset, coefficient in step.taps
-    )
+    change = 0
+    for offset, coefficient in step.taps:
+        # what this tap reads, in the order of the target
+        runs = tap_runs(low.shape[dim] + high.shape[dim], step.target, offset, lifting.border, mode)
+        read = [
+            torch.zeros_like(source.narrow(dim, 0, length)) if start is None else source.narrow(dim, start, length)
+            for _, start, length in runs
+        ]
+        change = change + coefficient * (read[0] if len(read) == 1 else torch.cat(read, dim))
     if step.rounding:
+        # reversible: the sum is rounded down, and the inverse subtracts the very same integer
         change = (change + step.rounding.bias) >> step.rounding.shift
-    target = target + sign * change
+    target = target + sign * change  # sign -1 undoes the step, since the source did not change
     return (low, target) if step.target == "high" else (target, high)
-
-
-def _shifted(source: Tensor, runs: Sequence[Run], dim: int) -> Tensor:
-    """Gather what one tap reads, in the target's order."""
-    parts = [
-        torch.zeros_like(source.narrow(dim, 0, length)) if start == NOTHING else source.narrow(dim, start, length)
-        for _, start, length in runs
-    ]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
-
-
-def _interleaved(low: Tensor, high: Tensor, dim: int) -> Tensor:
-    """Merge even and odd samples again: l0 h0 l1 h1 ..."""
-    n_low, n_high = low.shape[dim], high.shape[dim]
-    axis = dim % low.ndim
-    pairs = torch.stack([low.narrow(axis, 0, n_high), high], axis + 1).flatten(axis, axis + 1)
-    return pairs if n_low == n_high else torch.cat([pairs, low.narrow(axis, n_low - 1, 1)], axis)

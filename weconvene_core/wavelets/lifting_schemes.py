@@ -1,8 +1,8 @@
-"""Wavelets as lifting steps: the tables of the three wavelets that the paper names, and what a step is.
+"""Wavelets as lifting schemes: the tables of the named wavelets, and what a lifting step is.
 
-Every wavelet here is a short list of lifting steps. A *predict* step changes the high (odd) samples by a weighted sum
-of low (even) ones, an *update* step changes the low samples by a weighted sum of high ones; undoing the steps in
-reverse order with the opposite sign reconstructs perfectly, whatever the coefficients are.
+A lifting scheme is a short list of steps. A *predict* step changes the high (odd) samples by a weighted sum of low
+(even) samples. An *update* step changes the low samples by a weighted sum of high samples. The inverse runs the steps
+backwards with the opposite sign, so reconstruction is perfect for any coefficients.
 
 Sources
 -------
@@ -10,13 +10,12 @@ haar        : Haar (1910), lifting form in Sweldens, "The lifting scheme" (1996)
 5/3         : Le Gall and Tabatabai (1988); ISO/IEC 15444-1 (JPEG 2000), Annex F.
 5/3-integer : the reversible filter of JPEG 2000, Annex F: the same steps, each rounded down to an integer.
 9/7         : Cohen, Daubechies and Feauveau (1992); lifting factors of Daubechies and Sweldens (1998), as in JPEG 2000.
-others      : any orthogonal or biorthogonal wavelet of PyWavelets by its name there, factored in :mod:`.factor`.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from torch import Tensor
@@ -45,10 +44,10 @@ class Rounding(NamedTuple):
 
 @dataclass(frozen=True)
 class LiftingStep:
-    """One lifting step into the ``target`` band, from the other one.
+    """One lifting step into the ``target`` band, from the other band.
 
-    Low sample i lies at position 2 i of the signal, high sample i at 2 i + 1; so a high sample's neighbours have the
-    offsets 0 and 1, a low sample's the offsets -1 and 0. With ``rounding`` the coefficients are integers.
+    Low sample i lies at position 2 i of the signal, high sample i at 2 i + 1. So the neighbours of a high sample have
+    the offsets 0 and 1, those of a low sample the offsets -1 and 0. With ``rounding`` the coefficients are integers.
     """
 
     target: Band
@@ -60,10 +59,19 @@ class LiftingStep:
 class LiftingScheme:
     """A wavelet as lifting steps.
 
-    ``low_gain`` and ``high_gain`` multiply the two bands after the steps so that the low band has a gain of 1 for a
-    constant (DC) and the high band a gain of 2 for an alternating signal (Nyquist): the JPEG 2000 scaling. ``border``
-    says what a step reads beyond the ends of a signal that is not periodic: the mirrored sample, or nothing (Haar,
-    whose pairs never cross the ends).
+    Parameters
+    ----------
+    name : shown in messages and tables.
+    steps : lifting steps in the order of the analysis.
+    low_gain, high_gain : factors of the two bands after the steps. They give the low band a gain of 1 for a constant
+        (DC) and the high band a gain of 2 for an alternating signal (Nyquist): the JPEG 2000 scaling.
+    border : what a step reads beyond the ends of a signal that is not periodic: the mirrored sample (``reflect``), or
+        nothing (``zero``; Haar, whose pairs never cross the ends).
+
+    Attributes
+    ----------
+    integer : True for integer-reversible schemes, which transform integer tensors and have no gains.
+    learnt : True where a coefficient or gain is a tensor.
     """
 
     name: str
@@ -71,25 +79,24 @@ class LiftingScheme:
     low_gain: Coefficient
     high_gain: Coefficient
     border: Border = "reflect"
+    integer: bool = field(init=False, repr=False, compare=False)
+    learnt: bool = field(init=False, repr=False, compare=False)
 
-    @property
-    def integer(self) -> bool:
-        """True for integer-reversible schemes, which transform integer tensors and have no gains."""
-        return any(step.rounding for step in self.steps)
-
-    @property
-    def learnt(self) -> bool:
-        """True where some coefficient is a tensor."""
+    def __post_init__(self) -> None:
+        """Look through the steps once: every transform asks for what follows from them."""
         values = [tap.coefficient for step in self.steps for tap in step.taps]
-        return any(isinstance(value, Tensor) for value in (*values, self.low_gain, self.high_gain))
+        learnt = any(isinstance(value, Tensor) for value in (*values, self.low_gain, self.high_gain))
+        object.__setattr__(self, "integer", any(step.rounding for step in self.steps))
+        object.__setattr__(self, "learnt", learnt)
 
     def gains(self, scaling: Scaling, length: int) -> tuple[Coefficient, Coefficient]:
-        """Return the factors of (low, high) for a scaling and a signal of ``length`` samples.
+        """Return the factors of the low and the high band.
 
-        ``orthonormal`` has DC gain sqrt(2) and Nyquist gain sqrt(2): exactly orthonormal for Haar and Daubechies'
-        wavelets, nearly so for 9/7. It keeps the variance of white input, so that statistics do not drift with levels.
-        An integer scheme has the steps' own scaling, which for 5/3 is that of JPEG 2000. A single sample is a constant:
-        no step changes it, so its factor is the DC gain itself (ISO/IEC 15444-1, F.3.6).
+        Parameters
+        ----------
+        scaling : ``orthonormal`` keeps the variance of white input, so that statistics do not drift with levels (Haar
+            exactly, 9/7 nearly). ``jpeg2000`` keeps constants. An integer scheme has the scaling of its steps.
+        length : samples of the signal, >= 1.
 
         Raises
         ------
@@ -98,24 +105,26 @@ class LiftingScheme:
         """
         if scaling not in get_args(Scaling):
             raise WeconveneError(f"scaling={scaling!r} is unknown; use one of {', '.join(get_args(Scaling))}.")
+        # no step changes a single sample, so its factor is the DC gain itself (ISO/IEC 15444-1, F.3.6)
         low_gain = 1.0 if length == 1 else self.low_gain
         if scaling == "jpeg2000" or self.integer:
-            return low_gain, self.high_gain
-        return low_gain * math.sqrt(2), self.high_gain / math.sqrt(2)
+            return low_gain, self.high_gain  # DC gain 1, Nyquist gain 2
+        return low_gain * math.sqrt(2), self.high_gain / math.sqrt(2)  # DC gain sqrt(2), Nyquist gain sqrt(2)
 
 
 Wavelet: TypeAlias = str | LiftingScheme
-"""What every transform accepts: a name, or a scheme of one's own."""
+"""What every transform accepts: the name of a wavelet, or a scheme of the caller's own."""
 
 
 def predict(*coefficients: float, rounding: Rounding | None = None) -> LiftingStep:
-    """Change high samples by the low neighbours at offsets 0, 1, ..."""
+    """Return a step that changes high samples by their low neighbours at offsets 0, 1, ..."""
+    # high sample i lies between the low samples i and i + 1
     return LiftingStep("high", tuple(Tap(k, c) for k, c in enumerate(coefficients)), rounding)
 
 
 def update(*coefficients: float, rounding: Rounding | None = None) -> LiftingStep:
-    """Change low samples by the high neighbours at offsets ..., -1, 0."""
-    first = 1 - len(coefficients)
+    """Return a step that changes low samples by their high neighbours at offsets ..., -1, 0."""
+    first = 1 - len(coefficients)  # low sample i lies between the high samples i - 1 and i
     return LiftingStep("low", tuple(Tap(first + k, c) for k, c in enumerate(coefficients)), rounding)
 
 
@@ -132,36 +141,24 @@ SCHEMES: dict[str, LiftingScheme] = {
         _K,
     ),
 }
+"""The wavelets that the paper names; they have a floating type."""
 
 REVERSIBLE = LiftingScheme(  # high -= floor((l + l') / 2), low += floor((h + h' + 2) / 4)
     "5/3-integer", (predict(-1, -1, rounding=Rounding(1, 1)), update(1, 1, rounding=Rounding(2, 2))), 1.0, 1.0
 )
+NAMED = {**SCHEMES, REVERSIBLE.name: REVERSIBLE}
 
 
 def scheme(wavelet: Wavelet) -> LiftingScheme:
     """Return the lifting scheme of a name; a scheme is returned as it is.
 
-    Names are those of :data:`SCHEMES`, ``5/3-integer``, and the discrete wavelets of PyWavelets (``db2``, ``sym4``...).
-
     Raises
     ------
     WeconveneError
-        If nothing has this name, or its filters cannot be factored accurately.
+        For an unknown name.
     """
     if isinstance(wavelet, LiftingScheme):
         return wavelet
-    if wavelet in SCHEMES:
-        return SCHEMES[wavelet]
-    if wavelet == REVERSIBLE.name:
-        return REVERSIBLE
-    from weconvene_core.wavelets.filter_factoring import factored  # PyWavelets is imported only where it is asked for
-
-    return factored(wavelet)
-
-
-def is_named(lifting: LiftingScheme) -> bool:
-    """True if :func:`scheme` finds this very scheme by its name."""
-    try:
-        return scheme(lifting.name) is lifting
-    except WeconveneError:
-        return False
+    if wavelet not in NAMED:
+        raise WeconveneError(f"wavelet={wavelet!r} is unknown; use {', '.join(NAMED)} or a LiftingScheme.")
+    return NAMED[wavelet]

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from lab.complexity.peak_memory import peak_of_this_process
 from weconvene_core.entropy import DecodeMode, EncodeMode
-from weconvene_core.model import weconvene as our_model
 
 ROUNDS, WARM_UP = 11, 2
 MIB = 2**20
@@ -32,7 +31,8 @@ CALLS: dict[str, tuple[str, ...]] = {
     TRANSFORM: ("analyse", "synthesise", "g_a.forward", "g_s.forward"),
     PARAMETERS: ("h_a.forward", "h_s.forward", "charm.forward", "entropy_parameters.forward"),
     CODING: (
-        *("write_z", "read_z", "entropy_bottleneck.compress", "entropy_bottleneck.decompress"),
+        *("entropy_bottleneck.write", "entropy_bottleneck.read"),
+        *("entropy_bottleneck.compress", "entropy_bottleneck.decompress"),
         *("gaussian_conditional.compress", "gaussian_conditional.decompress", "_compress_ar", "_decompress_ar"),
     ),
 }
@@ -87,8 +87,11 @@ def watched(model: CompressionModel) -> Iterator[Stopwatch]:
 
 def _watched_calls(model: CompressionModel) -> Iterator[tuple[Any, str, str]]:
     """Yield (owner, method, stage); the coder's own calls come first, they happen inside 3DWeChARM."""
-    coder = ((EncodeMode, "__call__"), (EncodeMode, "streams"), (DecodeMode, "__call__"), (our_model, "tables_of"))
-    for owner, method in coder:
+    for owner, method in (
+        (EncodeMode, "__call__"),
+        (EncodeMode, "streams"),
+        (DecodeMode, "__call__"),
+    ):
         yield owner, method, CODING
     for stage, paths in CALLS.items():
         for path in paths:

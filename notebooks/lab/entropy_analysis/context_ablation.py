@@ -24,8 +24,7 @@ from lab.entropy_analysis.slice_bits import Recorder, as_input, calls, run_entro
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.entropy import LIKELIHOODS
 from weconvene_core.entropy.distributions import SCALE_MIN, Likelihood
-from weconvene_core.entropy.luma_before_chroma import chroma_of, luma_of
-from weconvene_core.entropy.slices import SliceNetwork, SlicePrediction
+from weconvene_core.entropy.slices import SliceNetwork, SlicePrediction, chroma_of, luma_of
 from weconvene_core.image_tensors import to_8_bit
 from weconvene_core.model.weconvene import WeConvene
 
@@ -83,7 +82,7 @@ def _with_luma(network: SliceNetwork, prediction: SlicePrediction, target: Tenso
     """Bits of a call whose chroma sees the luma of its own slice."""
     luma = prediction.part(luma_of)
     offset = luma_of(target) - luma.mean
-    chroma = network.refine(prediction.part(chroma_of), torch.where(luma.indexes > 0, offset.round(), 0.0))
+    chroma = network.condition_chroma(prediction.part(chroma_of), torch.where(luma.indexes > 0, offset.round(), 0.0))
     parts = (offset, luma.scale), (chroma_of(target) - chroma.mean, chroma.scale)
     return sum(_best(*part, FACTORS, likelihood) for part in parts)
 

@@ -16,11 +16,9 @@ from torch import Tensor
 
 from lab.complexity.count_macs import slice_names
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
-from weconvene_core.entropy.charm import slice_shapes
+from weconvene_core.entropy.charm import passes_joined, slice_shapes
 from weconvene_core.entropy.coding_steps import SliceCodingMode
-from weconvene_core.entropy.luma_before_chroma import interleaved
-from weconvene_core.entropy.polyphase_passes import joined
-from weconvene_core.entropy.slices import SlicePrediction
+from weconvene_core.entropy.slices import SlicePrediction, interleaved
 from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
 from weconvene_core.layers.wavelet_shortcut import BANDS, COLOURS, HF_CHANNELS, LEVELS, LF_CHANNELS, LL_CHANNELS
 from weconvene_core.model.config import ModelConfig
@@ -96,8 +94,8 @@ def run_entropy_model(
     """Send a picture (H, W, 3) uint8 through the entropy model with this mode; return (lf_hat, hf_hat, quality)."""
     at = torch.tensor([float(quality)])
     lf, hf = model.analyse(as_input(model, picture), at)
-    z_hat, _ = model.bottleneck(model.h_a(torch.cat([lf, hf], 1)))
-    return *model.charm(model.h_s(z_hat, at), mode, lf, hf), at
+    coded = model.code_latents(at, mode, lf, hf)
+    return coded.lf_hat, coded.hf_hat, at
 
 
 def as_input(model: WeConvene, picture: np.ndarray) -> Tensor:
@@ -129,7 +127,9 @@ def coded_slices(model: WeConvene, picture: np.ndarray, quality: float) -> list[
     shapes = slice_shapes(config.layout, config.hyper_features)
     if config.layout.ll_passes:
         passes, stride = len(parts) - len(shapes) + 1, config.coded_stride * 2**config.layout.ll_levels
-        of_ll = [joined(tensors, height // stride, width // stride) for tensors in zip(*parts[:passes], strict=True)]
+        of_ll = [
+            passes_joined(tensors, height // stride, width // stride) for tensors in zip(*parts[:passes], strict=True)
+        ]
         parts = [(of_ll[0], of_ll[1]), *parts[passes:]]
     slices = []
     for name, (seen, _), (likelihood, residual) in zip(slice_names(config), shapes, parts, strict=True):

@@ -6,10 +6,9 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lab.figures.style import BLUE, VERMILION, style
+from lab.figures.style import BLUE, DARK, VERMILION, new_figure, styled, write_beside
 from lab.reproduce.certificate import Entry
 from weconvene_core.errors import WeconveneError
 
@@ -21,39 +20,35 @@ SHORT = {"bits per pixel": "bpp", "millions": "M", "ratio": "x"}
 COLUMNS = 2
 
 
+@styled
 def margin_figure(rows: Sequence[Entry]) -> Figure:
     """Draw every claim with an expectation: how many tolerances the obtained value lies off, misses in another colour.
 
-    Raises:
-        WeconveneError: no claim has both an expected and an obtained value.
+    Raises
+    ------
+    WeconveneError
+        If no claim has both an expected and an obtained value.
     """
     judged = [row for row in rows if row.expected and row.obtained and float(row.tolerance) > 0]
     if not judged:
         raise WeconveneError("no claim has an expected and an obtained value yet; run `make reproduce` first.")
     height = -(-len(judged) // COLUMNS)
-    with style():
-        figure = Figure(figsize=(12.0, 1.6 + 0.27 * height), layout="constrained")
-        for place, axes in enumerate(figure.subplots(1, COLUMNS)):
-            _draw_claims(axes, judged[place * height : (place + 1) * height], height)
-        figure.suptitle("Obtained against expected values", x=0.005, ha="left", fontsize=14)
-        note = "Obtained minus expected, in tolerances (shaded: within; right: the value obtained)"
-        figure.supxlabel(note, fontsize=12)
+    figure, cells = new_figure("Obtained against expected values", (12.0, 1.6 + 0.27 * height), columns=COLUMNS)
+    for column, axes in enumerate(cells):
+        shown = judged[column * height : (column + 1) * height]
+        off = [(float(row.obtained) - float(row.expected)) / float(row.tolerance) for row in shown]
+        axes.axvspan(-1, 1, color=BLUE, alpha=0.08)
+        axes.axvline(0, color=DARK, linewidth=1)
+        colours = [BLUE if abs(distance) <= 1 else VERMILION for distance in off]
+        axes.scatter(np.clip(off, -EDGE, EDGE), range(len(shown)), c=colours, s=40, zorder=3)
+        for place, row in enumerate(shown):
+            write_beside(axes, _with_unit(row), place, fontsize=11)
+        axes.set_yticks(
+            range(len(shown)), [row.claim.partition(":")[0].replace("-", " ") for row in shown], fontsize=11
+        )
+        axes.set(ylim=(height - 0.4, -0.6), xlim=(-1.1 * EDGE, 1.1 * EDGE))
+    figure.supxlabel("Obtained minus expected, in tolerances (shaded: within; right: the value obtained)", fontsize=12)
     return figure
-
-
-def _draw_claims(axes: Axes, judged: Sequence[Entry], height: int) -> None:
-    """Draw one column of claims, with room for ``height`` of them."""
-    off = [(float(row.obtained) - float(row.expected)) / float(row.tolerance) for row in judged]
-    axes.axvspan(-1, 1, color=BLUE, alpha=0.08)
-    axes.axvline(0, color="#333333", linewidth=1)
-    colours = [BLUE if abs(distance) <= 1 else VERMILION for distance in off]
-    axes.scatter(np.clip(off, -EDGE, EDGE), range(len(judged)), c=colours, s=40, zorder=3)
-    at = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
-    for place, row in enumerate(judged):
-        axes.annotate(_with_unit(row), (1.0, place), (8, 0), fontsize=11, **at)
-    axes.set_yticks(range(len(judged)), [row.claim.partition(":")[0].replace("-", " ") for row in judged], fontsize=11)
-    axes.set_ylim(height - 0.4, -0.6)
-    axes.set_xlim(-1.1 * EDGE, 1.1 * EDGE)
 
 
 def _with_unit(row: Entry) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 import torch
 from matplotlib.axes import Axes
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from torch import Tensor
 
-from lab.figures.style import GREY, PALETTE, style
+from lab.figures.style import GREY, PALETTE, new_figure, styled, write
 from lab.layer_analysis.layer_internals import (
     FIELD,
     BandConvolution,
@@ -30,23 +31,21 @@ BOX, BAND = 1.35, 1.8
 """Widths of the boxes of whole maps and of bands."""
 
 
+@styled
 def flow_figure(layer: WeConv3d, x: Tensor) -> Figure:
     """Draw the way of a map (B, C, H, W) through the layer in the paper's order, with the shapes that really occur."""
     *details, low = band_convolutions(layer, x)
     steps = [low, *sorted(details, key=lambda step: step.seen[-1])]  # coarsest bands first
     with torch.no_grad():
         y = layer(x)
-    with style():
-        figure = Figure(figsize=(14.0, 1.6 + 0.82 * len(steps)), layout="constrained")
-        axes = figure.add_subplot()
-        middle = (len(steps) - 1) / 2
-        for row, step in enumerate(steps):
-            _draw_band(axes, row, step, HIGH if row else LOW)
-        _draw_ends(axes, layer, middle, tuple(x.shape[1:]), tuple(y.shape[1:]))
-        _connect(axes, layer, len(steps), middle)
-        axes.set_xlim(-0.2, COLUMNS["y"] + BOX + 0.2)
-        axes.set_ylim(len(steps) - 0.3, -1.15)
-        axes.set_axis_off()
+    figure, (axes,) = new_figure("", (14.0, 1.6 + 0.82 * len(steps)))
+    middle = (len(steps) - 1) / 2
+    for row, step in enumerate(steps):
+        _draw_band(axes, row, step, HIGH if row else LOW)
+    _draw_ends(axes, layer, middle, tuple(x.shape[1:]), tuple(y.shape[1:]))
+    _connect(axes, layer, len(steps), middle)
+    axes.set(xlim=(-0.2, COLUMNS["y"] + BOX + 0.2), ylim=(len(steps) - 0.3, -1.15))
+    axes.set_axis_off()
     return figure
 
 
@@ -54,7 +53,7 @@ def _draw_band(axes: Axes, row: int, step: BandConvolution, colour: str) -> None
     _box(axes, COLUMNS["seen"], row, f"{step.bands}\n{_size(step.seen[1:])}", colour)
     _box(axes, COLUMNS["made"], row, f"{step.bands}\n{_size(step.made[1:])}", colour)
     out, into, height, width = step.kernel
-    axes.annotate("", (COLUMNS["made"], row), (COLUMNS["seen"] + BAND, row), arrowprops=_arrow(colour))
+    _arrow(axes, (COLUMNS["seen"] + BAND, row), (COLUMNS["made"], row), colour)
     middle = (COLUMNS["seen"] + BAND + COLUMNS["made"]) / 2
     axes.text(middle, row - 0.1, f"{height}x{width}, {into} to {out}", ha="center", va="bottom", fontsize=12)
 
@@ -72,12 +71,12 @@ def _draw_ends(axes: Axes, layer: WeConv3d, middle: float, x: tuple[int, ...], y
 def _connect(axes: Axes, layer: WeConv3d, rows: int, middle: float) -> None:
     ends = [("x", "in"), ("out", "y")] if layer.channel_dwt else []
     for start, end in ends:
-        axes.annotate("", (COLUMNS[end], middle), (COLUMNS[start] + BOX, middle), arrowprops=_arrow(GREY))
+        _arrow(axes, (COLUMNS[start] + BOX, middle), (COLUMNS[end], middle))
     left = COLUMNS["in" if layer.channel_dwt else "x"] + BOX
     right = COLUMNS["out" if layer.channel_dwt else "y"]
     for row in range(rows):
-        axes.annotate("", (COLUMNS["seen"], row), (left, middle), arrowprops=_arrow(GREY))
-        axes.annotate("", (right, middle), (COLUMNS["made"] + BAND, row), arrowprops=_arrow(GREY))
+        _arrow(axes, (left, middle), (COLUMNS["seen"], row))
+        _arrow(axes, (COLUMNS["made"] + BAND, row), (right, middle))
     wavelet = layer.wavelet if isinstance(layer.wavelet, str) else "learnt"
     space = f"spatial DWT\n{wavelet}, {layer.levels} level{'s' * (layer.levels != 1)}"
     titles = {(left + COLUMNS["seen"]) / 2: space, (COLUMNS["made"] + BAND + right) / 2: "inverse\nspatial DWT"}
@@ -95,14 +94,16 @@ def _box(axes: Axes, left: float, row: float, text: str, colour: str, half: floa
     axes.text(left + width / 2, row, text, ha="center", va="center", fontsize=13, zorder=4)
 
 
-def _arrow(colour: str) -> dict[str, object]:
-    return {"arrowstyle": "-|>", "color": colour, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = GREY) -> None:
+    look = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, start, arrowprops=look)
 
 
 def _size(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
 
 
+@styled
 def footprint_figure(layers: Mapping[str, WeConv3d]) -> Figure:
     """Draw what one output sees through the LF kernel alone, the HF kernels alone, and both; one row per layer.
 
@@ -110,29 +111,22 @@ def footprint_figure(layers: Mapping[str, WeConv3d]) -> Figure:
     everything.
     """
     parts = {"low": "LF kernel alone", "high": "HF kernels alone", "all": "the whole layer"}
-    with style():
-        figure = Figure(figsize=(10.0, 3.0 * len(layers) + 0.4), layout="constrained")
-        rows = figure.subplots(len(layers), len(parts), squeeze=False, sharex=True, sharey=True)
-        for row, (name, layer) in zip(rows, layers.items(), strict=True):
-            strongest = footprint(layer).max()
-            for axes, part in zip(row, parts, strict=True):
-                with only(layer, part):
-                    shown = _draw_footprint(axes, footprint(layer) / strongest)
-            row[0].set_ylabel(name)
-        for axes, heading in zip(rows[0], parts.values(), strict=True):
+    size = (10.0, 3.0 * len(layers) + 0.4)
+    figure, cells = new_figure("", size, len(layers), len(parts), sharex=True, sharey=True)
+    for axes, ((name, layer), (part, heading)) in zip(cells, product(layers.items(), parts.items()), strict=True):
+        strongest = footprint(layer).max()
+        with only(layer, part):
+            picture = footprint(layer) / strongest
+        left, top, width, height = window(picture)
+        decibels = 20 * picture.clamp_min(1e-9).log10().numpy()
+        shown = axes.imshow(decibels, cmap="magma", vmin=FAINT_DB, vmax=0, interpolation="nearest")
+        axes.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor="white", linewidth=1.2))
+        write(axes, f"{width} x {height}", (left, top), (2, 8), color="white", fontsize=10)
+        axes.set(xticks=[], yticks=[], ylabel=name if part == "low" else "")
+        axes.grid(visible=False)
+        if axes in cells[: len(parts)]:
             axes.set_title(heading, fontsize=12)
-        half = max(receptive_field_of(layer) for layer in layers.values()) // 2 + 4
-        rows[0, 0].set(xlim=(FIELD // 2 - half, FIELD // 2 + half), ylim=(FIELD // 2 + half, FIELD // 2 - half))
-        figure.colorbar(shown, ax=rows, shrink=0.6, label="Strength (dB)")
+    half = max(receptive_field_of(layer) for layer in layers.values()) // 2 + 4
+    cells[0].set(xlim=(FIELD // 2 - half, FIELD // 2 + half), ylim=(FIELD // 2 + half, FIELD // 2 - half))
+    figure.colorbar(shown, ax=cells, shrink=0.6, label="Strength (dB)")
     return figure
-
-
-def _draw_footprint(axes: Axes, picture: Tensor) -> object:
-    left, top, width, height = window(picture)
-    decibels = 20 * picture.clamp_min(1e-9).log10().numpy()
-    shown = axes.imshow(decibels, cmap="magma", vmin=FAINT_DB, vmax=0, interpolation="nearest")
-    axes.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor="white", linewidth=1.2))
-    axes.annotate(f"{width} x {height}", (left, top), (2, 3), textcoords="offset points", color="white", fontsize=10)
-    axes.set(xticks=[], yticks=[])
-    axes.grid(visible=False)
-    return shown

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lab.figures.style import GREY, PALETTE, style
-from lab.figures.training import rate_axis
+from lab.figures.style import DARK, FAINT, GREY, PALETTE, new_figure, note, plain_log, styled, write, write_beside
+from lab.figures.training import BPP_TICKS
 from lab.studies.compute_scaling import PAPER_PCT, VVC_PCT, later_half, megapixels_for, trend
 
 AXIS_LIMIT = 12.0
@@ -24,13 +24,9 @@ APART = 0.22
 """Rows between two seeds of one variant."""
 
 
+@styled
 def recipe_figure(table: pd.DataFrame, title: str) -> Figure:
-    """Draw every trial's BD-rate against the base, its first row, with its interval over the images.
-
-    Args:
-        table: rows of ``results/tables/recipe.csv``.
-        title: heading; say what was trained.
-    """
+    """Draw every trial of ``results/tables/recipe.csv`` against the base, its first row, with 95 % over the images."""
     base, order = table.iloc[0], list(dict.fromkeys(table.question))
     rows = table.iloc[1:].sort_values("question", key=lambda asked: asked.map(order.index), kind="stable")
     own = rows.question == base.question
@@ -42,15 +38,18 @@ def recipe_figure(table: pd.DataFrame, title: str) -> Figure:
     return _forest(rows, title, AXIS_LIMIT)
 
 
+@styled
 def ablation_figure(table: pd.DataFrame, title: str, earlier: pd.DataFrame | None = None) -> Figure:
     """Draw the BD-rate of every switch against its reference, one panel per reference, both seeds in one row.
 
     Dots, bars and the first numbers are by PSNR; the second numbers are by MS-SSIM.
 
-    Args:
-        table: rows of ``results/tables/ablations.csv``.
-        title: heading; say what was trained.
-        earlier: the same trainings on another machine; what differs by no more than they did is shaded.
+    Parameters
+    ----------
+    table
+        Rows of ``results/tables/ablations.csv``.
+    earlier
+        The same trainings on another machine; what differs by no more than they did is shaded.
     """
     rows = table.dropna(subset="reference")
     if earlier is not None:
@@ -72,12 +71,11 @@ def rerun_change(table: pd.DataFrame, earlier: pd.DataFrame) -> pd.Series:
     return pd.Series(table.bd_rate_pct.to_numpy() - before.to_numpy(), index=table.index)
 
 
+@styled
 def step_two_figure(table: pd.DataFrame, title: str) -> Figure:
     """Draw the BD-rate of every pair of second-step weights against the control with weights 1 and 1.
 
-    Args:
-        table: rows of ``results/tables/step_two.csv``; where it has MS-SSIM, its BD-rates are written beside.
-        title: heading; say what was trained.
+    ``table`` holds rows of ``results/tables/step_two.csv``; where it has MS-SSIM, its BD-rates are written beside.
     """
     again = (table.w_lf == 1) & (table.w_hf == 1)
     pairs = "LF " + table.w_lf.map("{:g}".format) + ", HF " + table.w_hf.map("{:g}".format)
@@ -88,25 +86,24 @@ def step_two_figure(table: pd.DataFrame, title: str) -> Figure:
 
 
 def _forest(rows: pd.DataFrame, title: str, limit: float = np.inf) -> Figure:
-    """Draw a panel for everything that trainings are held to, which is at zero.
+    """Draw a panel for every reference that trainings are compared with, which is at zero.
 
-    Args:
-        rows: columns against, name (one row of the panel for each), again (the reference itself with another seed),
-            bd_rate_pct, low_pct, high_pct, apart, which is written where there is no BD-rate, and maybe also, the
-            BD-rate by MS-SSIM, and rerun, the change when the same training was done elsewhere.
-        title: heading.
-        limit: BD-rates beyond it are cut off.
+    Parameters
+    ----------
+    rows
+        Columns against, name (one row of the panel for each), again (the reference itself with another seed),
+        bd_rate_pct, low_pct, high_pct, and apart, which is written where there is no BD-rate. Maybe also, the BD-rate
+        by MS-SSIM, and rerun, the change when the same training was done elsewhere.
+    limit
+        BD-rates beyond it are cut off.
     """
     panels = dict(tuple(rows.groupby("against", sort=False)))
     heights = [HEAD + ROW * panel.name.nunique() for panel in panels.values()]
-    with style():
-        figure = Figure(figsize=(10.5, FOOT + sum(heights)), layout="constrained")
-        cells = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for axes, (against, panel) in zip(cells, panels.items(), strict=True):
-            _panel(axes, panel, limit)
-            axes.set_title(f"against {against}", fontsize=12, pad=6)
-        figure.suptitle(title, x=0.005, ha="left", fontsize=14)
-        figure.supxlabel(_legend(rows, limit), x=0.995, ha="right", fontsize=11)
+    figure, cells = new_figure(title, (10.5, FOOT + sum(heights)), len(panels), height_ratios=heights)
+    for axes, (against, panel) in zip(cells, panels.items(), strict=True):
+        _panel(axes, panel, limit)
+        axes.set_title(f"against {against}", fontsize=12, pad=6)
+    figure.supxlabel(_legend(rows, limit), x=0.995, ha="right", fontsize=11)
     return figure
 
 
@@ -115,7 +112,7 @@ def _panel(axes: Axes, panel: pd.DataFrame, limit: float) -> None:
     chance = [panel.bd_rate_pct[panel.again], panel.get("rerun", pd.Series(dtype=float))]
     band = float(pd.concat([pd.Series([0.0]), *chance]).abs().max())
     axes.axvspan(-band, band, color=BAND, linewidth=0, zorder=0.5)
-    axes.axvline(0, color="#333333", linewidth=1)
+    axes.axvline(0, color=DARK, linewidth=1)
     names = list(dict.fromkeys(panel.sort_values("again", ascending=False, kind="stable").name))
     for place, name in enumerate(names):
         seeds = panel[panel.name == name]
@@ -124,7 +121,7 @@ def _panel(axes: Axes, panel: pd.DataFrame, limit: float) -> None:
         _say(axes, seeds, place)
     if "also" in panel:
         for column, metric in zip(COLUMNS, ("PSNR", "MS-SSIM"), strict=True):
-            _at_edge(axes, metric, -0.6, column, color="#555555", fontsize=11)
+            write_beside(axes, metric, -0.6, column, color=FAINT, fontsize=11)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
@@ -142,19 +139,13 @@ def _say(axes: Axes, seeds: pd.DataFrame, place: int) -> None:
     """Write the numbers of a line to its right, or across it how far apart curves without a common quality are."""
     for column, name in zip(COLUMNS, ("bd_rate_pct", "also"), strict=True):
         if name in seeds and seeds[name].notna().all():
-            _at_edge(axes, " / ".join(map("{:+z.1f}".format, seeds[name])), place, column)
+            write_beside(axes, " / ".join(map("{:+z.1f}".format, seeds[name])), place, column)
     if seeds.bd_rate_pct.notna().all():
         return
     (first, *more), unit = seeds.apart.str.split(" ").str[0], seeds.apart.iloc[0].split(" ", 1)[1]
     text = f"no common quality, {' / '.join([first, *more])} {unit}"
     clear = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    axes.annotate(text, (0.01, place), xycoords=("axes fraction", "data"), va="center", color=PALETTE[1], bbox=clear)
-
-
-def _at_edge(axes: Axes, text: str, place: float, column: float, **look: object) -> None:
-    """Write right of the axes, ``column`` points from their edge."""
-    how = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "center"}
-    axes.annotate(text, (1.0, place), (column, 0), **how, **look)
+    write(axes, text, (0.01, place), (0, 0), xycoords=("axes fraction", "data"), color=PALETTE[1], bbox=clear)
 
 
 def _legend(rows: pd.DataFrame, limit: float) -> str:
@@ -175,34 +166,28 @@ def _legend(rows: pd.DataFrame, limit: float) -> str:
     return f"{how}\n{fill('. '.join(said), 110)}"
 
 
+@styled
 def compute_figure(table: pd.DataFrame) -> Figure:
     """Draw BD-rate against VVC over the pixels trained on, two fitted trends, and where they would lead.
 
-    The points bend away from one straight line, hence a second one through their later half alone.
-
-    Args:
-        table: rows of ``results/tables/compute_curve.csv`` of one model.
+    The points bend away from one straight line, hence a second one through their later half alone. ``table`` holds rows
+    of ``results/tables/compute_curve.csv`` of one model.
     """
     looks = {"all points": (table, GREY, "-", "--"), "the later half": (later_half(table), PALETTE[1], ":", ":")}
-    with style():
-        figure = Figure(figsize=(9.0, 5.6), layout="constrained")
-        axes = figure.add_subplot()
-        for target, name in ((VVC_PCT, "VVC (K-A)"), (PAPER_PCT, "the paper's claim")):
-            axes.axhline(target, color=PALETTE[2], linewidth=1, linestyle="--")
-            look = {"xycoords": ("axes fraction", "data"), "va": "bottom", "fontsize": 11}
-            axes.annotate(f"{name}, {target:g} %", (0.01, target), **look)
-        for name, look in looks.items():
-            _trend(axes, name, *look)
-        axes.plot(table.megapixels, table.bd_rate_pct, "o", color=PALETTE[0], markersize=8, label="measured", zorder=3)
-        for row in table.iloc[[0, -1]].itertuples():  # those between stand too close for names
-            axes.annotate(f"{row.steps:,} steps", (row.megapixels, row.bd_rate_pct), (9, 6),
-                          textcoords="offset points", fontsize=11)  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_xlabel("Training, millions of pixels (logarithmic)")
-        axes.set_ylabel("BD-rate against VTM-9.1 on Kodak,\nqualities 1 to 6 (%)")
-        axes.set_title(f"What compute buys {table.model.iloc[0]}, and two guesses where it leads")
-        figure.supxlabel("Right of the last point nothing is measured: the lines are extrapolated", fontsize=11)
-        axes.legend(loc="upper right")
+    figure, (axes,) = new_figure("", (9.0, 5.6))
+    for target, name in ((VVC_PCT, "VVC (K-A)"), (PAPER_PCT, "the paper's claim")):
+        axes.axhline(target, color=PALETTE[2], linewidth=1, linestyle="--")
+        write(axes, f"{name}, {target:g} %", (0.01, target), (0, 7), xycoords=("axes fraction", "data"), fontsize=11)
+    for name, look in looks.items():
+        _trend(axes, name, *look)
+    axes.plot(table.megapixels, table.bd_rate_pct, "o", color=PALETTE[0], markersize=8, label="measured", zorder=3)
+    for row in table.iloc[[0, -1]].itertuples():  # those between stand too close for names
+        write(axes, f"{row.steps:,} steps", (row.megapixels, row.bd_rate_pct), (9, 9), fontsize=11)
+    axes.set(xscale="log", xlabel="Training, millions of pixels (logarithmic)")
+    axes.set_ylabel("BD-rate against VTM-9.1 on Kodak,\nqualities 1 to 6 (%)")
+    axes.set_title(f"What compute buys {table.model.iloc[0]}, and two guesses where it leads")
+    note(figure, "Right of the last point nothing is measured: the lines are extrapolated")
+    axes.legend(loc="upper right")
     return figure
 
 
@@ -220,22 +205,19 @@ def _trend(axes: Axes, name: str, rows: pd.DataFrame, colour: str, measured: str
         axes.plot(megapixels_for(target, fit), target, "x", color=colour, markersize=9, markeredgewidth=2)
 
 
+@styled
 def sweep_figure(table: pd.DataFrame, images: str) -> Figure:
     """Draw rate and PSNR at many qualities, and mark steps at which either does not rise.
 
-    Args:
-        table: columns quality, bpp, psnr_db, means over the images, in rising quality.
-        images: what was measured, for the title.
+    ``table`` has columns quality, bpp, psnr_db, means over the images, in rising quality.
     """
     falls = (table.bpp.diff() <= 0) | (table.psnr_db.diff() <= 0)
-    with style():
-        figure = Figure(figsize=(9.0, 4.6), layout="constrained")
-        axes = figure.add_subplot()
-        axes.plot(table.bpp, table.psnr_db, ".-", color=PALETTE[0], markersize=8, linewidth=1)
-        axes.plot(table.bpp[falls], table.psnr_db[falls], "o", color=PALETTE[1], markersize=12, fillstyle="none")
-        rate_axis(axes, "Rate of the files")
-        axes.set_ylabel("PSNR (dB)")
-        steps, back = len(table) - 1, int(falls.sum())
-        seen = f"rate or PSNR falls at {back} of {steps} steps" if back else f"rate and PSNR rise at all {steps} steps"
-        axes.set_title(f"{images}: {seen}")
+    figure, (axes,) = new_figure("", (9.0, 4.6))
+    axes.plot(table.bpp, table.psnr_db, ".-", color=PALETTE[0], markersize=8, linewidth=1)
+    axes.plot(table.bpp[falls], table.psnr_db[falls], "o", color=PALETTE[1], markersize=12, fillstyle="none")
+    plain_log(axes.xaxis, BPP_TICKS)
+    axes.set(xlabel="Rate of the files (bits per pixel, logarithmic)", ylabel="PSNR (dB)")
+    steps, back = len(table) - 1, int(falls.sum())
+    seen = f"rate or PSNR falls at {back} of {steps} steps" if back else f"rate and PSNR rise at all {steps} steps"
+    axes.set_title(f"{images}: {seen}")
     return figure

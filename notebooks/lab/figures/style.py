@@ -1,22 +1,23 @@
-"""One look for all figures, and files that are the same byte for byte when the data are the same."""
+"""One look for all figures, what they share, and files that are the same byte for byte when the data are the same."""
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import wraps
 from itertools import cycle, product
 from pathlib import Path
+from textwrap import fill
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import matplotlib as mpl
-import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
-from PIL import Image
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from lab.figures.svg import tidied
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import RESULTS
 
@@ -24,22 +25,15 @@ FIGURES = RESULTS / "figures"
 # Okabe and Ito's colours (2008), told apart by colour-blind readers; yellow is left out: too pale for lines
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, BLACK = PALETTE
-GREY, GRID, SHADE = "#8A8A8A", "#E4E4E4", "#F3F3F3"
-EXACT = (*PALETTE, GREY, GRID, SHADE, "#FFFFFF", "#333333", "#555555")
-"""Colours that a PNG keeps to the digit, so that it shows what the SVG shows."""
+GREY, DARK, FAINT, GRID, SHADE = "#8A8A8A", "#333333", "#555555", "#E4E4E4", "#F3F3F3"
+MARKS = "os^DvPX*"
 WIDTH = 7.2
 """Inches of a figure of curves or dots: 12 points are still 6 when it is shrunk to a column of 3.5 inches."""
-DPI, PHOTO_DPI = 100, 80  # a drawing of 9 inches, shrunk to a column of 3.5, is printed at 257 dots per inch
-COLOURS, PHOTO_LEVELS = 128, 64
-"""Of a drawing in all (errors on the edges of lines only), and of a photograph per channel (errors of 2 in 255)."""
-AREAS = 24
-"""Colours of a drawing that are kept because they cover most: tints of shaded areas among them."""
 Dash = str | tuple[float, tuple[float, ...]]
 DASHED, DOTTED, DASH_DOT = (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.4, 1.6))
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(NamedTuple):
     """Colour and dash of a codec, the same in every figure."""
 
     colour: str
@@ -64,9 +58,8 @@ CODEC_LOOK: dict[str, Look] = {
 }
 """Codecs measured here, each with a line of its own; relatives share a colour. Published codecs are grey."""
 RC: dict[str, object] = {
-    "figure.figsize": (9.0, 5.4),
-    "figure.dpi": DPI,
-    "savefig.dpi": DPI,
+    "figure.dpi": 100,
+    "savefig.dpi": 100,
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs on every machine
     "font.size": 12.0,
     "axes.titlesize": 14.0,
@@ -86,6 +79,7 @@ RC: dict[str, object] = {
     "svg.hashsalt": "weconvene",  # element ids would be random otherwise
     "svg.fonttype": "path",
 }
+P, R = ParamSpec("P"), TypeVar("R")
 
 
 @contextmanager
@@ -93,6 +87,57 @@ def style() -> Iterator[None]:
     """Draw in the project's style inside a ``with`` block, leaving the reader's own settings alone."""
     with mpl.rc_context(RC):
         yield
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function that draws, so that it draws in the project's style."""
+
+    @wraps(draw)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        with style():
+            return draw(*args, **kwargs)
+
+    return call
+
+
+def new_figure(
+    title: str, size: tuple[float, float], rows: int = 1, columns: int = 1, **subplots: object
+) -> tuple[Figure, list[Axes]]:
+    """Return a figure of ``size`` inches, its title at the left edge, and its axes row by row."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, **subplots).flat)
+    if title:
+        figure.suptitle(fill(title, round(9.5 * size[0])), x=0.005, ha="left", fontsize=14)
+    return figure, axes
+
+
+def legend_below(figure: Figure, entries: Axes | Iterable[Artist], columns: int, **how: object) -> None:
+    """Put a legend under the axes of a figure, of the labelled artists of some axes or of ``entries`` themselves."""
+    handles = entries.get_legend_handles_labels()[0] if isinstance(entries, Axes) else list(entries)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, **how)
+
+
+def note(figure: Figure, text: str) -> None:
+    """Write what a figure needs to be read below it, small."""
+    figure.supxlabel(text, fontsize=10, color=FAINT)
+
+
+def write(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, float] = (8, 0), **look: object) -> None:
+    """Write ``offset`` points away from a place, by default to its right."""
+    axes.annotate(text, at, offset, **({"textcoords": "offset points", "va": "center"} | look))
+
+
+def write_beside(axes: Axes, text: str, height: float, offset: float = 8, **look: object) -> None:
+    """Write right of the axes, at a height of theirs."""
+    write(axes, text, (1.0, height), (offset, 0), xycoords=("axes fraction", "data"), **look)
+
+
+def plain_log(axis: Axis, ticks: Sequence[float] | None = None) -> None:
+    """Make an axis logarithmic with plain numbers, at ``ticks`` or at 1, 2 and 5."""
+    axis._set_axes_scale("log")
+    axis.set_major_locator(FixedLocator(ticks) if ticks is not None else LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def codec_looks(names: Sequence[str]) -> dict[str, Look]:
@@ -106,11 +151,12 @@ def codec_looks(names: Sequence[str]) -> dict[str, Look]:
 def save(figure: Figure, name: str, folder: Path = FIGURES) -> Path:
     """Write ``figure`` to ``folder`` as ``NAME.png`` and, unless it shows photographs, as ``NAME.svg``; return the PNG.
 
-    No dates or versions go into the files, so the same figure gives the same bytes. A photograph gains nothing from a
-    vector file but megabytes; ``COLOURS`` and ``PHOTO_LEVELS`` take a third of the PNG's bytes and nothing to be seen.
+    No dates or versions go into the files, so the same figure gives the same bytes.
 
-    Raises:
-        WeconveneError: a name with other characters than letters, digits, ``-`` and ``_``, or no write permission.
+    Raises
+    ------
+    WeconveneError
+        If the name has other characters than letters, digits, ``-`` and ``_``, or the files cannot be written.
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise WeconveneError(f"'{name}' cannot name a figure: use letters, digits, '-' and '_'.")
@@ -118,63 +164,9 @@ def save(figure: Figure, name: str, folder: Path = FIGURES) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with style():
+            figure.savefig(folder / f"{name}.png", metadata={"Software": None})
             if not photographs:
-                _save_svg(figure, folder / f"{name}.svg")
-            _save_png(figure, folder / f"{name}.png", photographs)
+                figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
     except OSError as error:
         raise WeconveneError(f"Cannot write the figure {name} to {folder} ({error}): check its permissions.") from error
     return folder / f"{name}.png"
-
-
-def _save_svg(figure: Figure, path: Path) -> None:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    path.write_text(tidied(buffer.getvalue()), encoding="utf-8", newline="\n")
-
-
-def _save_png(figure: Figure, path: Path, photographs: bool) -> None:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None}, dpi=PHOTO_DPI if photographs else DPI)
-    with Image.open(buffer) as image:
-        reduced(image.convert("RGB"), photographs).save(path, optimize=True)
-
-
-def reduced(image: Image.Image, photographs: bool) -> Image.Image:
-    """Return an RGB picture of a figure with the colours that its PNG keeps, as a palette where 256 are enough."""
-    if not photographs:
-        return _with_palette(np.asarray(image))
-    step = 255 / (PHOTO_LEVELS - 1)
-    image = image.point(lambda sample: round(round(sample / step) * step))
-    return image.quantize(256, Image.Quantize.MAXCOVERAGE) if image.getcolors(256) else image
-
-
-def _with_palette(pixels: NDArray[np.uint8]) -> Image.Image:
-    """Return a picture (H, W, 3) with ``COLOURS`` colours: the style's own, its largest areas, and what spans the rest.
-
-    Pillow's cuts choose colours that stand for many others, so a grid of one light grey would turn to a tint.
-    """
-    packed = pixels.astype(np.int32) @ np.array([65536, 256, 1])
-    found, place, count = np.unique(packed, return_inverse=True, return_counts=True)
-    colours = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
-    largest = colours[np.argsort(-count, kind="stable")[:AREAS]]
-    styled = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in EXACT])
-    palette = _spanning(np.unique(np.concatenate([styled, largest]), axis=0), colours, COLOURS)
-    nearest = np.argmin(_distances(colours, palette), axis=1).astype(np.uint8)
-    image = Image.fromarray(nearest[place].reshape(pixels.shape[:2]))
-    image.putpalette(palette.astype(np.uint8).tobytes())
-    return image
-
-
-def _spanning(chosen: NDArray[np.int64], colours: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Return the chosen colours and those that lie farthest from all before them, up to ``count`` in all."""
-    distance = _distances(colours, chosen).min(axis=1)
-    while len(chosen) < count and distance.any():
-        farthest = colours[[np.argmax(distance)]]
-        chosen = np.concatenate([chosen, farthest])
-        distance = np.minimum(distance, _distances(colours, farthest)[:, 0])
-    return chosen
-
-
-def _distances(a: NDArray[np.int64], b: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return squared distances (A, B) of colours (A, 3) and (B, 3)."""
-    return ((a[:, None] - b) ** 2).sum(axis=2)

@@ -1,7 +1,8 @@
 """The certificate: every claim of ``data/claims.csv`` with its value here and a verdict that is computed, never typed.
 
 Tiers: R is reproduced by this run, F needs ``MODE=full`` or a command of its own, I is the paper's number, inspected
-only. ``results/certificate.csv`` is the table, ``results/certificate.md`` the page.
+only. ``python -m lab.reproduce.certificate`` writes ``results/manifest.json``, ``results/certificate.csv`` (the table)
+and ``results/certificate.md`` (the page).
 """
 
 from __future__ import annotations
@@ -10,19 +11,34 @@ import csv
 import io
 import json
 import math
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from lab.reproduce.claims import Claim, NotRun, check_table, obtained_value, read_claims
-from lab.reproduce.page import page
-from lab.reproduce.run_records import REPOSITORY, Stamp, Tree, read_stamp
+from lab.reproduce.provenance import write_manifest
+from lab.reproduce.run_records import REPOSITORY, RunRecord, Tree, read_record
 from weconvene_core.atomic_files import sha256_of, write_text
+from weconvene_core.errors import WeconveneError
 
 REPRODUCED, MISSED, RECORDED = "reproduced", "missed", "recorded"
 INSPECTED, NEEDS_FULL, NOT_RUN = "inspected only", "needs the full run", "not run"
 STORED = "stored table agrees"
 """Of a table whose own command has run somewhere, not necessarily here."""
+TIERS = {
+    "R": "Reproduced by `make reproduce` (tier R)",
+    "F": "Needs the full run or a command of its own (tier F)",
+    "I": "The paper's numbers, inspected only (tier I)",
+}
+HEADS = ("claim", "paper", "expected", "obtained", "verdict", "made by", "artifact", "cost")
+PREAMBLE = """\
+Every verdict is computed from the tables of a finished run, never typed: a missed expectation ends `make reproduce`
+with an error. `expected` and its tolerance stand in `data/claims.csv`. `paper` is what the authors state; where a value
+of ours stands beside it, the two are different quantities unless the claim says otherwise. The same rows for machines:
+`certificate.csv`.
+"""
 
 
 @dataclass(frozen=True)
@@ -64,16 +80,15 @@ def writing_cell(tree: Tree, claim: Claim) -> str:
     table = Path(claim.table)
     # the whole name first; a cell may fill in the mode
     names = (table.name, table.stem, table.stem.removesuffix("_full"))
-    named = [i for name in names for i, source in code if name in source]
-    return named[0] if named else ""
+    return next((i for name in names for i, source in code if name in source), "")
 
 
-def _measure(tree: Tree, claim: Claim, stamp: Stamp | None) -> tuple[str, str]:
+def _measure(tree: Tree, claim: Claim, record: RunRecord | None) -> tuple[str, str]:
     """Return (verdict, obtained) of a claim that rests on a table."""
-    if claim.tier == "F" and not claim.command and (stamp is None or stamp.mode != "full"):
+    if claim.tier == "F" and not claim.command and (record is None or record.mode != "full"):
         return NEEDS_FULL, ""
     try:
-        value = obtained_value(check_table(tree, claim, stamp), claim)
+        value = obtained_value(check_table(tree, claim, record), claim)
     except NotRun as why:
         return f"{NOT_RUN}: {why}", ""
     verdict = judge(claim, value)
@@ -82,11 +97,10 @@ def _measure(tree: Tree, claim: Claim, stamp: Stamp | None) -> tuple[str, str]:
 
 def entry(tree: Tree, claim: Claim) -> Entry:
     """Judge one claim against the tables that finished runs on this machine wrote."""
-    stamp = read_stamp(tree, claim.notebook) if claim.notebook else None
+    record = read_record(tree, claim.notebook) if claim.notebook else None
     inspected = claim.tier == "I"
-    verdict, obtained = (INSPECTED, "") if inspected else _measure(tree, claim, stamp)
-    table = tree.root / claim.table
-    mode = "full" if claim.tier == "F" else stamp.mode if stamp else "quick"
+    verdict, obtained = (INSPECTED, "") if inspected else _measure(tree, claim, record)
+    mode = "full" if claim.tier == "F" else record.mode if record else "quick"
     command = claim.command or f"make reproduce MODE={mode}"
     return Entry(
         claim=f"{claim.id}: {claim.claim}",
@@ -98,41 +112,74 @@ def entry(tree: Tree, claim: Claim) -> Entry:
         verdict=verdict,
         notebook=claim.notebook,
         cell="" if inspected else writing_cell(tree, claim),
-        artifact_sha256=sha256_of(table) if obtained else "",
+        artifact_sha256=sha256_of(tree.root / claim.table) if obtained else "",
         command="" if inspected else command,
-        cost=f"{stamp.seconds:.0f} s" if obtained and stamp and not claim.command else claim.cost,
+        cost=f"{record.seconds:.0f} s" if obtained and record and not claim.command else claim.cost,
     )
 
 
 def entries(tree: Tree = REPOSITORY) -> list[Entry]:
     """Judge every claim.
 
-    Raises:
-        WeconveneError: ``data/claims.csv`` is missing or malformed, or a selector matches more than one row.
+    Raises
+    ------
+    WeconveneError
+        If ``data/claims.csv`` is missing or malformed, or a selector matches more than one row.
     """
     return [entry(tree, claim) for claim in read_claims(tree.data / "claims.csv")]
 
 
-def write(tree: Tree, rows: list[Entry]) -> Path:
-    """Write ``results/certificate.csv``, one row per claim, and the page beside it; return the table's path."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, [f.name for f in fields(Entry)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    path = tree.results / "certificate.csv"
-    write_text(path, buffer.getvalue())
-    write_text(path.with_suffix(".md"), page([asdict(row) for row in rows], summary(rows)))
-    return path
-
-
-def summary(rows: list[Entry]) -> str:
+def summary(rows: Sequence[Entry]) -> str:
     """Return the verdicts counted in one phrase, such as ``certificate: 2 reproduced, 3 inspected only``."""
     counts = Counter(row.verdict.split(":")[0] for row in rows)
     return "certificate: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
 
 
-def report(rows: list[Entry]) -> None:
-    """Print the verdicts that need a reader's eye, then the counts."""
+def page(rows: Sequence[Entry]) -> str:
+    """Return the certificate in Markdown, one table per tier."""
+    parts = ["# Certificate\n", f"C{summary(rows)[1:]}.\n", PREAMBLE]
+    for tier, title in TIERS.items():
+        lines = [_line(_cells(row)) for row in rows if row.tier == tier]
+        if lines:
+            parts.append("\n".join([f"## {title}\n", _line(HEADS), _line(["---"] * len(HEADS)), *lines]) + "\n")
+    return "\n".join(parts)
+
+
+def _cells(row: Entry) -> list[str]:
+    name, _, text = row.claim.partition(": ")
+    expected = f"{row.expected} ± {row.tolerance}" if row.expected else ""
+    place = f"`{row.command}`" if row.command else ""
+    place += f"; {row.notebook}" if row.notebook else ""
+    place += f", cell `{row.cell}`" if row.cell else ""
+    verdict = f"**{row.verdict}**" if row.verdict == MISSED else row.verdict
+    artifact = f"`{row.artifact_sha256[:12]}`" if row.artifact_sha256 else ""
+    return [f"`{name}` {text}", row.paper, expected, row.obtained, verdict, place, artifact, row.cost]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def certify(tree: Tree = REPOSITORY) -> int:
+    """Judge every claim, write the table and the page, and print the verdicts that need a reader's eye.
+
+    Returns
+    -------
+    int
+        1 when a claim was measured and missed, else 0: the process's exit code.
+
+    Raises
+    ------
+    WeconveneError
+        As :func:`entries`.
+    """
+    rows = entries(tree)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, [f.name for f in fields(Entry)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    write_text(tree.results / "certificate.csv", buffer.getvalue())
+    write_text(tree.results / "certificate.md", page(rows))
     for row in rows:
         name = row.claim.partition(":")[0]
         if row.verdict == MISSED:
@@ -140,20 +187,19 @@ def report(rows: list[Entry]) -> None:
         elif row.obtained or row.verdict.startswith(NOT_RUN):
             print(f"{row.verdict} {name}" + (f": {row.obtained}" if row.obtained else ""))
     print(f"results/certificate.csv, {summary(rows)}")
-
-
-def exit_code(rows: list[Entry]) -> int:
-    """Return 1 when a claim was measured and missed, else 0."""
     return int(any(row.verdict == MISSED for row in rows))
 
 
-def certify(tree: Tree = REPOSITORY) -> int:
-    """Judge every claim, write ``results/certificate.csv``, print the verdicts, and return the process's exit code.
+def main() -> int:
+    """Write the manifest and the certificate; missed claims are for the rule after this one to refuse."""
+    try:
+        write_manifest()
+        certify()
+    except WeconveneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
-    Raises:
-        WeconveneError: as ``entries``.
-    """
-    rows = entries(tree)
-    write(tree, rows)
-    report(rows)
-    return exit_code(rows)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -7,8 +7,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.reproduce.long_measurements import command_of
-from lab.reproduce.run_records import Stamp, Tree, stamps, writers
+from lab.reproduce.run_records import RunRecord, Tree, experiment_of, finished_runs, writers
 from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.errors import WeconveneError
 
@@ -23,7 +22,7 @@ class Claim:
 
     ``table`` is a path below the root; ``select`` names the one row of it, as column to text; ``column`` holds the
     value. ``cost`` says what a run takes that has not been made here. ``command`` makes the table where no notebook
-    does: a long measurement that notebooks only show. ``release`` marks what depends on the shipped weights: ``make
+    does: a long experiment that notebooks only show. ``release`` marks what depends on the shipped weights: ``make
     readme`` expects of later runs what the tables hold then.
     """
 
@@ -62,8 +61,10 @@ def _claim(row: dict[str, str]) -> Claim:
 def read_claims(path: Path) -> list[Claim]:
     """Read the claims in the order of the file.
 
-    Raises:
-        WeconveneError: the file is missing, or a row has a missing or unknown column, tier or number.
+    Raises
+    ------
+    WeconveneError
+        If the file is missing, or a row has a missing or unknown column, tier or number.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -84,8 +85,10 @@ def accept(tree: Tree) -> list[str]:
 
     A claim whose table or row is not there keeps its expectation.
 
-    Raises:
-        WeconveneError: as :func:`read_claims`, or a selector matches more than one row.
+    Raises
+    ------
+    WeconveneError
+        As :func:`read_claims`, or if a selector matches more than one row.
     """
     path, changes = tree.data / "claims.csv", []
     claims = read_claims(path)
@@ -111,22 +114,24 @@ def _value_text(tree: Tree, claim: Claim) -> str:
         return ""
 
 
-def check_table(tree: Tree, claim: Claim, stamp: Stamp | None) -> Path:
+def check_table(tree: Tree, claim: Claim, record: RunRecord | None) -> Path:
     """Return the claim's table once it is known that a finished run on this machine wrote it as it stands.
 
-    Raises:
-        NotRun: the notebook has not finished here, or the table is missing, not its work, or changed since. A claim
-            with a command of its own is content with a table that is there, unless a notebook wrote it here.
+    Raises
+    ------
+    NotRun
+        If the notebook has not finished here, or the table is missing, not its work, or changed since. A claim with a
+        command of its own is content with a table that is there, unless a notebook wrote it here.
     """
     path = tree.root / claim.table
-    if stamp is None and not claim.command:
+    if record is None and not claim.command:
         raise NotRun(f"{claim.notebook} has not finished on this machine")
     if not path.is_file():
         raise NotRun(f"{claim.table} is missing")
-    if not claim.command and claim.table not in stamp.artifacts:
+    if not claim.command and claim.table not in record.artifacts:
         raise NotRun(f"{claim.notebook} did not write {claim.table}")
     # several notebooks may share a table: the last one that wrote it here says how it has to look
-    owner = writers(stamps(tree)).get(claim.table) if command_of(path.name) is None else None
+    owner = writers(finished_runs(tree)).get(claim.table) if path.name not in experiment_of() else None
     if owner and sha256_of(path) != owner.artifacts[claim.table]:
         raise NotRun(f"{claim.table} changed after {owner.notebook} wrote it")
     return path
@@ -135,9 +140,12 @@ def check_table(tree: Tree, claim: Claim, stamp: Stamp | None) -> Path:
 def obtained_value(path: Path, claim: Claim) -> float:
     """Return the number in the claim's row and column.
 
-    Raises:
-        NotRun: no such row, or no number there.
-        WeconveneError: more than one row matches, so the claim is not well defined.
+    Raises
+    ------
+    NotRun
+        If there is no such row, or no number there.
+    WeconveneError
+        If more than one row matches, so that the claim is not well defined.
     """
     with path.open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if all(row.get(k) == v for k, v in claim.select.items())]

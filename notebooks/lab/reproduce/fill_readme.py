@@ -1,4 +1,4 @@
-"""README's and the model card's numbers: none of them is typed by hand.
+"""The numbers of README and of the model card: none of them is typed by hand.
 
 ``make readme`` accepts the tables of the last run as the release's own (``results/expected/`` and what
 ``data/claims.csv`` expects of the shipped weights) and fills the blocks between markers in README.md and MODEL_CARD.md
@@ -7,65 +7,115 @@ from them; a test compares. Later runs on other machines leave all alone.
 
 from __future__ import annotations
 
+import json
+import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from lab.applications.findings import findings
+from lab.applications.study import findings
 from lab.rd.curves import METRIC_TITLES
 from lab.rd.published_curves import ANCHOR_NAMES
-from lab.reproduce.blocks import ANCHORS, EXPECTED, MODEL, WEIGHTS, expected, facts, measured, replaced
 from lab.reproduce.claims import accept as accept_claims
-from lab.reproduce.model_card import BLOCKS, CARD
 from lab.reproduce.run_records import REPOSITORY
+from lab.studies.compute_scaling import compute_of
 from lab.studies.design_choices import ledger_markdown, ledger_summary, read_ledger
 from lab.studies.larger_sets import SETS
 from lab.studies.latent_refinement import EFFORT, PLAIN, POINTS, REFINED, kept_refined
+from weconvene_core.atomic_files import sha256_of
 from weconvene_core.datasets.image_sets import TITLES
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import ROOT
+from weconvene_core.exact.calibrate import DIGEST, STORED
+from weconvene_core.model.checkpoint import weights_hash
+from weconvene_core.model.released import description_of
+from weconvene_core.paths import CHECKPOINTS, RESULTS, ROOT
 
-ACCEPTED = ("bd_rate", "rd_points", "complexity")
-RESULTS_BLOCK, LEDGER_BLOCK, STUDIES_BLOCK = "results", "ledger", "studies"
-README = ROOT / "README.md"
+README, CARD = ROOT / "README.md", CHECKPOINTS / "MODEL_CARD.md"
+EXPECTED, TABLES = RESULTS / "expected", RESULTS / "tables"
+MODEL = "lite"
+WEIGHTS = CHECKPOINTS / f"{MODEL}.safetensors"
+ACCEPTED = {"bd_rate": "codec", "rd_points": "codec", "complexity": "model"}
+"""The release's own tables, and the column of each that names the model."""
+# "live" is encoded by every run; "points kept" were, by a command of their own, since they take most of an hour
+ANCHORS = {
+    "K-A": "VTM-9.1 (published curve, K-A)",
+    "K-B": "VTM-9.1 (independent run, K-B)",
+    "JPEG 2000": "JPEG 2000 (live, OpenJPEG 9/7, `mct=1`)",
+    "WebP": "WebP (live, method 6)",
+    "AVIF speed 6": "AVIF (live, speed 6, 4:4:4, tuned for PSNR)",
+    "AVIF speed 6, tune default": "AVIF (live, speed 6, 4:4:4, tuned for the eye, its default)",
+    "VVC 4:2:0 (vvenc)": "VVC (points kept, vvenc medium, 4:2:0)",
+    "HEVC 4:4:4 (x265)": "HEVC (points kept, x265 veryslow, 4:4:4)",
+    "AV1 4:4:4 (libaom)": "AV1 (points kept, libaom speed 4, 4:4:4)",
+    "JPEG XL": "JPEG XL (points kept, effort 7, made for visible difference)",
+    "JPEG": "JPEG (live, optimised, 4:2:0 below quality 90, 4:4:4 above)",
+}
+
+
+def expected(name: str) -> pd.DataFrame:
+    """Return one of the release's own tables."""
+    return pd.read_csv(EXPECTED / f"{name}.csv")
+
+
+def measured(name: str) -> pd.DataFrame:
+    """Return a table of the last run or of a long experiment."""
+    return pd.read_csv(TABLES / f"{name}.csv")
 
 
 def accept() -> None:
     """Keep the shipped model's rows of the last run's tables as the release's expected ones."""
     EXPECTED.mkdir(parents=True, exist_ok=True)
-    for name in ACCEPTED:
-        table = measured(name)
-        rows = table[table["model" if name == "complexity" else "codec"] == MODEL]
+    for name, column in ACCEPTED.items():
+        rows = measured(name).query(f"{column} == @MODEL")
         if name == "rd_points":
             rows = rows[rows.image == "mean"]
         rows.to_csv(EXPECTED / f"{name}.csv", index=False)
 
 
-def render() -> str:
-    """Return the block: what the checkpoint is, its BD-rates with intervals, its rates and PSNR, its cost."""
-    return "\n\n".join(filter(None, [_checkpoint(), _bd_rates(), _refined(), _larger(), _points(), _cost()]))
+def _facts() -> dict[str, Any]:
+    """What the shipped checkpoint says of its making."""
+    return json.loads(WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))
 
 
-def _checkpoint() -> str:
-    said = facts()
-    return (
+def _headline() -> pd.DataFrame:
+    """The checkpoint's BD-rates by the interpolation that headlines."""
+    return expected("bd_rate").query("method == 'pchip'")
+
+
+def _kodak_points() -> pd.DataFrame:
+    """The checkpoint's means on Kodak, a row per quality."""
+    return expected("rd_points").query("dataset == 'kodak'").sort_values("quality")
+
+
+def _with_interval(row: Any) -> str:
+    return f"{row.bd_rate_pct:+.1f} % ({row.ci_low:+.1f} to {row.ci_high:+.1f})"
+
+
+def results_block() -> str:
+    """What the checkpoint is, its BD-rates with intervals, its rates and PSNR, its cost."""
+    said = _facts()
+    checkpoint = (
         f"Checkpoint `{MODEL}`: {said['total_steps']:,} steps in {said['total_seconds'] / 60:.0f} minutes on "
-        f"{said['device']}, "
-        f"{said['training_images']} training photographs ({said['training_megapixels']} Mpixel), one file of "
-        f"{WEIGHTS.stat().st_size / 1e6:.1f} MB for all rates."
+        f"{said['device']}, {said['training_images']} training photographs ({said['training_megapixels']} Mpixel), one "
+        f"file of {WEIGHTS.stat().st_size / 1e6:.1f} MB for all rates."
     )
+    points = ["| quality | bits per pixel (files) | PSNR | MS-SSIM |", "|---|---|---|---|"]
+    points += [f"| {r.quality:g} | {r.bpp:.3f} | {r.psnr_db:.2f} dB | {r.ms_ssim:.4f} |"
+               for r in _kodak_points().itertuples()]  # fmt: skip
+    parts = [checkpoint, _bd_rates(), _refined(), _larger(), "\n".join(points), _cost()]
+    return "\n\n".join(filter(None, parts))
 
 
 def _bd_rates() -> str:
     """BD-rates on Kodak, a line for each anchor: by PSNR and by MS-SSIM, with intervals."""
+    rows = _headline().query("dataset == 'kodak'").set_index(["anchor", "metric"])
     lines = [
         "| anchor | BD-rate by PSNR | 95 % over images | BD-rate by MS-SSIM | 95 % over images | overlap |",
         "|---|---|---|---|---|---|",
     ]
-    table = _headline()
-    rows = table[table.dataset == "kodak"].set_index(["anchor", "metric"])
     for anchor, label in ANCHORS.items():
         both = [rows.loc[(anchor, metric)] for metric in METRIC_TITLES]
         cells = [f"{r.bd_rate_pct:+.1f} % | {r.ci_low:+.1f} to {r.ci_high:+.1f} %" for r in both]
@@ -73,53 +123,42 @@ def _bd_rates() -> str:
     return "\n".join(lines)
 
 
-def _headline() -> pd.DataFrame:
-    """The checkpoint's BD-rates by the interpolation that headlines."""
-    table = expected("bd_rate")
-    return table[table.method == "pchip"]
-
-
 def _refined() -> str:
     """What an encoder's full effort brings: on photographs kept out of training, and on Kodak if that was measured."""
     table = measured("effort").query(f"effort == {EFFORT}").set_index("metric")
-    said = [
-        f"{row.bd_rate_pct:+.1f} % ({row.ci_low:+.1f} to {row.ci_high:+.1f}) by {name}"
-        for name, row in ((name, table.loc[metric]) for metric, name in METRIC_TITLES.items())
-    ]
+    said = [f"{_with_interval(table.loc[metric])} by {name}" for metric, name in METRIC_TITLES.items()]
     first = table.iloc[0]
-    sentences = [
+    text = (
         f"All files above are coded at once. With `--effort {EFFORT}` the encoder searches, picture by picture, and "
         f"takes {first.times_as_long:.0f} times as long; on {first['images']:.0f} photographs kept out of training its "
         f"files have a BD-rate of {' and '.join(said)} against those coded at once."
+    )
+    if not len(kept_refined()):
+        return text
+    kodak, point = measured("refining").query(f"codec == '{REFINED}'"), pd.read_csv(POINTS).iloc[0]
+    rates = kodak.set_index(["anchor", "metric"]).bd_rate_pct
+    labels = {PLAIN: f"`{PLAIN}` itself", **ANCHORS}
+    against = [
+        " and ".join(f"{rates[anchor, metric]:+.1f} %" for metric in METRIC_TITLES if (anchor, metric) in rates.index)
+        + f" against {label}"
+        for anchor, label in labels.items()
+        if anchor in set(kodak.anchor)
     ]
-    if len(kept_refined()):
-        rows = measured("refining").query(f"codec == '{REFINED}'").set_index(["anchor", "metric"])
-        labels = {PLAIN: f"`{PLAIN}` itself", **ANCHORS}
-        known = [anchor for anchor in labels if anchor in rows.index]
-        against = [f"{_both(rows.loc[anchor])} against {labels[anchor]}" for anchor in known]
-        sentences.append(f"On Kodak, {_searched()}, by PSNR and by MS-SSIM: {'; '.join(against)}.")
-    return " ".join(sentences)
-
-
-def _searched() -> str:
-    """How the files on Kodak were searched for: by release 0.2 with passes alone, since then by a level of effort."""
-    first = pd.read_csv(POINTS).iloc[0]
-    return f"with `--effort {first.effort}`" if "effort" in first else f"with {first.passes} passes alone (release 0.2)"
-
-
-def _both(rows: pd.DataFrame) -> str:
-    return " and ".join(f"{rows.bd_rate_pct[metric]:+.1f} %" for metric in METRIC_TITLES if metric in rows.index)
+    # release 0.2 searched by passes alone, later ones by a level of effort
+    how = f"with `--effort {point.effort}`" if "effort" in point else f"with {point.passes} passes alone (release 0.2)"
+    return f"{text} On Kodak, {how}, by PSNR and by MS-SSIM: {'; '.join(against)}."
 
 
 def _larger() -> str:
-    """BD-rates on larger photographs, a sentence for each set, and which of the sets were not at hand."""
+    """BD-rates on larger photographs, a sentence for each set, and which of the sets were not available."""
     table = _headline()
     sentences = []
     for dataset, own in table[table.dataset != "kodak"].groupby("dataset", sort=False):
         title, said = TITLES.get(str(dataset).split("-")[0], dataset), []
         for metric, name in METRIC_TITLES.items():
-            rates = [f"{r.bd_rate_pct:+.1f} % ({r.ci_low:+.1f} to {r.ci_high:+.1f}) against {_shown(r.anchor)}"
-                     for r in own[own.metric == metric].itertuples()]  # fmt: skip
+            shown = own.anchor.map(lambda anchor: ANCHOR_NAMES[anchor].shown if anchor in ANCHOR_NAMES else anchor)
+            rates = [f"{_with_interval(r)} against {r.shown}"
+                     for r in own.assign(shown=shown)[own.metric == metric].itertuples()]  # fmt: skip
             said.append(f"by {name} {', '.join(rates)}")
         sentences.append(f"On {own.images.max():.0f} whole photographs from {title} (points kept): {'; '.join(said)}.")
     missing = [TITLES[name] for name in SETS if not table.dataset.str.startswith(name).any()]
@@ -128,48 +167,123 @@ def _larger() -> str:
     return "\n\n".join(sentences)
 
 
-def _shown(anchor: str) -> str:
-    """A live codec's name, or what a published anchor's stands for."""
-    return ANCHOR_NAMES[anchor].shown if anchor in ANCHOR_NAMES else anchor
-
-
-def _points() -> str:
-    table = expected("rd_points")
-    rows = table[table.dataset == "kodak"].sort_values("quality")
-    lines = ["| quality | bits per pixel (files) | PSNR | MS-SSIM |", "|---|---|---|---|"]
-    lines += [f"| {r.quality:g} | {r.bpp:.3f} | {r.psnr_db:.2f} dB | {r.ms_ssim:.4f} |" for r in rows.itertuples()]
-    return "\n".join(lines)
-
-
 def _cost() -> str:
     table = expected("complexity")
     row = table[table.image.str.contains("768")].iloc[0]
+    ratios = measured("exactness").query("figure == 'decoding, ratio'").sort_values("threads")
     return (
         f"Cost of `{MODEL}` on a 768x512 image: {row.params_m:.1f} M parameters, "
         f"{row.kmac_px_encode:.0f} kMAC/px to encode and {row.kmac_px_decode:.0f} to decode, "
         f"{row.encode_ms / 1000:.2f} s and {row.decode_ms / 1000:.2f} s on {row.threads} threads "
         f"({row.device}), of which {row.entropy_coding_ms:.0f} ms entropy coding; "
-        f"files take the exact path, which decodes in {_exact_ratio():.2f} times that."
+        f"files take the exact path, which decodes in {ratios.price.iloc[-1]:.2f} times that."
     )
 
 
-def _exact_ratio() -> float:
-    """Decoding time of the exact path against floating point, from the row with the most threads."""
-    table = measured("exactness")
-    rows = table[table.figure == "decoding, ratio"].sort_values("threads")
-    return float(rows.price.iloc[-1])
-
-
-def ledger() -> str:
-    """Return the second block: how many design choices are the paper's and how many ours, and each of them, folded."""
+def ledger_block() -> str:
+    """How many design choices are the paper's and how many ours, and each of them, folded."""
     table = read_ledger()
     every = f"<details><summary>Every choice</summary>\n\n{ledger_markdown(table)}\n\n</details>"
     return f"{ledger_summary(table)}\n\n{every}"
 
 
-def documents() -> dict[Path, dict[str, Callable[[], str]]]:
-    """Return the files whose numbers are filled in, and by which function each of their blocks is rendered."""
-    return {README: {RESULTS_BLOCK: render, STUDIES_BLOCK: findings, LEDGER_BLOCK: ledger}, CARD: BLOCKS}
+def file_block() -> str:
+    """What the file is and how it is told from any other."""
+    parameters, stored = expected("complexity").params_m.iloc[0], description_of(WEIGHTS).get(STORED, {})
+    rows = {
+        "file": f"`{WEIGHTS.name}`, {WEIGHTS.stat().st_size / 1e6:.1f} MB, {parameters:.1f} M parameters",
+        "SHA-256 of the file": f"`{sha256_of(WEIGHTS)}`",
+        "SHA-256 of its tensors": f"`{weights_hash(WEIGHTS).hex()}`",
+        "digest of its integer path": f"`{stored[DIGEST]}`" if stored else "none",
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def compute_block() -> str:
+    """Photographs, steps, pixels and hours of the whole chain of runs."""
+    said = _facts()
+    return (
+        f"{said['training_images']} photographs of {said['training_megapixels']} Mpixel together; "
+        f"{said['total_steps']:,} optimiser steps on {compute_of(said).megapixels:,.0f} Mpixel of crops, "
+        f"{said['total_seconds'] / 3600:.1f} hours of wall time on {' and '.join(sorted(_devices(said)))}, "
+        f"{core_hours(said):.1f} core-hours at most (threads times time; some were shared with other work)."
+    )
+
+
+def core_hours(said: dict[str, Any] | None) -> float:
+    """Wall time times threads, over a checkpoint's own run and all that it started from."""
+    if not said:
+        return 0.0
+    threads = re.search(r"(\d+) thread", said.get("device", ""))
+    own = said["seconds"] / 3600 * said.get("processes", 1) * (int(threads[1]) if threads else 1)
+    return own + core_hours(said.get("started_from"))
+
+
+def _devices(said: dict[str, Any] | None) -> set[str]:
+    """Kinds of device that a checkpoint's own run and all that it started from were on, without their threads."""
+    return {said.get("device", "unknown").split(",")[0], *_devices(said.get("started_from"))} if said else set()
+
+
+def range_block() -> str:
+    """What it reaches on Kodak, from the lowest to the highest quality."""
+    points = _kodak_points()
+    low, high = points.iloc[0], points.iloc[-1]
+    lines = [
+        f"- Kodak, 24 images, mean over real files: {low.bpp:.3f} bits per pixel at {low.psnr_db:.2f} dB "
+        f"(quality {low.quality:g}) to {high.bpp:.3f} at {high.psnr_db:.2f} dB (quality {high.quality:g})."
+    ]
+    rates = _headline().query("dataset == 'kodak'").set_index(["anchor", "metric"]).bd_rate_pct
+    for anchor, label in ANCHORS.items():
+        psnr, structure = (rates[anchor, metric] for metric in ("psnr_rgb", "ms_ssim_db"))
+        lines.append(f"- BD-rate there against {label}: {psnr:+.1f} % by PSNR, {structure:+.1f} % by MS-SSIM.")
+    return "\n".join(lines)
+
+
+def limits_block() -> str:
+    """Measured limits: by image, by tile, of the exact path, of damaged files."""
+    lines, images = [], measured("diagnosis_images")
+    for anchor, rows in images.groupby("anchor", sort=False):
+        worst, best = (rows.loc[index] for index in (rows.gain_db.idxmin(), rows.gain_db.idxmax()))
+        lines.append(
+            f"- Against {anchor}, at equal bytes, single photographs stand between {worst.gain_db:+.2f} dB "
+            f"(quality {worst.quality:g}) and {best.gain_db:+.2f} dB (quality {best.quality:g}): "
+            f"{rows.picture.nunique()} of them, kept out of training (`diagnosis_images.csv`)."
+        )
+    tiled = measured("tiles").query("image == 'worst'").sort_values("rate_pct").iloc[-1]
+    exact = measured("exactness").set_index("figure").price
+    damaged = measured("robustness").set_index("kind").loc["all"]
+    lines += [
+        f"- Tiles cost at most {tiled.rate_pct:.1f} % more bytes (quality {tiled.quality:g}, tiles of {tiled.tile:g}; "
+        "`tiles.csv`).",
+        f"- The exact path, which files take, costs {exact['BD-rate, %']:+.2f} % BD-rate and decodes in "
+        f"{exact['decoding, ratio']:.2f} times the time of floating point (`exactness.csv`).",
+        f"- Of {damaged.files:,.0f} damaged files {damaged.crashed:.0f} crashed the decoder and {damaged.hung:.0f} "
+        "hung it (`robustness.csv`).",
+    ]
+    return "\n".join(lines)
+
+
+BLOCKS: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"results": results_block, "studies": findings, "ledger": ledger_block},
+    CARD: {"file": file_block, "compute": compute_block, "range": range_block, "limits": limits_block},
+}
+"""The documents whose numbers are filled in, and by which function each of their blocks is rendered."""
+
+
+def replaced(text: str, block: str, name: str) -> str:
+    """Return a document's text with the block between the markers of ``name`` replaced.
+
+    Raises
+    ------
+    WeconveneError
+        If a marker is missing.
+    """
+    begin, end = (f"<!-- {name}:{edge} -->" for edge in ("begin", "end"))
+    head, found_begin, rest = text.partition(begin)
+    _, found_end, tail = rest.partition(end)
+    if not (found_begin and found_end):
+        raise WeconveneError(f"the document lacks the markers {begin} and {end}; restore them.")
+    return f"{head}{begin}\n{block}\n{end}{tail}"
 
 
 def rendered(path: Path) -> str:
@@ -182,20 +296,20 @@ def rendered(path: Path) -> str:
     """
     text = path.read_text(encoding="utf-8")
     try:
-        for name, block in documents()[path].items():
+        for name, block in BLOCKS[path].items():
             text = replaced(text, block(), name)
     except (OSError, KeyError, IndexError) as error:
         raise WeconveneError(f"{path.name} cannot be filled ({error}); run `make reproduce` first.") from error
     return text
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Accept the tables and rewrite the blocks of all documents."""
     try:
         accept()
         for change in accept_claims(REPOSITORY):
             print(f"expected from now on: {change}")
-        for path in documents():
+        for path in BLOCKS:
             path.write_text(rendered(path), encoding="utf-8")
     except (OSError, WeconveneError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import platform
 import re
 import tomllib
 from dataclasses import asdict
 from functools import lru_cache
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
-from lab.reproduce.long_measurements import command_of
-from lab.reproduce.run_records import REPOSITORY, Tree, recorded_runs, writers
+from lab.reproduce.run_records import REPOSITORY, Tree, experiment_of, recorded_runs, writers
 from weconvene_core.atomic_files import sha256_of, write_text
+from weconvene_core.datasets.registry import cache_folder
 from weconvene_core.paths import data_folder
 from weconvene_core.version import git_version
+
+
+def images_offered() -> str:
+    """Identify the images at hand by names and sizes, not by their place: those of ``WECONVENE_DATA`` and downloads."""
+    found: list[object] = []
+    for folder in (data_folder(), cache_folder("")):
+        files = folder.glob("*/*") if folder and folder.is_dir() else ()
+        found.append(sorted((p.relative_to(folder).as_posix(), p.stat().st_size) for p in files if p.is_file()))
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
 
 def declared_packages(root: Path) -> list[str]:
@@ -43,16 +55,18 @@ def cpu_model() -> str:
 
 @lru_cache
 def _machine(root: Path) -> dict[str, object]:
-    import torch  # here, so that "nothing to do" does not wait for it
+    accelerator, torch_version = None, Path(find_spec("torch").origin).with_name("version.py")
+    if Path("/dev/nvidiactl").exists():  # torch takes seconds to import, so only where it can find something
+        import torch
 
-    accelerator = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+        accelerator = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cpu": cpu_model(),
-        "threads": torch.get_num_threads(),
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
         "accelerator": accelerator,
-        "torch_build": torch.__version__,
+        "torch_build": re.findall(r"__version__ = '(.+)'", torch_version.read_text(encoding="utf-8"))[0],
         "packages": {name: _version(name) for name in declared_packages(root)},
     }
 
@@ -71,20 +85,20 @@ def manifest(tree: Tree = REPOSITORY) -> dict[str, object]:
     """Return every finished notebook's provenance and every file of figures and tables with sha256 and writer.
 
     A notebook that has not run here keeps the record of the run elsewhere that the results came with. A file that no
-    recorded run wrote, or that changed since, has ``notebook: null``; the table of a long measurement has the
+    recorded run wrote, or that changed since, has ``notebook: null``; the table of a long experiment has the
     ``command`` that makes it instead.
     """
     runs = recorded_runs(tree)
     owners = writers(runs)
     files: dict[str, dict[str, object]] = {}
     for path in tree.artifacts():
-        name, checksum = tree.relative(path), sha256_of(path)
-        command = command_of(path.name)
-        known = command is None and name in owners and owners[name].artifacts[name] == checksum
-        writer = owners[name].notebook if known else None
-        files[name] = {"sha256": checksum, "bytes": path.stat().st_size, "notebook": writer}
-        if command is not None:
-            files[name]["command"] = command
+        name, checksum, experiment = tree.relative(path), sha256_of(path), experiment_of().get(path.name)
+        known = experiment is None and name in owners and owners[name].artifacts[name] == checksum
+        files[name] = {
+            "sha256": checksum,
+            "bytes": path.stat().st_size,
+            "notebook": owners[name].notebook if known else None,
+        } | ({"command": f"make table NAME={experiment}"} if experiment else {})
     records = {stem: {k: v for k, v in asdict(runs[stem]).items() if k != "notebook"} for stem in sorted(runs)}
     return {"files": files, "notebooks": records}
 

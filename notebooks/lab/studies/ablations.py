@@ -21,13 +21,12 @@ from lab.studies import runner
 from lab.studies.runner import MEASURED, Experiment, Study
 from lab.studies.training_recipe import CONFIG as RECIPE
 from lab.studies.training_recipe import soap
-from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.config import Stage
 
 SEEDS = (0, 1)
 SOAP = replace(RECIPE, **soap(1e-2, 4e-3))
-ENTROPY, JOINT = (replace(stage, steps=n) for stage, n in zip(SOAP.phases, (200, 400), strict=True))
+ENTROPY, JOINT = (replace(stage, steps=n) for stage, n in zip(SOAP.stages, (200, 400), strict=True))
 STEP_1 = Stage("step 1", 300, 4e-3, 1e-3, batch=8, crop=128)
 STEP_2 = Stage("step 2", 100, 1e-3, 4e-4, batch=8, crop=128, warmup=0)
 COLUMNS = [
@@ -56,7 +55,7 @@ class Row:
 
     def training(self, seed: int) -> Experiment:
         """Return the training of one seed."""
-        config = replace(SOAP, model=dict(self.model), seed=SEEDS[seed], phases=(ENTROPY, *self.then))
+        config = replace(SOAP, model=dict(self.model), seed=SEEDS[seed], stages=(ENTROPY, *self.then))
         return Experiment(self.question, self.variant, config)
 
 
@@ -94,35 +93,36 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
     share no quality. ``bd_psnr_db`` (dB at equal rate) then still tells how far they are apart.
     """
     known = dict(tuple(points.groupby("settings")))
-    rows = {row.variant: row for row in ROWS}
+    by_variant = {row.variant: row for row in ROWS}
     found = []
-    for row, seed in ((row, seed) for row in ROWS for seed in range(row.seeds)):
-        own = row.training(seed)
-        reference = rows[row.reference].training(seed) if row.reference else row.training(0)
-        mine, other = (known.get(training.identity) for training in (own, reference))
-        if mine is None:
-            continue
-        encode, decode = kmac_per_pixel(own.config.architecture)
-        at_three = mine[mine.quality == 3]
-        facts = {
-            "question": row.question, "variant": row.variant, "seed": own.config.seed, "steps": own.config.total_steps,
-            "images": mine.image.nunique(), "params_m": parameters_m(WeConvene(own.config.architecture)),
-            "kmac_px_encode": encode, "kmac_px_decode": decode, "bpp_q3": at_three.bpp.mean(),
-            "psnr_q3_db": at_three.psnr_db.mean(), "ms_ssim_q3": at_three.ms_ssim.mean(),
-            "paper_pct": published_gain(row.variant),
-        }  # fmt: skip
-        if other is not None and reference.identity != own.identity:
-            facts |= {"reference": row.reference or f"{row.variant}, seed {SEEDS[0]}"} | difference(mine, other)
-        found.append(facts)
+    for row in ROWS:
+        for seed in range(row.seeds):
+            own = row.training(seed)
+            reference = by_variant[row.reference].training(seed) if row.reference else row.training(0)
+            mine, other = (known.get(training.identity) for training in (own, reference))
+            if mine is None:
+                continue
+            model = WeConvene(own.config.architecture)
+            encode, decode = kmac_per_pixel(model)
+            at_three = mine[mine.quality == 3]
+            facts = {
+                "question": row.question, "variant": row.variant, "seed": own.config.seed,
+                "steps": own.config.total_steps, "images": mine.image.nunique(),
+                "params_m": parameters_m(model),
+                "kmac_px_encode": encode, "kmac_px_decode": decode, "bpp_q3": at_three.bpp.mean(),
+                "psnr_q3_db": at_three.psnr_db.mean(), "ms_ssim_q3": at_three.ms_ssim.mean(),
+                "paper_pct": published_gain(row.variant),
+            }  # fmt: skip
+            if other is not None and reference.identity != own.identity:
+                facts |= {"reference": row.reference or f"{row.variant}, seed {SEEDS[0]}"} | difference(mine, other)
+            found.append(facts)
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def kmac_per_pixel(config: ModelConfig) -> tuple[float, float]:
+def kmac_per_pixel(model: WeConvene) -> tuple[float, float]:
     """Return thousands of MACs per pixel of encoding and of decoding."""
     height, width = COUNTING_SIZE
-    encode, decode = (
-        sum(macs.values()) / (1e3 * height * width) for macs in count_macs(WeConvene(config), height, width)
-    )
+    encode, decode = (sum(macs.values()) / (1e3 * height * width) for macs in count_macs(model, height, width))
     return encode, decode
 
 

@@ -28,7 +28,7 @@ from weconvene_core.model.checkpoint import load_model_file, load_weights, read_
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.training.config import TrainConfig
-from weconvene_core.training.run import sidecar
+from weconvene_core.training.trainer import sidecar
 
 TABLE = TABLES / "compute_curve.csv"
 QUALITIES = tuple(np.linspace(1.0, 6.0, 8))
@@ -58,7 +58,7 @@ def compute_of(facts: Mapping[str, Any] | None) -> Compute:
 
 def _of_run(config: Mapping[str, Any], steps: int, seconds: float) -> Compute:
     left, pixels = steps, 0
-    for phase in config.get("phases", ()):
+    for phase in config.get("stages", config.get("phases", ())):  # older sidecars say phases
         done = min(left, phase["steps"])
         left, pixels = left - done, pixels + done * phase["batch"] * phase["crop"] ** 2
     return Compute(steps, pixels / 1e6, seconds / 60)
@@ -96,7 +96,7 @@ def measure(path: Path) -> dict[str, object]:
     Raises
     ------
     WeconveneError
-        If the file is unusable, or Kodak is not at hand.
+        If the file is unusable, or Kodak is not available.
     """
     images = image_set("kodak")
     model, spent = load(path)

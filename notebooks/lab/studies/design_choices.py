@@ -1,4 +1,4 @@
-"""The fidelity ledger: every design choice, who made it, which switch turns it, and what it was measured to do."""
+"""The ledger of design choices: every choice, who made it, which switch turns it, and what it was measured to do."""
 
 from __future__ import annotations
 
@@ -42,7 +42,11 @@ def read_ledger() -> pd.DataFrame:
         if row.status not in STATUSES:
             raise WeconveneError(f"{row.choice!r} has status={row.status!r}; use one of {', '.join(STATUSES)}.")
         for switch in switches_of(row.switch):
-            _check_switch(row.choice, switch)
+            record, _, name = switch.partition(".")
+            if record not in RECORDS or name not in {field.name for field in fields(RECORDS[record])}:
+                raise WeconveneError(
+                    f"{row.choice!r} names the switch {switch}, which does not exist; name a field or '-'."
+                )
     return ledger
 
 
@@ -50,12 +54,6 @@ def switches_of(cell: str) -> list[str]:
     """Return the switches of one cell as ``Record.field``; ``-`` is none."""
     names = [] if cell == NO_SWITCH else cell.split(";")
     return [name if "." in name else f"ModelConfig.{name}" for name in names]
-
-
-def _check_switch(choice: str, switch: str) -> None:
-    record, _, name = switch.partition(".")
-    if record not in RECORDS or name not in {field.name for field in fields(RECORDS[record])}:
-        raise WeconveneError(f"{choice!r} names the switch {switch}, which does not exist; name a field or '-'.")
 
 
 def ledger_markdown(ledger: pd.DataFrame, columns: Sequence[str] = ("choice", "status", "switch", "default")) -> str:

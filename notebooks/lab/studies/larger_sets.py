@@ -1,4 +1,4 @@
-"""The shipped checkpoint and Pillow's codecs on the larger photographs at hand: whole images of CLIC 2020 and Tecnick.
+"""The shipped checkpoint and Pillow's codecs on larger photographs: whole images of CLIC 2020 and Tecnick.
 
 ``python -m lab.studies.larger_sets`` writes ``results/tables/rd_points_larger.csv``, which notebooks 05
 and 06 show in every mode: a quarter of an hour for nine photographs; what was measured before comes from the cache.
@@ -14,26 +14,27 @@ from pathlib import Path
 import pandas as pd
 
 from lab.rd.curves import MEAN
-from lab.rd.measure import CACHE, measure
+from lab.rd.measure import CACHE, ClassicalCodec, measure
 from lab.rd.our_codec import QUALITIES, FileCodec, kept_points
-from lab.rd.pillow_codecs import CLASSICAL_CODECS, ClassicalCodec, measure_available
+from lab.rd.pillow_codecs import CLASSICAL_CODECS, measure_available
+from lab.studies.runner import TABLES, save
 from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.datasets.image_sets import ImageSet, MissingSetError, image_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import RESULTS
 
-TABLE = RESULTS / "tables" / "rd_points_larger.csv"
+TABLE = TABLES / "rd_points_larger.csv"
 SETS = ("clic", "tecnick")
 
 
-def sets_at_hand(names: Sequence[str] = SETS) -> list[ImageSet]:
+def available_sets(names: Sequence[str] = SETS) -> list[ImageSet]:
     """Return those of the sets that are on this machine, with as many images as there are; a warning names the others.
 
     A set that is whole carries the name by which published curves know it, others go by their number of images.
 
-    Raises:
-        WeconveneError: ``WECONVENE_DATA`` names a folder that does not exist, a set's folder holds no images, or images
-            of a downloaded set are missing or altered.
+    Raises
+    ------
+    WeconveneError
+        If a set's folder holds no images, or images of a downloaded set are missing or altered.
     """
     found = []
     for name in names:
@@ -47,39 +48,38 @@ def sets_at_hand(names: Sequence[str] = SETS) -> list[ImageSet]:
 def measure_larger(
     sets: Sequence[ImageSet],
     codec: FileCodec,
-    rivals: Sequence[ClassicalCodec] = CLASSICAL_CODECS,
+    others: Sequence[ClassicalCodec] = CLASSICAL_CODECS,
     folder: Path = CACHE,
 ) -> pd.DataFrame:
-    """Measure our files and the rivals on every set, every processor its own pictures.
+    """Measure our files and other codecs on every set, every processor its own pictures.
 
-    Returns:
-        A table with ``POINT_COLUMNS`` and ``weights``, the first digits of the hash of the checkpoint's weights.
+    Returns
+    -------
+    A table with ``POINT_COLUMNS`` and ``weights``, the first digits of the hash of the checkpoint's weights.
 
-    Raises:
-        WeconveneError: no sets, or as ``measure`` and ``measure_available``.
+    Raises
+    ------
+    WeconveneError
+        If there are no sets, or as :func:`measure` and :func:`measure_available`.
     """
     if not sets:
-        raise WeconveneError(f"None of {', '.join(SETS)} is at hand: put one under WECONVENE_DATA, or fetch it.")
+        raise WeconveneError(f"None of {', '.join(SETS)} is available: put one under WECONVENE_DATA, or fetch it.")
     processes, tables = os.cpu_count() or 1, []
     for images in sets:
         tables.append(measure(codec, codec.model, images, QUALITIES, codec.state(), folder, processes))
-        tables.append(measure_available(images, rivals, processes, folder))
+        tables.append(measure_available(images, others, processes, folder))
     return pd.concat(tables, ignore_index=True).assign(weights=codec.weights())
 
 
 def larger_points(path: Path = TABLE, model: str = DEFAULT_MODEL) -> pd.DataFrame:
-    """Return the kept points, without those of other weights than the shipped ones, which a warning names.
-
-    Returns:
-        A table with ``POINT_COLUMNS``, empty where nothing was measured.
-    """
+    """Return the kept points (``POINT_COLUMNS``) without those of other weights, which a warning names."""
     return kept_points(path, model, "lab.studies.larger_sets", model)
 
 
 def main() -> None:
-    """Measure the sets at hand and write the table."""
-    points = measure_larger(sets_at_hand(), FileCodec())
-    points.to_csv(TABLE, index=False, float_format="%.6f", lineterminator="\n")
+    """Measure the available sets and write the table."""
+    points = measure_larger(available_sets(), FileCodec())
+    save(points, TABLE, "%.6f")
     means = points[points.image == MEAN]
     print(means[["dataset", "codec", "quality", "bpp", "psnr_db", "ms_ssim"]].to_string(index=False))
 

@@ -20,23 +20,21 @@ from PIL import Image
 from tqdm import tqdm
 
 from lab.entropy_analysis.error_by_subband import photographs
-from lab.rd.curves import MEAN, METRIC_TITLES, POINT_COLUMNS, with_means
+from lab.rd.curves import MEAN, METRIC_TITLES, POINT_COLUMNS, Metric, with_means
 from lab.rd.measure import measure, measure_picture
 from lab.rd.our_codec import QUALITIES, FileCodec, kept_points
 from lab.rd.published_curves import anchors_of
 from lab.rd.tables import BD_COLUMNS, bd_table, read_points
+from lab.studies.runner import TABLES, save
 from weconvene_core.codec import api
 from weconvene_core.codec.latent_refinement import EFFORTS
 from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.image_tensors import middle
-from weconvene_core.paths import RESULTS
 
-TABLES = RESULTS / "tables"
 TABLE, POINTS, BY_EFFORT = TABLES / "refining.csv", TABLES / "rd_points_refined.csv", TABLES / "effort.csv"
 PLAIN, REFINED = api.DEFAULT_MODEL, f"{api.DEFAULT_MODEL} refined"
 EFFORT = len(EFFORTS) - 1
 TRIED, TRIED_QUALITIES, PICTURES, SIDE = tuple(range(EFFORT + 1)), (1.0, 3.0, 5.0, 6.0), 6, 256
-KEPT_OUT = "kept out of training"
 
 
 def by_effort(
@@ -47,19 +45,22 @@ def by_effort(
 ) -> pd.DataFrame:
     """Return the BD-rates of files of the levels of effort tried against those of the first, by real bytes.
 
-    Args:
-        pictures: (H, W, 3) uint8, of more than 160 pixels a side.
+    Parameters
+    ----------
+    pictures : (H, W, 3) uint8, of more than 160 pixels a side.
 
-    Returns:
-        A row for each further level of ``effort`` and metric: ``images``, ``bd_rate_pct`` with its 95 % interval over
-        images, and ``times_as_long``, what encoding took over what it took at the first level.
+    Returns
+    -------
+    A row for each further level of ``effort`` and metric: ``images``, ``bd_rate_pct`` with its 95 % interval over
+    images, and ``times_as_long``, what encoding took over what it took at the first level.
     """
     rows = []
     for number, picture in enumerate(tqdm(pictures, desc="effort")):
         for effort in tried:
             for quality in qualities:
                 numbers = asdict(measure_picture(FileCodec(model, effort=effort), Image.fromarray(picture), quality))
-                rows.append({"dataset": KEPT_OUT, "image": number, "codec": str(effort), "quality": quality, **numbers})
+                about = {"dataset": "kept out of training", "image": number, "codec": str(effort), "quality": quality}
+                rows.append(about | numbers)
     points = with_means(rows)
     tables = [bd_table(points, [str(tried[0])], metric) for metric in METRIC_TITLES]
     table = pd.concat(tables, ignore_index=True).query("method == 'pchip'")
@@ -72,40 +73,44 @@ def by_effort(
 def points_of(codec: FileCodec, name: str, images: ImageSet) -> pd.DataFrame:
     """Measure the files of a released checkpoint, every processor its own pictures.
 
-    Returns:
-        A table with ``POINT_COLUMNS``, ``effort``, and ``weights``, the first digits of the hash of the weights.
+    Returns
+    -------
+    A table with ``POINT_COLUMNS``, ``effort``, and ``weights``, the first digits of the hash of the weights.
     """
     points = measure(codec, name, images, QUALITIES, codec.state(), processes=os.cpu_count() or 1)
     return points.assign(weights=codec.weights(), effort=codec.effort)
 
 
 def kept_refined() -> pd.DataFrame:
-    """Return the points that :func:`main` kept on Kodak, if they are of the shipped weights.
-
-    Returns:
-        A table with ``POINT_COLUMNS``, empty where nothing was measured.
-    """
+    """Return the points that :func:`main` kept on Kodak (``POINT_COLUMNS``), if they are of the shipped weights."""
     return kept_points(POINTS, REFINED, "lab.studies.latent_refinement kodak")
 
 
-def compare(images: ImageSet, refined: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
-    """Return the BD-rates of refined files against the checkpoint's own, and of both against everything else.
+def live_points(images: ImageSet, ours: Sequence[str]) -> pd.DataFrame:
+    """Return the points of the live codecs that notebook 05 measured on these images."""
+    stored = read_points()
+    return stored[(stored.dataset == images.name) & ~stored.codec.isin(ours)]
 
-    Args:
-        images: the pictures of both tables.
-        refined: what :func:`points_of` returned for refined files.
-        measured: points of the checkpoint without refining, and of live codecs, with ``POINT_COLUMNS``.
 
-    Returns:
-        A table with ``BD_COLUMNS``, PCHIP alone, by both metrics; against published anchors where they are of these
-        images.
+def compare(
+    images: ImageSet, points: pd.DataFrame, ours: Sequence[str], metrics: Sequence[Metric] = tuple(METRIC_TITLES)
+) -> pd.DataFrame:
+    """Return the BD-rates of two kinds of our files against each other and everything else.
+
+    Parameters
+    ----------
+    images : the pictures of all points.
+    points : of both kinds and of live codecs, with ``POINT_COLUMNS``.
+    ours : names of the two kinds; the first is an anchor too.
+
+    Returns
+    -------
+    A table with ``BD_COLUMNS``, PCHIP alone; also against published anchors where they are of these images.
     """
-    points = pd.concat([refined[measured.columns], measured], ignore_index=True)
-    live, tables = dict.fromkeys([PLAIN, *measured.codec]), []
-    for metric in METRIC_TITLES:
-        tables.append(bd_table(points, [*anchors_of(images.name, metric), *live], metric, images.name))
+    live = dict.fromkeys([ours[0], *(name for name in points.codec if name not in ours)])
+    tables = [bd_table(points, [*anchors_of(images.name, m), *live], m, images.name) for m in metrics]
     table = pd.concat(tables, ignore_index=True)
-    return table[(table.method == "pchip") & table.codec.isin([PLAIN, REFINED])][BD_COLUMNS]
+    return table[(table.method == "pchip") & table.codec.isin(ours)][BD_COLUMNS]
 
 
 def main() -> None:
@@ -114,14 +119,14 @@ def main() -> None:
     parser.add_argument("what", choices=("effort", "kodak"))
     if parser.parse_args().what == "effort":
         table = by_effort([middle(picture, SIDE) for picture in photographs()[:PICTURES]])
-        table.to_csv(BY_EFFORT, index=False, float_format="%.4f")
+        save(table, BY_EFFORT)
     else:
-        images, stored = image_set("kodak"), read_points()
-        points, plain = points_of(FileCodec(effort=EFFORT), REFINED, images), points_of(FileCodec(), PLAIN, images)
-        points.to_csv(POINTS, index=False, float_format="%.6f", lineterminator="\n")
-        live = stored[(stored.dataset == images.name) & ~stored.codec.isin([PLAIN, REFINED])]
-        table = compare(images, points, pd.concat([plain[POINT_COLUMNS], live[POINT_COLUMNS]], ignore_index=True))
-        table.to_csv(TABLE, index=False, float_format="%.4f")
+        images = image_set("kodak")
+        refined, plain = points_of(FileCodec(effort=EFFORT), REFINED, images), points_of(FileCodec(), PLAIN, images)
+        save(refined, POINTS, "%.6f")
+        points = pd.concat([refined, plain, live_points(images, (PLAIN, REFINED))], ignore_index=True)[POINT_COLUMNS]
+        table = compare(images, points, (PLAIN, REFINED))
+        save(table, TABLE)
     print(table.to_string(index=False))
 
 

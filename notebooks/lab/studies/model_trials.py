@@ -17,8 +17,8 @@ import pandas as pd
 from lab.studies.runner import TABLES, save
 from weconvene_core.errors import WeconveneError
 from weconvene_core.training.config import Stage, TrainConfig
+from weconvene_core.training.images import load_images
 from weconvene_core.training.log import VALIDATION_LOG
-from weconvene_core.training.run import load_images
 from weconvene_core.training.trainer import Trainer
 
 TABLE = TABLES / "model_trials.csv"

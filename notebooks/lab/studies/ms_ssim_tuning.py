@@ -8,49 +8,28 @@ from __future__ import annotations
 
 import pandas as pd
 
-from lab.rd.measure import measure
-from lab.rd.our_codec import QUALITIES, FileCodec
-from lab.rd.tables import BD_COLUMNS, bd_table, read_points
-from weconvene_core.datasets.image_sets import ImageSet, image_set
-from weconvene_core.paths import RESULTS
+from lab.rd.curves import POINT_COLUMNS
+from lab.rd.our_codec import FileCodec
+from lab.studies.latent_refinement import compare, live_points, points_of
+from lab.studies.runner import TABLES, save
+from weconvene_core.datasets.image_sets import image_set
 
-TABLE = RESULTS / "tables" / "ms_ssim_tuning.csv"
-SHIPPED, TUNED = "lite", "lite_msssim"
-
-
-def compare(images: ImageSet, live: pd.DataFrame) -> pd.DataFrame:
-    """Return the BD-rates of the tuned checkpoint against the shipped one, and of both against the live codecs.
-
-    Args:
-        images: the pictures, all of which are coded.
-        live: points of live codecs on the same pictures, with ``POINT_COLUMNS``; may be empty.
-
-    Returns:
-        A table with ``BD_COLUMNS``, PCHIP alone, in MS-SSIM (dB of the mean) and in PSNR.
-
-    Raises:
-        WeconveneError: a checkpoint is missing.
-    """
-    ours = []
-    for name in (SHIPPED, TUNED):
-        codec = FileCodec(name)
-        ours.append(measure(codec, name, images, QUALITIES, codec.state()))
-    points = pd.concat([*ours, live], ignore_index=True)
-    anchors = [SHIPPED, *dict.fromkeys(live.codec)]
-    tables = [bd_table(points, anchors, metric, images.name) for metric in ("ms_ssim", "psnr_rgb")]
-    table = pd.concat(tables, ignore_index=True)
-    return table[(table.method == "pchip") & table.codec.isin([SHIPPED, TUNED])][BD_COLUMNS]
+TABLE = TABLES / "ms_ssim_tuning.csv"
+NAMES = ("lite", "lite_msssim")
+"""The shipped checkpoint and the tuned one."""
 
 
 def main() -> None:
     """Compare on the test set, and write the table."""
     images = image_set("kodak")
-    stored = read_points()
-    live = stored[(stored.dataset == images.name) & ~stored.codec.isin([SHIPPED, TUNED])]
-    table = compare(images, live)
-    table.to_csv(TABLE, index=False, float_format="%.4f")
-    shown = ["codec", "anchor", "metric", "bd_rate_pct", "ci_low", "ci_high", "overlap_pct"]
-    print(table[shown].to_string(index=False))
+    ours = [points_of(FileCodec(name), name, images) for name in NAMES]
+    points = pd.concat([*ours, live_points(images, NAMES)], ignore_index=True)[POINT_COLUMNS]
+    table = compare(images, points, NAMES, ("ms_ssim_db", "psnr_rgb"))
+    table = table[table.anchor.isin(points.codec)]  # published anchors stand in other tables
+    save(table, TABLE)
+    print(
+        table[["codec", "anchor", "metric", "bd_rate_pct", "ci_low", "ci_high", "overlap_pct"]].to_string(index=False)
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Does the gain grow with resolution? The same photographs at several scales, through our files and live codecs.
 
-``python -m lab.studies.resolution [--limit N]`` measures the high-resolution photographs at hand at four
+``python -m lab.studies.resolution [--limit N]`` measures the available high-resolution photographs at four
 scales, and Kodak as it is, and writes ``results/tables/resolution.csv`` (BD-rates) and ``resolution_points.csv``.
 """
 
@@ -19,19 +19,17 @@ from PIL import Image
 from lab.rd.curves import MEAN, METRIC_TITLES, VALUE_COLUMN, Metric
 from lab.rd.measure import CACHE, ImageCodec, measure
 from lab.rd.our_codec import QUALITIES, FileCodec
-from lab.rd.pillow_codecs import JPEG_2000, ClassicalCodec, avif, measure_available
+from lab.rd.pillow_codecs import JPEG_2000, avif, measure_available
 from lab.rd.tables import bd_table
+from lab.studies.runner import TABLES, save
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import RESULTS
 
-TABLE = RESULTS / "tables" / "resolution.csv"
-POINTS = RESULTS / "tables" / "resolution_points.csv"
 SCALED = CACHE.parent / "scaled"
 SCALES = (1, 2, 4, 8)
 BLOCK = 256
 """Photographs are cut to multiples of this, so that no scale pays for padding to our blocks of 32 pixels."""
-CLASSICAL_CODECS: tuple[ClassicalCodec, ...] = (JPEG_2000, avif())
+OTHERS = (JPEG_2000, avif())
 
 
 def at_scale(images: ImageSet, scale: int, folder: Path = SCALED) -> ImageSet:
@@ -39,49 +37,40 @@ def at_scale(images: ImageSet, scale: int, folder: Path = SCALED) -> ImageSet:
 
     The files are kept as PNG under ``folder``; the set is called ``NAME-1/SCALE``.
 
-    Raises:
-        WeconveneError: a scale that is not 1, 2, 4 or 8, or a photograph with a side under 256 pixels.
+    Raises
+    ------
+    WeconveneError
+        For a scale that is not 1, 2, 4 or 8, or a photograph with a side under 256 pixels.
     """
     if scale not in SCALES:
         raise WeconveneError(f"scale={scale} is not possible; use one of {', '.join(map(str, SCALES))}.")
     target = folder / images.name / str(scale)
     target.mkdir(parents=True, exist_ok=True)
-    paths = [_shrunk(path, scale, target / f"{path.stem}.png") for path in images.paths]
+    paths = []
+    for path in images.paths:
+        picture = load_rgb(path)
+        width, height = (side // BLOCK * BLOCK for side in picture.size)
+        if not (width and height):
+            raise WeconveneError(f"{path} has {picture.width}x{picture.height} pixels; use sides of {BLOCK} or more.")
+        left, top = (picture.width - width) // 2, (picture.height - height) // 2
+        picture = picture.crop((left, top, left + width, top + height))
+        paths.append(target / f"{path.stem}.png")
+        picture.resize((width // scale, height // scale), Image.Resampling.LANCZOS).save(paths[-1])
     name, label = (f"{text}-1/{scale}" for text in (images.name, images.label))
-    return replace(images, name=name, label=label, paths=tuple(paths), source=str(target))
+    return replace(images, name=name, label=label, paths=tuple(paths))
 
 
-def _shrunk(path: Path, scale: int, target: Path) -> Path:
-    picture = load_rgb(path)
-    width, height = (side // BLOCK * BLOCK for side in picture.size)
-    if not (width and height):
-        raise WeconveneError(f"{path} has {picture.width}x{picture.height} pixels; use sides of {BLOCK} or more.")
-    left, top = (picture.width - width) // 2, (picture.height - height) // 2
-    picture = picture.crop((left, top, left + width, top + height))
-    picture.resize((width // scale, height // scale), Image.Resampling.LANCZOS).save(target)
-    return target
+def measure_sets(sets: Sequence[ImageSet], codec: FileCodec) -> pd.DataFrame:
+    """Measure our files and the other codecs on every set (known measurements are reused).
 
-
-def measure_sets(
-    sets: Sequence[ImageSet],
-    codec: FileCodec,
-    rivals: Sequence[ClassicalCodec] = CLASSICAL_CODECS,
-    qualities: Sequence[float] = QUALITIES,
-    folder: Path = CACHE,
-) -> pd.DataFrame:
-    """Measure our files and the rivals on every set (known measurements are reused), with the pixels of each image.
-
-    Returns:
-        The table of :func:`lab.rd.measure.measure` with a column ``megapixels``, in ``mean``
-        rows the mean over the set.
-
-    Raises:
-        WeconveneError: as ``measure`` and ``measure_available``.
+    Returns
+    -------
+    A table with ``POINT_COLUMNS`` and ``megapixels`` of the image, in ``mean`` rows the mean over the set.
     """
     tables = []
     for images in sets:
-        ours = measure(codec, codec.model, images, qualities, state=codec.state(), folder=folder)
-        points = pd.concat([ours, measure_available(images, rivals, folder=folder)], ignore_index=True)
+        ours = measure(codec, codec.model, images, QUALITIES, codec.state())
+        points = pd.concat([ours, measure_available(images, OTHERS)], ignore_index=True)
         sizes = {path.name: np.prod(load_rgb(path).size) / 1e6 for path in images.paths}
         sizes[MEAN] = float(np.mean(list(sizes.values())))
         tables.append(points.assign(megapixels=points.image.map(sizes)))
@@ -89,12 +78,12 @@ def measure_sets(
 
 
 def header_bytes(codecs: Sequence[tuple[str, ImageCodec, float]]) -> dict[str, int]:
-    """Return what the file of a flat 32x32 picture costs, by name, from (name, codec, its lowest knob): bare overhead.
+    """Return the bytes of a flat 32x32 picture's file, by name, from (name, codec, its lowest quality): bare overhead.
 
     Small pictures pay it too, so a codec with a small header looks better the smaller they are.
     """
     flat = Image.new("RGB", (32, 32), (128, 128, 128))
-    return {name: len(codec.encode(flat, knob)) for name, codec, knob in codecs}
+    return {name: len(codec.encode(flat, quality)) for name, codec, quality in codecs}
 
 
 def resolution_table(points: pd.DataFrame, ours: str, headers: Mapping[str, int], samples: int = 500) -> pd.DataFrame:
@@ -118,26 +107,23 @@ def resolution_table(points: pd.DataFrame, ours: str, headers: Mapping[str, int]
 
 
 def _against_all(points: pd.DataFrame, ours: str, metric: Metric, samples: int) -> pd.DataFrame:
-    rivals = [name for name in dict.fromkeys(points.codec) if name != ours]
-    table = bd_table(points, rivals, metric, samples=samples)
+    others = [name for name in dict.fromkeys(points.codec) if name != ours]
+    table = bd_table(points, others, metric, samples=samples)
     return table[(table.codec == ours) & (table.method == "pchip")].reset_index(drop=True)
 
 
 def main() -> None:
-    """Measure the photographs at hand."""
+    """Measure the available photographs."""
     parser = argparse.ArgumentParser(description="Measure how the BD-rate changes with the resolution.")
     parser.add_argument("--set", default="clic", help="set of high-resolution photographs (clic)")
     parser.add_argument("--limit", type=int, help="take only the first photographs")
     options = parser.parse_args()
     photographs, codec = image_set(options.set, options.limit), FileCodec()
-    sets = [*(at_scale(photographs, scale) for scale in SCALES), image_set("kodak", options.limit)]
-    points = measure_sets(sets, codec)
-    points.to_csv(POINTS, index=False, float_format="%.6f", lineterminator="\n")
-    headers = header_bytes(
-        [(codec.model, codec, QUALITIES[0]), *((rival.name, rival, rival.qualities[0]) for rival in CLASSICAL_CODECS)]
-    )
+    points = measure_sets([*(at_scale(photographs, s) for s in SCALES), image_set("kodak", options.limit)], codec)
+    save(points, TABLES / "resolution_points.csv", "%.6f")
+    headers = header_bytes([(codec.model, codec, QUALITIES[0]), *((c.name, c, c.qualities[0]) for c in OTHERS)])
     table = resolution_table(points, codec.model, headers).assign(weights=codec.weights())
-    table.to_csv(TABLE, index=False, float_format="%.4f", lineterminator="\n")
+    save(table, TABLES / "resolution.csv")
     print(table.to_string(index=False))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -16,23 +16,20 @@ from PIL import Image
 from tqdm import tqdm
 
 from lab.rd.metrics import ms_ssim, psnr_rgb
+from lab.studies.runner import TABLES, save
 from weconvene_core.codec import api
 from weconvene_core.codec.tile_grid import spans
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import RESULTS
 
-TABLE = RESULTS / "tables" / "tiles.csv"
+TABLE = TABLES / "tiles.csv"
 SIDE = 2048  # pixels: the longer side of a 2K photograph
 QUALITIES, TILES = (1.0, 3.0, 6.0), (512, 1024)
 MOST_LOSS = 0.02  # dB, of a whole picture
 BESIDE = 2  # pixels on either side of a border that count as along it
-MEAN, WORST = "mean", "worst"
 
 
-def tile_costs(
-    picture: Image.Image, quality: float, tiles: Sequence[int] = TILES, model: str = api.DEFAULT_MODEL
-) -> list[dict[str, object]]:
+def tile_costs(picture: Image.Image, quality: float, tiles: Sequence[int] = TILES) -> list[dict[str, object]]:
     """Code a picture in one piece, then in tiles of every size, and compare the files and the decoded pictures.
 
     Returns
@@ -45,16 +42,14 @@ def tile_costs(
     WeconveneError
         If a tile size leaves the picture in one piece, or as :func:`api.encode`.
     """
-    original = np.asarray(picture)
-    rows = []
-    whole = api.encode(picture, quality, model, tile=0)
+    original, rows = np.asarray(picture), []
+    whole = api.encode(picture, quality, tile=0)
     decoded = np.asarray(api.decode(whole))
-    similar = ms_ssim(original, decoded)
     for tile in tiles:
         along = borders(picture.height, picture.width, tile)
         if not along.any():
             raise WeconveneError(f"tile={tile} leaves {picture.width} x {picture.height} pixels whole: use a smaller.")
-        data = api.encode(picture, quality, model, tile=tile)
+        data = api.encode(picture, quality, tile=tile)
         back = np.asarray(api.decode(data))
         psnr = [psnr_rgb(original, each) for each in (decoded, back)]
         beside = [psnr_rgb(original[along][None], each[along][None]) for each in (decoded, back)]
@@ -63,7 +58,8 @@ def tile_costs(
             "tiles": len(spans(picture.height, tile)) * len(spans(picture.width, tile)),
             "bytes_whole": len(whole), "bytes_tiled": len(data), "rate_pct": 100 * (len(data) / len(whole) - 1),
             "psnr_whole": psnr[0], "psnr_tiled": psnr[1], "loss_db": psnr[0] - psnr[1],
-            "border_loss_db": beside[0] - beside[1], "ms_ssim_whole": similar, "ms_ssim_tiled": ms_ssim(original, back),
+            "border_loss_db": beside[0] - beside[1],
+            "ms_ssim_whole": ms_ssim(original, decoded), "ms_ssim_tiled": ms_ssim(original, back),
         })  # fmt: skip
     return rows
 
@@ -71,53 +67,28 @@ def tile_costs(
 def borders(height: int, width: int, tile: int) -> np.ndarray:
     """Return which pixels (height, width) lie along a border between two tiles."""
     along = np.zeros((height, width), bool)
-    for row in spans(height, tile)[1:]:
-        along[row.interior.start - BESIDE : row.interior.start + BESIDE] = True
-    for column in spans(width, tile)[1:]:
-        along[:, column.interior.start - BESIDE : column.interior.start + BESIDE] = True
+    for lines, length in ((along, height), (along.T, width)):
+        for part in spans(length, tile)[1:]:
+            lines[part.interior.start - BESIDE : part.interior.start + BESIDE] = True
     return along
 
 
-def measure(
-    paths: Sequence[Path],
-    qualities: Sequence[float] = QUALITIES,
-    tiles: Sequence[int] = TILES,
-    model: str = api.DEFAULT_MODEL,
-) -> pd.DataFrame:
-    """Return :func:`tile_costs` of every image, then the means and the worst of every quality and tile size."""
-    rows = []
-    for path in tqdm(paths):
-        picture = load_rgb(path)
-        for quality in qualities:
-            rows += [{"image": path.name, **row} for row in tile_costs(picture, quality, tiles, model)]
-    table = pd.DataFrame(rows)
-    groups = table.groupby(["quality", "tile"])[["rate_pct", "loss_db", "border_loss_db"]]
-    return pd.concat([table, *(found.reset_index().assign(image=name, bar_db=MOST_LOSS) for name, found in (
-        (MEAN, groups.mean()), (WORST, groups.max())
-    ))], ignore_index=True)  # fmt: skip
-
-
-def large_photographs(limit: int | None) -> list[Path]:
-    """Return the CLIC photographs with a side of 2048 pixels, or the first of them.
-
-    Raises
-    ------
-    WeconveneError
-        If there is none, or as :func:`image_set`.
-    """
+def main() -> None:
+    """Measure every photograph, then the means and the worst of every quality and tile size, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, help="only the first N photographs")
+    limit = parser.parse_args().images
     paths = [path for path in image_set("clic").paths if max(Image.open(path).size) >= SIDE][:limit]
     if not paths:
         raise WeconveneError(f"The image set 'clic' holds no photograph with a side of {SIDE} pixels.")
-    return paths
-
-
-def main() -> None:
-    """Measure, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, help="only the first N photographs")
-    found = measure(large_photographs(parser.parse_args().images))
-    TABLE.parent.mkdir(parents=True, exist_ok=True)
-    found.to_csv(TABLE, index=False, float_format="%.5g")
+    rows = [{"image": path.name, **row} for path, quality in tqdm([*product(paths, QUALITIES)])
+            for row in tile_costs(load_rgb(path), quality)]  # fmt: skip
+    table = pd.DataFrame(rows)
+    groups = table.groupby(["quality", "tile"])[["rate_pct", "loss_db", "border_loss_db"]]
+    sums = [found.reset_index().assign(image=name, bar_db=MOST_LOSS)
+            for name, found in (("mean", groups.mean()), ("worst", groups.max()))]  # fmt: skip
+    found = pd.concat([table, *sums], ignore_index=True)
+    save(found, TABLE, "%.5g")
     print(found.to_string(index=False, float_format="%.4f"))
 
 

@@ -1,6 +1,6 @@
 """Which training recipe pays: one change at a time against one base, at equal arithmetic, on photographs kept out.
 
-``python -m lab.studies.training_recipe [--workers N] [QUESTION...]`` trains `tiny` once per trial and writes
+``python -m lab.studies.training_recipe [QUESTION...]`` trains `tiny` once per trial and writes
 ``results/tables/recipe.csv``. Where a trial shows a gain, ``data/checkpoints/RUNS.md`` says whether the long run took
 it.
 """
@@ -34,20 +34,20 @@ def trial(question: str, variant: str, start: Any = None, share: float = 1.0, **
     return Experiment(question, variant, replace(CONFIG, **changes), start or {}, share)
 
 
-def phases(entropy: Mapping[str, Any] | None = None, joint: Mapping[str, Any] | None = None) -> tuple[Stage, Stage]:
+def stages(entropy: Mapping[str, Any] | None = None, joint: Mapping[str, Any] | None = None) -> tuple[Stage, Stage]:
     """The base's stages with other fields."""
     return replace(ENTROPY, **(entropy or {})), replace(JOINT, **(joint or {}))
 
 
 def both(**changes: Any) -> tuple[Stage, Stage]:
     """The base's stages, both changed alike."""
-    return phases(changes, changes)
+    return stages(changes, changes)
 
 
 def soap(entropy: float, joint: float) -> dict[str, Any]:
     """SOAP at these learning rates, decayed tenfold."""
     rates = [{"learning_rate": rate, "final_rate": rate / 10} for rate in (entropy, joint)]
-    return {"optimizer": "soap", "phases": phases(*rates)}
+    return {"optimizer": "soap", "stages": stages(*rates)}
 
 
 WIDER = {"blocks_a": 0, "blocks_s": 0, "narrow": 24, "wide": 48}
@@ -58,11 +58,11 @@ TRIALS: tuple[Experiment, ...] = (
     trial("optimiser", "SOAP, 1e-2 then 4e-3", **soap(1e-2, 4e-3)),
     trial("optimiser", "SOAP, 1e-2 then 4e-3, 30 % fewer steps", **soap(1e-2, 4e-3), share=0.7),
     trial("optimiser", "SOAP, 4e-3 then 2e-3", **soap(4e-3, 2e-3)),
-    trial("schedule", "everything from the start", phases=(JOINT,)),
+    trial("schedule", "everything from the start", stages=(JOINT,)),
     trial("quantiser", "noise in both", quantiser="noise"),
     trial("quantiser", "straight-through in both", quantiser="straight"),
     trial("shortcut", "none", model={"shortcut": False}),
-    trial("batch and crop", "2 of 256x256", phases=both(batch=2, crop=256)),
+    trial("batch and crop", "2 of 256x256", stages=both(batch=2, crop=256)),
     trial("slice order", "by subband", model={"slice_order": "band", "hf_slices": (48, 48, 48)}),
     trial("lambda weighting", "exponent 0", lambda_exponent=0.0),
     trial("lambda weighting", "exponent 0.7", lambda_exponent=0.7),
@@ -71,11 +71,11 @@ TRIALS: tuple[Experiment, ...] = (
     trial("start", "steps 1.4 times larger", start={"step": 1.4}),
     trial("width and depth", "deeper: 3 blocks", model={"blocks_a": 3, "blocks_s": 3}),
     trial("width and depth", "no blocks, wider (24, 48)", model=WIDER),
-    trial("learning rate", "entropy model at 3e-3", phases=phases({"learning_rate": 3e-3})),
-    trial("learning rate", "step 1 at 1e-3", phases=phases(None, {"learning_rate": 1e-3})),
-    trial("batch and crop", "32 of 64x64", phases=both(batch=32, crop=64)),
+    trial("learning rate", "entropy model at 3e-3", stages=stages({"learning_rate": 3e-3})),
+    trial("learning rate", "step 1 at 1e-3", stages=stages(None, {"learning_rate": 1e-3})),
+    trial("batch and crop", "32 of 64x64", stages=both(batch=32, crop=64)),
     trial("likelihood", "Gaussian", model={"distribution": "gaussian"}),
-    trial("batch and crop", "4 of 128x128, twice the steps", phases=both(batch=4)),
+    trial("batch and crop", "4 of 128x128, twice the steps", stages=both(batch=4)),
     trial("width and depth", "wider slice networks (64)", model={"slice_hidden": 64}),
     trial("start", "steps 1.4 times smaller", start={"step": 1 / 1.4}),
     trial("slice order", "coarsest LL band in four passes", model={"ll_passes": True}),
@@ -84,7 +84,7 @@ TRIALS: tuple[Experiment, ...] = (
     trial("slices", "HF in eight", model={"hf_slices": 8}),
     trial("crop scaling", "half of the crops shrunk by up to 2", scale_min=0.5),
     trial("average", "none (last weights)", ema_decay=0.0),
-    trial("learning rate", "step 1 at 8e-3", phases=phases(None, {"learning_rate": 8e-3})),
+    trial("learning rate", "step 1 at 8e-3", stages=stages(None, {"learning_rate": 8e-3})),
     trial("optimiser", "SOAP, 1e-2 then 8e-3", **soap(1e-2, 8e-3)),
     trial("wavelet layers", "plain 3x3 convolutions", model={"wavelet_layers": False}),
     trial("wavelet layers", "no channel DWT", model={"channel_dwt": False}),

@@ -12,13 +12,13 @@ import pandas as pd
 
 from lab.rd.curves import MEAN, POINT_COLUMNS
 from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
-from lab.rd.pillow_codecs import measure_codecs
+from lab.rd.measure import measure_codecs
 from lab.rd.tables import read_points, write_points
+from lab.studies.runner import TABLES
 from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import RESULTS
 
-TABLE = RESULTS / "tables" / "rd_points_modern.csv"
+TABLE = TABLES / "rd_points_modern.csv"
 
 
 def modern_points(images: ImageSet, fresh: bool = False) -> pd.DataFrame:
@@ -26,17 +26,17 @@ def modern_points(images: ImageSet, fresh: bool = False) -> pd.DataFrame:
 
     Every codec is measured by itself: a warning names one that fails, and what the table says of it stays.
     """
-    for rival in FFMPEG_CODECS if fresh else ():
+    for codec in FFMPEG_CODECS if fresh else ():
         try:
-            write_points(measure_codecs(images, (rival,)), TABLE)
+            write_points(measure_codecs(images, (codec,)), TABLE)
         except (WeconveneError, OSError) as error:
-            warnings.warn(f"{rival.name} was not measured anew: {error}", stacklevel=2)
+            warnings.warn(f"{codec.name} was not measured anew: {error}", stacklevel=2)
     if not TABLE.is_file():
         return pd.DataFrame(columns=POINT_COLUMNS)
     points = read_points(TABLE)
     points = points[points.dataset == images.name]
     wanted = {path.name for path in images.paths}
-    same = [codec for codec, rows in points.groupby("codec") if set(rows.image) - {MEAN} == wanted]
+    same = [name for name, rows in points.groupby("codec") if set(rows.image) - {MEAN} == wanted]
     return points[points.codec.isin(same)]
 
 

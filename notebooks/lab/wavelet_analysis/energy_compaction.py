@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import Details, Pyramid, Scaling, dwt2d, idwt2d, idwt3d
+from weconvene_core.wavelets import Details, Pyramid, Scaling, Wavelet, dwt2d, idwt2d, idwt3d
 
 PEAK = 255.0
 SUPPORTS = 12
@@ -101,7 +101,7 @@ def keep_largest(pyramid: Pyramid, percent: float) -> Pyramid:
     return _with_bands(pyramid, left)
 
 
-def compaction(x: Tensor, wavelet: str, levels: int, percents: Sequence[float]) -> pd.DataFrame:
+def compaction(x: Tensor, wavelet: Wavelet, levels: int, percents: Sequence[float]) -> pd.DataFrame:
     """Keep the largest coefficients of a grey picture (H, W) in 0..255; return one row per percentage.
 
     ``psnr_db`` is that of the 8-bit picture rebuilt from what was kept, ``energy_kept_pct`` the share of the picture's

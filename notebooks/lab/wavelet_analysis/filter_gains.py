@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from weconvene_core.wavelets.lifting import dwt1d
-from weconvene_core.wavelets.lifting_schemes import Scaling, Wavelet
+from weconvene_core.wavelets import Scaling, Wavelet, dwt1d
 
 _LENGTH = 128  # of the probing signals: far longer than any filter here
 _CENTRE = 64
@@ -87,4 +86,4 @@ def conversion_table(wavelets: tuple[str, ...] = ("haar", "5/3", "9/7")) -> pd.D
             rows.append([wavelet, scaling, *gains, gains[0] / dc, gains[1] / nyquist, *bounds])
         root = math.sqrt(2)
         rows.append([wavelet, "pywt", root, -root, root, -1 / root, *bounds])
-    return pd.DataFrame(rows, columns=[*columns, "energy_low", "energy_high"])
+    return pd.DataFrame(rows, columns=columns)
