@@ -14,7 +14,10 @@ PLACES = """
     presets:model.presets transforms:model.transforms
     codec.checkpoints:model.released codec.grid:codec.tile_grid codec.images:codec.pictures
     codec.latents:codec.tile_streams codec.refining:codec.latent_refinement codec.sealing:exact.calibrate
-    codec.tiles:codec.tile_coder entropy.coder:entropy.range_coder entropy.coder_tables:entropy.cdf_tables
+    codec.tiles:codec.tile_coder codec.files:codec.pictures codec.lossless:codec.pictures
+    codec.analysis:codec.tile_coder codec.effort:codec.latent_refinement codec.floor:codec.plain_coding
+    codec.orientation:codec.pictures codec.streams:codec.container
+    entropy.coder:entropy.range_coder entropy.coder_tables:entropy.cdf_tables
     entropy.colours:entropy.slices entropy.exact:exact.fixed_point entropy.laplace:entropy.distributions
     entropy.exact_hyper:exact.hyper_synthesis entropy.exact_lifting:exact.integer_lifting
     entropy.exact_seal:exact.fixed_point entropy.exact_slices:exact.slice_networks

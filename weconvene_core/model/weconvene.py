@@ -93,7 +93,7 @@ class WeConvene(nn.Module):
     Attributes
     ----------
     bypass_transforms : skip g_a and g_s. Untrained both end in zeros, so that nothing changes but the time; for trained
-        ones see ``codec.floor.without_transforms``.
+        ones see ``codec.plain_coding.without_transforms``.
     first_coded : the lowest scale index whose residuals are coded; lower ones say "certainly zero".
     quantiser : what training puts in place of rounding (see ``entropy.coding_steps``).
     default_quality : what ``forward``, ``compress`` and ``decompress`` take when they are given no quality.

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lab.applications import motion
 from lab.applications.clips import Frames
-from weconvene_core.codec.tile_streams import Latent, padded
+from weconvene_core.codec.tile_streams import Latent, padded_length
 from weconvene_core.entropy import DecodeMode, EncodeMode
 from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.distributions import SCALE_LEVELS, ConditionalTables, scale_indexes
@@ -158,7 +158,7 @@ class InterCodec:
         """
         (_, height, width), quality, chunks = _unpack_clip(self, data)
         at, reference, frames = torch.tensor([quality]), None, []
-        size = padded(self.model, height), padded(self.model, width)
+        size = padded_length(self.model, height), padded_length(self.model, width)
         for vectors, *streams in chunks:
             grid = -(-height // motion.BLOCK), -(-width // motion.BLOCK)
             known = None if not vectors or reference is None else unpack_vectors(vectors, grid)
@@ -214,7 +214,10 @@ class TemporalCodec:
     def decode(self, data: bytes) -> Frames:
         """Decompress a file of the same codec into its frames (T, H, W, 3) uint8 (see :meth:`InterCodec.decode`)."""
         (count, height, width), quality, chunks = _unpack_clip(self, data)
-        split, size = AxisDWT(count, self.wavelet, self.levels), (padded(self.model, height), padded(self.model, width))
+        split, size = (
+            AxisDWT(count, self.wavelet, self.levels),
+            (padded_length(self.model, height), padded_length(self.model, width)),
+        )
         at, told = torch.tensor([quality]), self._qualities(split, quality)
         coded = [read(self.model, each, size, own) for each, own in zip(chunks, told, strict=True)]
         lf, hf = (split.merge(list(torch.cat(group).split(split.sizes)), 0) for group in zip(*coded, strict=True))
