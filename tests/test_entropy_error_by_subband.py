@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from lab.entropy_analysis import error_by_subband, scale_calibration, slice_bits
-from lab.figures.diagnosis import excess_figure
+from lab.figures.bd_steps import excess_figure
 from lab.rd.metrics import PEAK
 from lab.rd.pillow_codecs import JPEG_2000
 from weconvene_core.codec.api import load_model

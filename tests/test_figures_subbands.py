@@ -6,15 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from lab.figures.energies import channel_figure, wavelet_lines
-from lab.figures.explorer import Setting, explorer, kept_figure
+from lab.figures.energies import wavelet_lines
 from lab.figures.pictures import anatomy_figure, crops_figure, detail_box, file_anatomy
-from lab.figures.style import PHOTO_DPI, save
 from lab.figures.subbands import (
-    drawn_size,
-    lifting_figure,
+    Setting,
+    kept_figure,
     mosaic,
     mosaic_figure,
     shapes_figure,
@@ -58,53 +55,19 @@ def test_stripes_light_up_the_band_that_their_name_says():
         assert away_from_zero[16:, 16:].sum() == 0
 
 
-def test_every_band_is_named_at_its_corner():
-    pyramid = dwt2d(torch.rand(37, 53), "9/7", 2)
-    labels = {text.get_text(): text.xy for text in mosaic_figure({"9/7": pyramid}, "a picture").axes[0].texts}
-    assert set(labels) == set(pyramid.bands())
-    assert (labels["HL1"], labels["LH1"], labels["HH2"]) == ((27, 0), (0, 19), (14, 10))
-
-
-def test_empty_bands_have_no_name():
-    labels = [text.get_text() for text in mosaic_figure({"haar": dwt2d(torch.rand(6, 1), "haar", 1)}, "").axes[0].texts]
-    assert labels == ["LL1", "LH1"]
-
-
 def test_a_mosaic_refuses_several_channels():
     with pytest.raises(WeconveneError, match="one channel"):
         mosaic(dwt2d(torch.rand(3, 8, 8), "haar", 1))
 
 
-@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 2), st.integers(1, 4))
-def test_mosaics_fit_on_a_page_and_take_whole_pixels(height, width, rows, columns):
-    step, down, across = drawn_size(height, width, rows, columns)
-    assert rows * down <= 800 + rows
-    assert columns * across <= 1100 + columns
-    assert down % -(-height // step) == across % -(-width // step) == 0
-
-
 def test_a_lone_coefficient_survives_where_many_share_a_pixel():
-    pyramid = dwt2d(torch.zeros(1600, 1200), "haar", 1)
+    pyramid = dwt2d(torch.zeros(1600, 2200), "haar", 1)
     pyramid.details[0].hl[101, 57] = -3.0
     axes = mosaic_figure({"haar": pyramid}, "one coefficient").axes[0]
     picture = axes.images[0].get_array()
-    assert picture.shape == (800, 600)
-    assert np.argwhere(picture != 0.5).tolist() == [[101 // 2, (600 + 57) // 2]]
+    assert picture.shape == (800, 1100)
+    assert np.argwhere(picture != 0.5).tolist() == [[101 // 2, (1100 + 57) // 2]]
     assert picture.min() == 0
-    assert axes.images[0].get_extent() == [-0.5, 1199.5, 1599.5, -0.5]
-
-
-def test_lifting_residuals_are_written_beside_their_samples():
-    haar, linear = lifting_figure(torch.arange(8.0)).axes
-    assert [text.get_text() for text in haar.texts] == ["+1"] * 4
-    assert [text.get_text() for text in linear.texts] == ["+0"] * 3 + ["+1"]  # a ramp is predicted, up to its end
-
-
-def test_every_axis_of_the_channel_figure_is_named():
-    white = torch.eye(6, dtype=torch.float64)
-    *maps, bar = channel_figure(white, white, 0.52, [0.48, 0.5, 0.51], "a layer").axes
-    assert all(axes.get_xlabel() and axes.get_ylabel() for axes in maps)
-    assert bar.get_xlabel() == "Correlation"
 
 
 def test_a_wavelet_beside_itself_draws_no_line():
@@ -127,34 +90,13 @@ def test_a_files_parts_add_up_to_the_file(alpha):
     assert list(parts.values())[:3] == [300, 1000, 40]
     assert sum(parts.values()) == len(data)
     assert parts.get("alpha") == (7 if alpha else None)
-    texts = [text.get_text() for text in anatomy_figure({"quality 3": data}, "a file").axes[0].texts]
-    assert "1,000 B" in texts
-    assert any(f"{len(data):,} B in all\nz 40 B" in text for text in texts)  # too small for a number inside
+    assert sum(bar.get_width() for bar in anatomy_figure({"quality 3": data}, "a file").axes[0].patches) == 1
 
 
-def test_a_detail_is_cut_where_the_box_says():
+def test_details_are_cut_where_the_box_says_and_many_pictures_show_one_whole():
     picture = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16)
     figure = crops_figure({"one": picture, "two": picture}, (3, 2, 5, 4), "two pictures")
     np.testing.assert_array_equal(figure.axes[2].images[0].get_array(), picture[2:6, 3:8])
-    assert [axes.get_title(loc="left") for axes in figure.axes[:2]] == ["one", "two"]
-
-
-def test_a_saved_detail_has_every_pixel_at_the_same_size(tmp_path):
-    picture = np.random.default_rng(1).integers(0, 256, (171, 257), dtype=np.uint8)
-    figure = crops_figure({"one": picture, "two\nlines": picture, "three": picture}, (30, 40, 43, 28), "three pictures")
-    axes = figure.axes[4]
-    left, top, right, bottom = PHOTO_DPI * np.array([*axes.get_position().p0, *axes.get_position().p1])
-    with Image.open(save(figure, "crops", tmp_path)) as shown:
-        across, down = figure.get_size_inches()
-        box = (left * across, shown.height - bottom * down, right * across, shown.height - top * down)
-        found = np.asarray(shown.convert("L").crop([round(edge) for edge in box]), dtype=int)
-    times = found.shape[1] // 43
-    assert times == 8
-    assert np.abs(found - picture[40:68, 30:73].repeat(times, 0).repeat(times, 1)).max() <= 3  # PHOTO_LEVELS
-
-
-def test_many_pictures_show_one_whole_and_all_details():
-    picture = np.arange(12 * 16, dtype=np.uint8).reshape(12, 16)
     figure = crops_figure({name: picture + i for i, name in enumerate("abcdef")}, (3, 2, 4, 3), "six pictures")
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["the whole picture", *"abcdef", ""]
@@ -200,14 +142,3 @@ def test_a_setting_shows_its_coefficients_and_its_picture(noise):
     assert titles == ["9/7, 2 levels, 10 % kept", f"rebuilt: {psnr:.2f} dB"]
     zeros = (figure.axes[0].images[0].get_array() == 0.5).mean()
     assert zeros > 0.8
-
-
-def test_a_moved_slider_redraws_the_picture(noise):
-    view = explorer(noise.float(), "noise", Setting("9/7", 2, 2.0))
-    controls, picture = view.children
-    before = bytes(picture.value)
-    controls.children[0].value = "haar"
-    assert bytes(picture.value) != before
-    assert bytes(picture.value)[:2] == b"\xff\xd8"  # JPEG
-    again = explorer(noise.float(), "noise", Setting("haar", 2, 2.0)).children[1].value
-    assert bytes(picture.value) == bytes(again)

@@ -96,11 +96,11 @@ def pictures(train: int, test: int) -> Pictures:
     Raises
     ------
     WeconveneError
-        The archive is damaged, or lacks training or test pictures.
+        If the archive is damaged, or lacks training or test pictures.
     """
     archive = data_path(ARCHIVE)
     if archive is None:
-        warn_fallback("The classification set CIFAR-10 is not at hand.", SOURCE)
+        warn_fallback("The classification set CIFAR-10 is not available.", SOURCE)
         return _squares(train, test)
     parts = {"train": train, "test": test}
     found = _read(archive, parts)

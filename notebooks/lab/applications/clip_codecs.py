@@ -17,14 +17,13 @@ from torch import Tensor, nn
 
 from lab.applications import motion
 from lab.applications.clips import Frames
-from weconvene_core.codec.tile_coder import to_8_bit
-from weconvene_core.codec.tile_streams import Latent, padded
+from weconvene_core.codec.tile_streams import Latent, padded_length
 from weconvene_core.entropy import DecodeMode, EncodeMode
 from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.distributions import SCALE_LEVELS, ConditionalTables, scale_indexes
 from weconvene_core.entropy.range_coder import Decoder, Encoder
 from weconvene_core.errors import CorruptFileError, WeconveneError
-from weconvene_core.image_tensors import from_8_bit
+from weconvene_core.image_tensors import from_8_bit, to_8_bit
 from weconvene_core.layers.rate_conditioning import check_quality
 from weconvene_core.model.weconvene import WeConvene, pad
 from weconvene_core.wavelets import AxisDWT, Wavelet
@@ -67,12 +66,12 @@ def write(
 
     Without a context this is what the image model does.
     """
-    target = context.residual(latent) if context else latent
-    mode, features = EncodeMode(model.tables), context.features if context else ()
-    lf_hat, hf_hat, z_hat, _ = model.code_latents(quality, mode, *target, context=features)
-    streams, decoded = mode.streams(), (lf_hat, hf_hat)
-    coded = [model.entropy_bottleneck.write(z_hat), *(streams.get(group, b"") for group in GROUPS)]
-    return coded, context.restored(decoded) if context else decoded
+    target, features = (context.residual(latent), context.features) if context else (latent, ())
+    mode = EncodeMode(model.tables)
+    coded = model.code_latents(quality, mode, *target, context=features)
+    streams, decoded = mode.streams(), (coded.lf_hat, coded.hf_hat)
+    strings = [model.entropy_bottleneck.write(coded.z_hat), *(streams.get(group, b"") for group in GROUPS)]
+    return strings, context.restored(decoded) if context else decoded
 
 
 @torch.no_grad()
@@ -88,10 +87,8 @@ def read(
     """
     z, *rest = streams
     shape = padded[0] // model.config.z_stride, padded[1] // model.config.z_stride
-    mode, z_hat = (
-        DecodeMode(model.tables, dict(zip(GROUPS, rest, strict=True))),
-        model.entropy_bottleneck.read(z, shape),
-    )
+    mode = DecodeMode(model.tables, dict(zip(GROUPS, rest, strict=True)))
+    z_hat = model.entropy_bottleneck.read(z, shape)
     decoded = model.code_latents(quality, mode, z_hat=z_hat, context=context.features if context else ())[:2]
     return context.restored(decoded) if context else decoded
 
@@ -161,7 +158,7 @@ class InterCodec:
         """
         (_, height, width), quality, chunks = _unpack_clip(self, data)
         at, reference, frames = torch.tensor([quality]), None, []
-        size = padded(self.model, height), padded(self.model, width)
+        size = padded_length(self.model, height), padded_length(self.model, width)
         for vectors, *streams in chunks:
             grid = -(-height // motion.BLOCK), -(-width // motion.BLOCK)
             known = None if not vectors or reference is None else unpack_vectors(vectors, grid)
@@ -217,7 +214,10 @@ class TemporalCodec:
     def decode(self, data: bytes) -> Frames:
         """Decompress a file of the same codec into its frames (T, H, W, 3) uint8 (see :meth:`InterCodec.decode`)."""
         (count, height, width), quality, chunks = _unpack_clip(self, data)
-        split, size = AxisDWT(count, self.wavelet, self.levels), (padded(self.model, height), padded(self.model, width))
+        split, size = (
+            AxisDWT(count, self.wavelet, self.levels),
+            (padded_length(self.model, height), padded_length(self.model, width)),
+        )
         at, told = torch.tensor([quality]), self._qualities(split, quality)
         coded = [read(self.model, each, size, own) for each, own in zip(chunks, told, strict=True)]
         lf, hf = (split.merge(list(torch.cat(group).split(split.sizes)), 0) for group in zip(*coded, strict=True))

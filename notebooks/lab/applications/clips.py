@@ -1,4 +1,4 @@
-"""Clips: frames from a raw video or a folder of pictures, a stand-in where there is none, and pairs to train on."""
+"""Clips: frames of a raw video or a folder, a moved photograph where there is none, and pairs to train on."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from weconvene_core.training.crops import cut, draw_crops
 Frames = NDArray[np.uint8]
 MAGIC, FRAME = b"YUV4MPEG2", b"FRAME"
 SOURCE = "a folder 'video' under WECONVENE_DATA takes y4m files (8 bits, 4:2:0 or 4:4:4) and folders of frames"
-STAND_IN_STEP = 0.75
-"""Pixels that the stand-in's camera moves from frame to frame."""
+CAMERA_STEP = 0.75
+"""Pixels that the camera over a photograph moves from frame to frame."""
 KR, KB = 0.2126, 0.0722
 """BT.709, which y4m files of this size and above mean."""
 
@@ -41,7 +41,7 @@ def clips(limit: int) -> list[Clip]:
     Raises
     ------
     WeconveneError
-        A clip is unreadable, has frames of several sizes, or fewer than two.
+        If a clip is unreadable, has frames of several sizes, or fewer than two.
     """
     folder = data_path("video")
     if folder is None:
@@ -57,7 +57,7 @@ def load_clip(path: Path, limit: int) -> Clip:
     Raises
     ------
     WeconveneError
-        Nothing there, an unreadable or cut file, frames of several sizes, or fewer than two frames.
+        If the file is missing, unreadable or cut, or has frames of several sizes or fewer than two.
     """
     if path.is_dir():
         frames = [np.asarray(load_rgb(picture)) for picture in folder_set(path).paths[:limit]]
@@ -74,7 +74,7 @@ def load_clip(path: Path, limit: int) -> Clip:
 def moved_photograph(limit: int, size: tuple[int, int] = (144, 176)) -> Clip:
     """Return a clip of a camera that moves slowly over an embedded photograph; no real video, and named so."""
     photo = torch.from_numpy(np.array(load_rgb(image_set("default").paths[2]))).permute(2, 0, 1)[None].float()
-    frames = [_view(photo, 60 + STAND_IN_STEP * t, 40 + STAND_IN_STEP * t / 2, size) for t in range(limit)]
+    frames = [_view(photo, 60 + CAMERA_STEP * t, 40 + CAMERA_STEP * t / 2, size) for t in range(limit)]
     return Clip("camera over a still photograph", np.stack(frames))
 
 

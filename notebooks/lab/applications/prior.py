@@ -111,9 +111,9 @@ def estimated_bits(model: WeConvene, sample: Sample, context: Context | None = N
 
     While gradients are recorded, noise stands for rounding as in training.
     """
-    target, learning = context.residual(sample.latent) if context else sample.latent, torch.is_grad_enabled()
-    mode = LikelihoodMode(LIKELIHOODS[model.config.distribution], "mixed" if learning else None)
-    coded = model.code_latents(sample.quality, mode, *target, context=context.features if context else ())
+    target, features = (context.residual(sample.latent), context.features) if context else (sample.latent, ())
+    mode = LikelihoodMode(LIKELIHOODS[model.config.distribution], "mixed" if torch.is_grad_enabled() else None)
+    coded = model.code_latents(sample.quality, mode, *target, context=features)
     likelihoods = [coded.z_likelihoods, *(part for group in GROUPS for part in mode.likelihoods.get(group, []))]
     return sum(-part.log().sum() for part in likelihoods) / (math.log(2) * len(coded.z_hat))
 

@@ -85,11 +85,11 @@ def scenes(train: int, test: int) -> Scenes:
     Raises
     ------
     WeconveneError
-        A photograph has no labels, or labels of another size.
+        If a photograph has no labels, or labels of another size.
     """
     folder = data_path(FOLDER)
     if folder is None:
-        warn_fallback("The segmentation set CamVid is not at hand.", SOURCE)
+        warn_fallback("The segmentation set CamVid is not available.", SOURCE)
         return _coins()
     parts = [[_scene(path, folder / f"{part}annot") for path in spread(folder_set(folder / part).paths, count)]
              for part, count in (("train", train), ("val", test))]  # fmt: skip

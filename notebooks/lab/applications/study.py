@@ -66,7 +66,7 @@ def spread(paths: Sequence[Path], count: int) -> list[Path]:
 
 def warn_fallback(error: Exception | str, source: str) -> None:
     """Warn that a data set is missing, and where it comes from; the embedded photographs are taken instead."""
-    warnings.warn(f"{error} {source[0].upper()}{source[1:]}. The embedded default stands in.", stacklevel=3)
+    warnings.warn(f"{error} {source[0].upper()}{source[1:]}. The embedded default is used.", stacklevel=3)
 
 
 def data_path(name: str) -> Path | None:
@@ -80,15 +80,10 @@ def data_path(name: str) -> Path | None:
 
 @dataclass(frozen=True)
 class Network:
-    """One network of a comparison.
+    """One network of a comparison: ``build`` draws its weights from torch's generator.
 
-    Attributes
-    ----------
-    name : what tables and figures call it.
-    build : makes it, with weights drawn from torch's generator.
-    width : its number of channels.
-    parameters : how many numbers it holds.
-    macs : multiplications of one forward pass of the sample, the channel DWT folded into the kernels.
+    ``width`` counts channels, ``macs`` the multiplications of one forward pass of the sample, with the channel DWT
+    folded into the kernels.
     """
 
     name: str

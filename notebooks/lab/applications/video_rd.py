@@ -16,7 +16,7 @@ from lab.rd.ffmpeg_codecs import FfmpegCodec, ffmpeg
 from lab.rd.metrics import bpp, ms_ssim, psnr_rgb
 from weconvene_core.errors import WeconveneError
 
-POINT_COLUMNS = ["clip", "frames", "codec", "knob", "bytes", "bpp", "psnr_db", "ms_ssim"]
+POINT_COLUMNS = ["clip", "frames", "codec", "quality", "bytes", "bpp", "psnr_db", "ms_ssim"]
 
 
 @dataclass(frozen=True)

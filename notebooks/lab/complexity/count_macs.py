@@ -27,8 +27,8 @@ from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
 
 FOLDING, OUTSIDE = "kernel folding", "outside the parts"
-ENCODER, DECODER, UNUSED = ("g_a", "h_a"), ("g_s",), ("entropy_bottleneck",)
-"""Parts that run on one side alone, and what coding replaces by tables; all other parts run on both sides."""
+ENCODER, DECODER = ("g_a", "h_a", "entropy_bottleneck"), ("g_s",)
+"""Parts that run on one side alone; all other parts run on both sides."""
 Macs = dict[str, int]
 
 
@@ -45,9 +45,8 @@ class _OnePass(nn.Module):
             model(x)
             return
         quality = torch.full((1,), model.default_quality)
-        lf, hf = model.analyse(x, quality)
-        z_hat = model.h_a(torch.cat([lf, hf], 1))
-        model.synthesise(*model.charm(model.h_s(z_hat, quality), _nothing_coded, lf, hf), quality)
+        coded = model.code_latents(quality, _nothing_coded, *model.analyse(x, quality))
+        model.synthesise(coded.lf_hat, coded.hf_hat, quality)
 
 
 def _nothing_coded(group: str, prediction: Any, target: Tensor | None) -> Tensor:
@@ -90,13 +89,14 @@ def count_macs(model: CompressionModel, height: int, width: int) -> tuple[Macs, 
 
     sides: tuple[Macs, Macs] = ({}, {})
     rest = counter.get_total_flops() // 2
+    tables_only = () if isinstance(model, WeConvene) else ("entropy_bottleneck",)  # CompressAI codes z without its net
     for part, child in model.named_children():
         layers = [f"{part}.{name}" for name, module in child.named_modules() if isinstance(module, WeConv3d)]
         folding = sum(everything - convolutions for everything, convolutions in map(macs_of, layers))
         whole = macs_of(part)[0]
         rest -= whole
         for macs, elsewhere in zip(sides, (DECODER, ENCODER), strict=True):
-            if whole and part not in (*elsewhere, *UNUSED):
+            if whole and part not in (*elsewhere, *tables_only):
                 macs[part] = whole - folding
                 macs[FOLDING] = macs.get(FOLDING, 0) + folding
     for macs in sides:

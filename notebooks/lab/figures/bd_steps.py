@@ -118,7 +118,7 @@ def _scale_percents(axes: Axes) -> None:
 
 @styled
 def image_bd_figure(found: pd.Series, headline: float, title: str) -> Figure:
-    """Draw the BD-rate of every image (percent, by file name), sorted, beside ``headline`` (that of the means)."""
+    """Draw the BD-rate of every image (percent, by file name), sorted, and ``headline``, of the averaged curves."""
     found, mean = found.sort_values(ascending=False), float(found.mean())
     figure, (axes,) = new_figure("", (WIDTH, 2.0 + 0.25 * len(found)))
     axes.axvline(0.0, color=DARK, linewidth=1.2)

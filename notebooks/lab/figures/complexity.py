@@ -30,6 +30,7 @@ from weconvene_core.model.presets import PRESETS
 PARTS = {
     "g_a": ("g_a (analysis)", PALETTE[0]),
     "h_a": ("h_a (hyper analysis)", PALETTE[3]),
+    "entropy_bottleneck": ("likelihoods of z", PALETTE[4]),
     "h_s": ("h_s (hyper synthesis)", PALETTE[2]),
     "charm": ("3DWeChARM", PALETTE[1]),
     "g_s": ("g_s (synthesis)", PALETTE[5]),
@@ -151,9 +152,14 @@ def landscape_figure(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
     ours = [f"preset {name}" if name in PRESETS else name for name in measured.model]
     named = [*zip(published.model, middle, published.kmac_px, [FAINT] * len(published), strict=True),
              *zip(ours, measured.params_m, measured.kmac_px, [PALETTE[0]] * len(ours), strict=True)]  # fmt: skip
+    above = -np.inf  # of the name below, so that names of neighbours stand apart, left and right in turn
     for place, (name, x, y, colour) in enumerate(sorted(named, key=lambda entry: entry[2])):
-        side = 1 if place % 2 else -1  # neighbours in height are named on different sides
-        write(axes, name, (x, y), (9 * side, 3), ha="left" if side > 0 else "right", color=colour, fontsize=10)
+        side = 1 if place % 2 else -1
+        above = max(np.log10(y), above + 0.045)
+        away = (16 * side, 110 * (above - np.log10(y)))
+        leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+        look = {"ha": "left" if side > 0 else "right", "color": colour, "fontsize": 10}
+        write(axes, name, (x, y), away, arrowprops=leader, **look)
     axes.set(xscale="log", yscale="log", title="Size and arithmetic of learned image codecs")
     axes.set_xlim(0.2 * measured.params_m.min(), 6 * published.params_m_high.max())
     axes.set_ylim(0.6 * measured.kmac_px.min(), 1.8 * published.kmac_px.max())

@@ -68,6 +68,8 @@ def _grid(count: int, shape: Sequence[int], title: str, below: float = 0.0) -> t
     figure, cells = new_figure(title, (12.0, height), rows, columns)
     for axes in cells:
         axes.set_axis_off()
+    for spare in cells[count:]:
+        spare.remove()
     return figure, cells[:count]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -120,8 +120,7 @@ def training_figure(rows: pd.DataFrame, quality: float, title: str) -> Figure:
             rate.plot(run.step, run[column], color=colour, linestyle=dash, label=label)
         named = weights_named(run.phase.iloc[-1]) if run.start.iloc[0] else None
         distortion.plot(run.step, run.psnr_db, color=PINK, linestyle=dash, label=named)
-    for axes in (rate, distortion):
-        _shade_phases(axes, rows)
+    _shade_phases((rate, distortion), rows)
     rate.set(ylabel="Estimated rate (bpp)", ylim=(0, None))
     distortion.set(ylabel="PSNR (dB)", xlabel=f"Step; measured on one held-out picture at quality {quality:g}")
     rate.legend(loc="upper right", ncols=len(RATES))
@@ -130,8 +129,8 @@ def training_figure(rows: pd.DataFrame, quality: float, title: str) -> Figure:
     return figure
 
 
-def _shade_phases(axes: Axes, rows: pd.DataFrame) -> None:
-    """Shade every second phase and name all; a phase begins where the one before it ended, or its run began."""
+def _shade_phases(panels: Sequence[Axes], rows: pd.DataFrame) -> None:
+    """Shade every second phase and name all on top; a phase begins where the one before it ended, or its run began."""
     spans: dict[float, tuple[str, float]] = {}
     for _, run in rows.groupby("run"):
         first = float(run.start.iloc[0])
@@ -140,10 +139,11 @@ def _shade_phases(axes: Axes, rows: pd.DataFrame) -> None:
             spans[first] = name.split(" (")[0], max(last, spans.get(first, ("", 0.0))[1])  # branches: named once
             first = last
     for i, (first, (name, last)) in enumerate(spans.items()):
-        axes.axvspan(first, last, color=SHADE if i % 2 else "#FFFFFF", zorder=0, linewidth=0)
-        look = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom", "fontsize": 10}
-        axes.text((first + last) / 2, 1.0, name, **look)
-    axes.set_xlim(0, max(1, rows.step.max()))
+        for axes in panels:
+            axes.axvspan(first, last, color=SHADE if i % 2 else "white", zorder=0, linewidth=0)
+        look = {"transform": panels[0].get_xaxis_transform(), "ha": "center", "va": "bottom", "fontsize": 10}
+        panels[0].text((first + last) / 2, 1.0, name, **look)
+    panels[0].set_xlim(0, max(1, rows.step.max()))
 
 
 @styled

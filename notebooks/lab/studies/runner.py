@@ -217,13 +217,13 @@ def training_images() -> ImagePool:
     Raises
     ------
     WeconveneError
-        If there is no training folder: a study of the four stand-ins would take a real one's place.
+        If there is no training folder: a study of the four fallback photographs would take a real one's place.
     """
     folder = training_folder()
     if folder == FALLBACK_FOLDER:
         raise WeconveneError(
-            "A study needs training photographs, and only four stand-ins are at hand: point WECONVENE_DATA to a folder "
-            "with photographs in train/. Kept tables stay as they are."
+            "A study needs training photographs, and only the four fallbacks are here: point WECONVENE_DATA to a "
+            "folder with photographs in train/. Kept tables stay as they are."
         )
     return load_pool(folder_set(folder).paths)
 

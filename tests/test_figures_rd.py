@@ -1,0 +1,147 @@
+"""Figures of curves and BD-rates: they carry the data of their tables, and are the same byte for byte."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lab.figures.bd_steps import bd_example_figure, image_bd_figure, local_rate_figure
+from lab.figures.certificate import margin_figure
+from lab.figures.curves import bd_rate_figure, rd_figure, sensitivity_figure
+from lab.figures.rates import spread_figure, streams_figure
+from lab.figures.style import CODEC_LOOK, codec_looks, save
+from lab.rd.bd_rate import METHODS, bd_rate, log_rate
+from lab.rd.curves import MEASURED, with_means
+from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
+from lab.rd.pillow_codecs import CLASSICAL_CODECS, JPEG_2000_BY_DEFAULT, avif
+from lab.rd.published_curves import anchor_curve, published_curve
+from lab.rd.tables import published_bd_table
+from lab.reproduce.certificate import Entry
+from weconvene_core.errors import WeconveneError
+
+LIVE = ["BPG444", "WebP", "JPEG"]
+
+
+@pytest.fixture(scope="module")
+def curves():
+    return [published_curve("kodak", name) for name in LIVE]
+
+
+@pytest.fixture(scope="module")
+def table():
+    return published_bd_table("kodak", LIVE, ["K-A", "K-B"])
+
+
+def points_of(axes, marker="o"):
+    """The places of all single marks."""
+    return [tuple(np.ravel(line.get_xydata())) for line in axes.lines if line.get_marker() == marker]
+
+
+def test_a_figure_is_the_same_byte_for_byte(curves, tmp_path):
+    files = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        path = save(rd_figure(curves, [anchor_curve("K-A")], "Kodak, 24 images"), "rd", folder)
+        assert path == folder / "rd.png"
+        files.append((path.read_bytes(), path.with_suffix(".svg").read_bytes()))
+    assert files[0] == files[1]
+    assert b"<dc:date>" not in files[0][1]
+
+
+def test_every_curve_is_drawn_and_named_from_the_top_down(curves):
+    anchor = anchor_curve("K-A")
+    figure = rd_figure(curves, [anchor], "Kodak, 24 images", ours="BPG444", conditions="10 steps")
+    (axes,) = figure.axes
+    drawn = {line.get_label(): line.get_xydata() for line in axes.lines}
+    for curve in (*curves, anchor):
+        assert drawn[curve.codec].tolist() == np.stack([curve.bpp, curve.value], 1).tolist()
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [anchor.codec, *LIVE]
+    assert figure.get_supxlabel().endswith("10 steps")
+
+
+def test_a_live_codec_looks_the_same_everywhere_and_like_no_other():
+    names = ["lite", *(codec.name for codec in (*CLASSICAL_CODECS, *FFMPEG_CODECS)), JPEG_2000_BY_DEFAULT.name]
+    names += [avif(4).name, avif(tune=None).name]
+    assert set(names) <= set(CODEC_LOOK)
+    assert len(set(codec_looks(names).values())) == len(names)
+    strangers = codec_looks(["a", *names, "b"])
+    assert strangers == codec_looks(["a", *names, "b"])
+    assert len(set(strangers.values())) == len(names) + 2
+
+
+def test_dots_of_bd_rates_are_those_of_the_table(table):
+    (axes,) = bd_rate_figure(table, "Kodak, 24 images", "K-A").axes
+    found = table[(table.anchor == "K-A") & (table.method == "pchip")].sort_values("bd_rate_pct", ascending=False)
+    assert points_of(axes) == [(rate, i) for i, rate in enumerate(found.bd_rate_pct)]
+    assert [label.get_text() for label in axes.get_yticklabels()] == found.codec.tolist()
+    (axes,) = sensitivity_figure(table, "Kodak, 24 images", "WebP").axes
+    rows = table[table.codec == "WebP"]
+    assert {line.get_label(): list(line.get_xdata()) for line in axes.lines} == {
+        method: rows[rows.method == method].bd_rate_pct.tolist() for method in METHODS
+    }
+
+
+@pytest.mark.parametrize(("anchor", "said"), [("K-A", "does not cancel"), ("WebP", "that they share cancels")])
+def test_what_an_interval_means_depends_on_the_anchor(table, anchor, said):
+    rows = table[table.anchor == "K-A"].assign(anchor=anchor, ci_low=0.0, ci_high=9.0)
+    assert bd_rate_figure(rows, "Kodak", anchor).get_supxlabel().endswith(said)
+
+
+def test_lines_of_extra_rate_are_what_a_bd_rate_averages():
+    anchor, test = anchor_curve("K-A"), published_curve("kodak", "WeConvene")
+    _, line = local_rate_figure(anchor, [test], "Kodak").axes[0].lines
+    quality, extra = line.get_data()
+    assert extra == pytest.approx(100 * (10 ** (log_rate(test)(quality) - log_rate(anchor)(quality)) - 1))
+    number = f"{bd_rate(anchor, test).bd_rate_pct:+.2f} %"
+    assert number in bd_example_figure(anchor, test).get_supxlabel()
+    (axes,) = image_bd_figure(pd.Series({"a.png": 1.0, "b.png": 3.0}), 2.0, "made up").axes
+    assert [tuple(point) for point in axes.lines[-1].get_xydata()] == [(3.0, 0), (1.0, 1)]
+
+
+def test_stacked_parts_add_up_to_the_rate():
+    rows = [{"image": i, "quality": q, "part": p, "bpp": q * s} for i in "ab" for q in (1.0, 2.0)
+            for p, s in (("LF", 0.5), ("HF", 0.3), ("header", 0.01))]  # fmt: skip
+    left, right = streams_figure(pd.DataFrame(rows), "made up").axes
+    assert max(bar.get_y() + bar.get_height() for bar in left.patches) == pytest.approx(2 * 0.81)
+    assert max(bar.get_y() + bar.get_height() for bar in right.patches) == pytest.approx(100)
+
+
+def test_the_cheapest_and_the_dearest_image_are_named():
+    rows = []
+    for name, rate in (("a", 1), ("b", 3), ("c", 2)):
+        for q in (1, 2):
+            row = {"dataset": "d", "codec": "c", "image": f"{name}.png", "quality": q}
+            rows.append(dict.fromkeys(MEASURED, 0.1) | row | {"bpp": q * rate, "psnr_db": 30 + q})
+    (axes,) = spread_figure(with_means(rows), "c", "made up").axes
+    assert {text.get_text() for text in axes.texts} == {"a", "b", "mean over the images"}
+
+
+def test_every_judged_claim_is_drawn_with_its_value():
+    blank = dict.fromkeys((field.name for field in fields(Entry)), "")
+    made_up = {"a-b: rate on Kodak, %; its paper claims 2": "1.0049", "c: time, ratio": "7", "d: no unit": "123456"}
+    rows = [Entry(**blank | {"claim": claim, "expected": "1", "tolerance": "0.5", "obtained": value})
+            for claim, value in made_up.items()]  # fmt: skip
+    figure = margin_figure([*rows, replace(rows[0], obtained="")])
+    said = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert said == ["1.00 %", "7.00 x", "1.23e+05"]
+    with pytest.raises(WeconveneError, match="no claim has"):
+        margin_figure([])
+
+
+def test_refusals(curves, table, tmp_path):
+    with pytest.raises(WeconveneError, match="one metric"):
+        rd_figure([], [], "Kodak")
+    with pytest.raises(WeconveneError, match="one metric"):
+        rd_figure(curves, [anchor_curve("K-A", "ms_ssim_db")], "Kodak")
+    with pytest.raises(WeconveneError, match="raise max_bpp"):
+        rd_figure(curves, [], "Kodak", max_bpp=0.01)
+    with pytest.raises(WeconveneError, match="no BD-rate against 'C-L'"):
+        bd_rate_figure(table, "Kodak", "C-L")
+    with pytest.raises(WeconveneError, match="no BD-rate of 'HM'"):
+        sensitivity_figure(table, "Kodak", "HM")
+    figure = bd_rate_figure(table, "Kodak", "K-A")
+    with pytest.raises(WeconveneError, match="cannot name a figure"):
+        save(figure, "../rd", tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(WeconveneError, match="Cannot write the figure"):
+        save(figure, "rd", tmp_path / "file")
