@@ -50,8 +50,8 @@ def traced(call: Callable[[], object]) -> tuple[Trace, int]:
 def table(model: str = "lite", side: int = 64) -> tuple[pd.DataFrame, dict[str, Trace]]:
     """Trace ``forward`` and ``encode`` of a picture of ``side`` x ``side`` pixels, both for the second time."""
     picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    network, x = api.load_model(model), torch.rand(1, 3, side, side)
-    tasks = {"forward": lambda: network(x), "encode": lambda: api.encode(picture, 3, model)}
+    network, x, at = api.load_model(model), torch.rand(1, 3, side, side), torch.tensor([3.0])
+    tasks = {"forward": lambda: network(x, at), "encode": lambda: api.encode(picture, 3, model)}
     rows, traces = [], {}
     for name, call in tasks.items():
         call()  # what is cached is cached
