@@ -1,4 +1,4 @@
-"""Altered compressed files with checksums that are right: what a forger can reach behind them."""
+"""Damaged compressed files for the tests."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from weconvene_core.codec.container import CHECKSUM_BYTES, header_and_lengths
 from weconvene_core.errors import CorruptFileError
 
 
-def reseal(data: bytes) -> bytes:
-    """Give altered data the checksums of an honest writer, as far as its header can be read."""
+def with_right_checksums(data: bytes) -> bytes:
+    """Return altered data with the checksums of an honest writer, as far as its header can be read."""
     try:
         _, lengths, start = header_and_lengths(data)
     except CorruptFileError:
@@ -21,3 +21,9 @@ def reseal(data: bytes) -> bytes:
         parts += [stream, checksum.to_bytes(CHECKSUM_BYTES, "little")]
         start += length + CHECKSUM_BYTES
     return b"".join(parts)
+
+
+def is_one_sentence(error: BaseException) -> bool:
+    """Tell whether an error says one short sentence."""
+    text = str(error)
+    return text[0].isupper() and text.endswith(".") and "\n" not in text and len(text) < 200

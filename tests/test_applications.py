@@ -13,10 +13,22 @@ from PIL import Image
 from torch import nn
 
 from lab.applications import classification, denoising, segmentation
-from lab.applications.findings import FIGURES, findings
-from lab.applications.pairs import EQUAL_MACS, EQUAL_PARAMETERS, PLAIN, contenders, with_weconv
-from lab.applications.sources import spread
-from lab.applications.study import COLUMNS, compare, differences, fit, interval, write_rows
+from lab.applications.study import (
+    COLUMNS,
+    EQUAL_MACS,
+    EQUAL_PARAMETERS,
+    MAIN_FIGURES,
+    PLAIN,
+    compare,
+    differences,
+    findings,
+    fit,
+    interval,
+    matched_networks,
+    spread,
+    with_weconv,
+    write_rows,
+)
 from lab.layer_analysis.denoising_trial import Denoiser, forward_macs
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConv3d, WeConvSpec
@@ -32,7 +44,7 @@ def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def denoisers(width: int = 16) -> tuple:
-    return contenders(lambda channels: Denoiser(channels, 2), width, torch.zeros(1, 1, 32, 32), SPEC)
+    return matched_networks(lambda channels: Denoiser(channels, 2), width, torch.zeros(1, 1, 32, 32), SPEC)
 
 
 # --- matched networks ------------------------------------------------------------------------------------------------
@@ -72,7 +84,7 @@ def test_a_network_without_fitting_layers_is_refused() -> None:
 
 def test_costs_that_no_width_can_match_are_refused() -> None:
     with pytest.raises(WeconveneError, match="no width from"):
-        contenders(lambda w: nn.Sequential(nn.Conv2d(1, w, 3, padding=1), nn.Conv2d(w, 256, 3, padding=1)), 4,
+        matched_networks(lambda w: nn.Sequential(nn.Conv2d(1, w, 3, padding=1), nn.Conv2d(w, 256, 3, padding=1)), 4,
                    torch.zeros(1, 1, 32, 32), SPEC)  # fmt: skip
 
 
@@ -177,7 +189,7 @@ def test_noise_has_its_strength_and_wavelet_thresholds_remove_it() -> None:
     assert np.array_equal(noisy, denoising.noisy_version(clean, 25))
     table = {
         name: denoising.measure(method, {"waves": clean}, [25]).psnr_db[0]
-        for name, method in (("noisy", denoising.rivals()["noisy"]), ("wavelet", denoising.wavelet_denoiser))
+        for name, method in (("noisy", denoising.classical_methods()["noisy"]), ("wavelet", denoising.wavelet_denoiser))
     }
     assert table["noisy"] == pytest.approx(20.2, abs=0.5)  # -20 log10(25 / 255), a little more by clipping
     assert table["wavelet"] > table["noisy"] + 5
@@ -232,6 +244,7 @@ def test_a_class_archive_is_read_and_a_bad_one_named(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.usefixtures("no_data")
+@pytest.mark.slow
 def test_segmentation_finds_coins() -> None:
     with pytest.warns(UserWarning, match="CamVid.*embedded default"):
         data = segmentation.scenes(train=1, test=1)
@@ -282,12 +295,12 @@ def test_findings_say_what_the_intervals_allow() -> None:
         dict.fromkeys(COLUMNS, 1) | {
             "task": task, "metric": f"{figure}, {what}", "mode": mode, "difference": d, "ci_low": low, "ci_high": high,
         }
-        for task, figure in FIGURES.items()
+        for task, figure in MAIN_FIGURES.items()
         for what, d, low, high in (("equal parameters", -0.5, -0.9, -0.1), ("equal MACs", 0.2, -0.1, 0.5))
         for mode in ("quick", "full")
     ]  # fmt: skip
     text = findings(pd.DataFrame(rows))
-    assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == [f"| {task}" for task in FIGURES]
+    assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == [f"| {task}" for task in MAIN_FIGURES]
     found = "-0.50 (-0.90 to -0.10) | +0.20 (-0.10 to +0.50) | worse; no difference beyond the interval |"
     assert text.count(found) == 4
     quick = [row for row in rows if row["mode"] == "quick"]

@@ -10,12 +10,21 @@ import pytest
 import torch
 from PIL import Image
 
-from lab.applications import inter, motion, video_rd
+from lab.applications import motion, video_rd
+from lab.applications import prior as priors
+from lab.applications.clip_codecs import (
+    InterCodec,
+    TemporalCodec,
+    frame_of,
+    latent_of,
+    pack_vectors,
+    read,
+    unpack_vectors,
+    write,
+)
 from lab.applications.clips import Clip, clips, load_clip, moved_photograph, moving_pairs
-from lab.applications.frame_coding import frame_of, latent_of, read, write
-from lab.applications.pairs import with_weconv
-from lab.applications.temporal import TemporalCodec
-from weconvene_core.codec.tile_streams import padded
+from lab.applications.study import with_weconv
+from weconvene_core.codec.tile_streams import padded_length
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.layers import WeConvSpec
@@ -35,9 +44,9 @@ def model() -> WeConvene:
 
 
 @pytest.fixture(scope="module")
-def prior(model: WeConvene) -> inter.Prior:
+def prior(model: WeConvene) -> priors.Prior:
     torch.manual_seed(1)
-    return with_weconv(inter.Prior(model, 8), WeConvSpec("5/3", 1)).eval()
+    return with_weconv(priors.Prior(model, 8), WeConvSpec("5/3", 1)).eval()
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +132,9 @@ def test_motion_between_pixels_beats_the_frame_as_it_stands(clip: Clip) -> None:
 def test_vectors_come_back() -> None:
     vectors = torch.randint(-100, 100, (2, 5, 7), generator=torch.Generator().manual_seed(0))
     for each in (vectors, torch.zeros_like(vectors)):
-        assert torch.equal(inter.unpack_vectors(inter.pack_vectors(each), (5, 7)), each)
+        assert torch.equal(unpack_vectors(pack_vectors(each), (5, 7)), each)
     with pytest.raises(CorruptFileError):
-        inter.unpack_vectors(b"", (5, 7))
+        unpack_vectors(b"", (5, 7))
 
 
 # --- frames, clips, files --------------------------------------------------------------------------------------------
@@ -136,22 +145,22 @@ def test_without_context_a_frame_is_coded_as_a_picture(model: WeConvene, clip: C
     streams, latent = write(model, latent_of(model, x, at), at)
     strings = [group[0] for group in model.compress(x, 3.0)["strings"]]
     assert streams == [strings[2], *strings[:2]]
-    again = read(model, streams, (padded(model, 75), padded(model, 101)), at)
+    again = read(model, streams, (padded_length(model, 75), padded_length(model, 101)), at)
     assert all(torch.equal(a, b) for a, b in zip(latent, again, strict=True))
     assert frame_of(model, again, (75, 101), at).shape == (1, 3, 75, 101)
 
 
-def test_inter_files_come_back_and_save_bits(model: WeConvene, prior: inter.Prior, clip: Clip) -> None:
-    codec, intra = inter.InterCodec("inter", model, prior), inter.InterCodec("intra", model)
+def test_inter_files_come_back_and_save_bits(model: WeConvene, prior: priors.Prior, clip: Clip) -> None:
+    codec, intra = InterCodec("inter", model, prior), InterCodec("intra", model)
     points = [video_rd.measure(each, clip, (2.0, 4.0)) for each in (intra, codec)]
     assert (points[1].bytes < 0.95 * points[0].bytes).all()
     assert (points[1].psnr_db > points[0].psnr_db - 0.3).all()
     assert points[0].psnr_db[1] > points[0].psnr_db[0] > 20
 
 
-def test_decoder_repeats_the_encoder(model: WeConvene, prior: inter.Prior, clip: Clip) -> None:
+def test_decoder_repeats_the_encoder(model: WeConvene, prior: priors.Prior, clip: Clip) -> None:
     """Drift would show as a difference that grows from frame to frame."""
-    codec = inter.InterCodec("inter", model, prior)
+    codec = InterCodec("inter", model, prior)
     data = codec.encode(clip.frames, 4.0)
     assert np.array_equal(codec.decode(data), codec.decode(data))
     whole = codec.decode(data).astype(int)
@@ -161,14 +170,14 @@ def test_decoder_repeats_the_encoder(model: WeConvene, prior: inter.Prior, clip:
 
 @pytest.mark.parametrize(("wavelet", "levels"), [("haar", 1), ("5/3", 2)])
 def test_files_of_the_dwt_along_time_come_back(model: WeConvene, clip: Clip, wavelet: str, levels: int) -> None:
-    codecs = TemporalCodec("time", model, wavelet, levels), inter.InterCodec("intra", model)
+    codecs = TemporalCodec("time", model, wavelet, levels), InterCodec("intra", model)
     ours, alone = (video_rd.measure(codec, clip, (1.0, 3.0)) for codec in codecs)
     assert (ours.psnr_db > alone.psnr_db - 0.5).all()
     assert ours.bytes[0] < ours.bytes[1]
 
 
-def test_damaged_and_foreign_clips_are_refused(model: WeConvene, prior: inter.Prior, clip: Clip) -> None:
-    codec, time = inter.InterCodec("inter", model, prior), TemporalCodec("time", model, "haar", 1)
+def test_damaged_and_foreign_clips_are_refused(model: WeConvene, prior: priors.Prior, clip: Clip) -> None:
+    codec, time = InterCodec("inter", model, prior), TemporalCodec("time", model, "haar", 1)
     for each in (codec, time):
         data = each.encode(clip.frames[:2], 2.0)
         for bad in (data[:-1], data + b"x", data[:7], b"JUNK" + data[4:]):
@@ -177,21 +186,22 @@ def test_damaged_and_foreign_clips_are_refused(model: WeConvene, prior: inter.Pr
         with pytest.raises(WeconveneError, match="cannot be coded"):
             each.encode(clip.frames[:0], 2.0)
     with pytest.raises(CorruptFileError, match="other settings"):
-        inter.InterCodec("intra", model).decode(codec.encode(clip.frames[:2], 2.0))
+        InterCodec("intra", model).decode(codec.encode(clip.frames[:2], 2.0))
 
 
 # --- the prior -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_prior_learns_from_moving_photographs(model: WeConvene) -> None:
     photo = torch.from_numpy(np.ascontiguousarray(moved_photograph(1, (160, 220)).frames[0]))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    samples = inter.photograph_samples(model, [photo], 6, 64)
+    samples = priors.photograph_samples(model, [photo], 6, 64)
     torch.manual_seed(0)
-    prior = inter.Prior(model, 8)
-    start = inter.saving(prior.eval(), model, samples)
-    inter.train_prior(prior, model, samples, Stage("short", 40, 1e-2, 1e-3, batch=4, crop=64, warmup=2), 0)
-    assert inter.saving(prior, model, samples) > start + 0.5
+    prior = priors.Prior(model, 8)
+    start = priors.saving(prior.eval(), model, samples)
+    priors.train_prior(prior, model, samples, Stage("short", 40, 1e-2, 1e-3, batch=4, crop=64, warmup=2), 0)
+    assert priors.saving(prior, model, samples) > start + 0.5
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -206,9 +216,9 @@ def test_moving_pairs_move_little_and_stay_in_range() -> None:
 
 
 def test_ffmpeg_codes_the_clip_where_it_is_installed(clip: Clip) -> None:
-    if not video_rd.installed_encoders():
+    if not video_rd.video_codecs():
         pytest.skip("there is no ffmpeg here")
-    for codec in video_rd.installed_encoders():
+    for codec in video_rd.video_codecs():
         points = video_rd.measure(codec, clip, (20.0, 34.0))
         assert points.psnr_db[0] > points.psnr_db[1] + 3
         assert points.psnr_db[0] > 35
@@ -218,7 +228,7 @@ def test_ffmpeg_codes_the_clip_where_it_is_installed(clip: Clip) -> None:
 
 
 def test_bd_rates_against_an_anchor(model: WeConvene, clip: Clip) -> None:
-    points = video_rd.measure(inter.InterCodec("intra", model), clip, (1.0, 2.0, 3.0, 4.0))
+    points = video_rd.measure(InterCodec("intra", model), clip, (1.0, 2.0, 3.0, 4.0))
     half = points.assign(codec="half", bpp=points.bpp / 2)
     assert video_rd.bd_rates(pd.concat([points, half]), "intra").bd_rate_pct[0] == pytest.approx(-50)
     beyond = half.assign(psnr_db=half.psnr_db + 50)
@@ -228,7 +238,7 @@ def test_bd_rates_against_an_anchor(model: WeConvene, clip: Clip) -> None:
 
 
 def test_bd_rates_by_ms_ssim_need_frames_that_are_large_enough(model: WeConvene, clip: Clip) -> None:
-    codec, knobs = inter.InterCodec("intra", model), (1.0, 2.0, 3.0, 4.0)
+    codec, knobs = InterCodec("intra", model), (1.0, 2.0, 3.0, 4.0)
     small = video_rd.measure(codec, clip, knobs)
     assert small.ms_ssim.isna().all()
     large = video_rd.measure(codec, moved_photograph(2, (176, 176)), knobs)

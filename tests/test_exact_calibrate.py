@@ -14,6 +14,8 @@ import torch
 from PIL import Image
 
 from lab.rd.metrics import psnr_rgb
+from weconvene_core.cli import codec_commands, training_commands
+from weconvene_core.cli.main import main
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
@@ -155,3 +157,16 @@ def test_an_uncalibrated_model_says_so(folder: Path) -> None:
     assert not unpack(api.encode(np.zeros((8, 8, 3), np.uint8), 2, "tiny")).exact
     with pytest.raises(WeconveneError, match="weconvene calibrate tiny"):
         api.encode(np.zeros((8, 8, 3), np.uint8), 2, "tiny", exact=True)
+
+
+def test_the_command_calibrates_a_checkpoint_in_its_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], photo: Image.Image
+) -> None:
+    release(stirred(SMALL), folder / "tiny.safetensors", {"steps": 0})
+    for module in (codec_commands, training_commands):
+        monkeypatch.setattr(module, "CHECKPOINTS", folder)
+    (folder / "pictures").mkdir()
+    photo.save(folder / "pictures" / "photo.png")
+    assert main(["calibrate", "tiny", "--images", str(folder / "pictures")]) == 0
+    assert "calibrated on 1 images" in capsys.readouterr().out
+    assert calibrate.STORED in read_tensors(folder / "tiny.safetensors")[1]

@@ -30,5 +30,7 @@ def test_an_old_path_names_the_new_one(old: str) -> None:
 def test_an_old_path_of_the_laboratory_names_its_folder() -> None:
     with pytest.raises(ImportError, match="notebooks/lab"):
         importlib.import_module("weconvene_core.evaluation.bd_rate")
+    with pytest.raises(ImportError, match="notebooks/lab"):
+        importlib.import_module("weconvene_core.wavelets.factor")
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("weconvene_core.no_such_room")

@@ -124,6 +124,7 @@ def test_a_sweep_says_whether_it_ever_steps_back() -> None:
     assert "falls at 1 of 2 steps" in figures.sweep_figure(worse, "x").axes[0].get_title(loc="left")
 
 
+@pytest.mark.slow
 def test_forty_one_qualities_of_the_released_model_never_step_back() -> None:
     model, pictures = load_model("lite"), [photograph(number, 128) for number in (0, 1, 3)]
     coded = [[code(model, picture, quality) for picture in pictures] for quality in np.linspace(0, 7, 41).tolist()]

@@ -55,7 +55,7 @@ def test_rows_differ_from_their_reference_in_what_they_say_and_claims_have_two_s
             assert row.training(0).identity != NAMES[row.reference].training(0).identity
     assert all(row.seeds == 2 for row in ROWS if row.question.startswith("parts"))
     with_steps = NAMES["two steps, LF 0.9 and HF 1.1"].training(0).config
-    assert [(p.name, p.w_lf, p.w_hf) for p in with_steps.phases[1:]] == [("step 1", 1, 1), ("step 2", 0.9, 1.1)]
+    assert [(p.name, p.w_lf, p.w_hf) for p in with_steps.stages[1:]] == [("step 1", 1, 1), ("step 2", 0.9, 1.1)]
 
 
 def test_a_training_that_two_rows_need_is_done_once() -> None:
@@ -65,7 +65,7 @@ def test_a_training_that_two_rows_need_is_done_once() -> None:
 @pytest.mark.parametrize("name", [LADDER, "both, 3-D"])
 def test_a_row_trains_its_own_architecture(name: str, pool: ImagePool) -> None:
     config = NAMES[name].training(0).config
-    short = replace(config, phases=tuple(replace(p, steps=2, batch=1, crop=64, warmup=0) for p in config.phases))
+    short = replace(config, stages=tuple(replace(p, steps=2, batch=1, crop=64, warmup=0) for p in config.stages))
     model = train(short, pool)
     assert model.config == config.architecture
     points = measure(model, pool)
@@ -84,6 +84,7 @@ def test_points_without_ms_ssim_are_measured_again(tmp_path: Path, monkeypatch: 
     assert len(STUDY.known()) == len(points)
 
 
+@pytest.mark.slow
 def test_the_table_compares_with_the_reference_of_the_same_seed() -> None:
     points = pd.concat([synthetic(LADDER, 1.0), synthetic(LADDER, 1.1, 1), synthetic("both, 3-D", 0.9),
                         synthetic("both, 3-D", 0.99, 1)])  # fmt: skip

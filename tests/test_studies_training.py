@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from lab.complexity.training_flops import total_flops
 from lab.rd.curves import METRIC_TITLES
 from lab.rd.metrics import ms_ssim
 from lab.rd.our_codec import code
@@ -34,7 +35,6 @@ from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.config import Stage
 from weconvene_core.training.images import ImagePool
-from weconvene_core.training.run import total_flops
 from weconvene_core.training.trainer import Trainer
 
 
@@ -81,20 +81,20 @@ def test_without_kodak_the_kept_tables_stay(
     for name in ("WECONVENE_DATA", "WECONVENE_CACHE"):
         monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.setattr(sys, "argv", ["x", *(["kodak"] if module is latent_refinement else [])])
-    with pytest.raises(WeconveneError, match="'kodak' is not at hand"):
+    with pytest.raises(WeconveneError, match="'kodak' is not available"):
         module.main()
 
 
 def test_without_training_photographs_there_is_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WECONVENE_DATA", str(tmp_path))
-    with pytest.raises(WeconveneError, match="only four stand-ins are at hand"):
+    with pytest.raises(WeconveneError, match="only the four fallbacks are here"):
         runner.training_images.__wrapped__()
 
 
 @pytest.mark.slow
 def test_a_trial_trains_and_is_compared_on_the_same_photographs(pool: ImagePool) -> None:
     short = (Stage("a", 2, 1e-3, 1e-3, batch=1, crop=64, transforms=False), Stage("b", 3, 1e-3, 1e-3, batch=1, crop=64))
-    first, second = (replace(CONFIG, phases=short, seed=seed) for seed in range(2))
+    first, second = (replace(CONFIG, stages=short, seed=seed) for seed in range(2))
     tables = [runner.measure(runner.train(config, pool), pool) for config in (first, second)]
     assert tables[0][["image", "quality"]].equals(tables[1][["image", "quality"]])
     assert not np.allclose(tables[0].bpp, tables[1].bpp)
@@ -103,8 +103,8 @@ def test_a_trial_trains_and_is_compared_on_the_same_photographs(pool: ImagePool)
 
 def test_second_steps_start_from_the_same_weights(pool: ImagePool) -> None:
     phase = Stage("step 2", 1, 1e-9, 1e-9, batch=1, crop=64, warmup=0)
-    start = Trainer(replace(CONFIG, phases=(phase,)), pool).ema
-    moved = second_step_weights.trained(replace(CONFIG, phases=(phase,)), pool, start)
+    start = Trainer(replace(CONFIG, stages=(phase,)), pool).ema
+    moved = second_step_weights.trained(replace(CONFIG, stages=(phase,)), pool, start)
     for name, tensor in start.named_parameters():
         if name.endswith(".quantiles"):  # of z: they follow a rate of their own
             continue
@@ -121,7 +121,7 @@ def test_compute_is_summed_over_all_runs_of_a_checkpoint() -> None:
 
 def test_released_weights_and_the_state_of_a_run_give_the_same_curve(tmp_path: Path, pool: ImagePool) -> None:
     phase = Stage("only", 2, 1e-3, 1e-3, batch=1, crop=64)
-    trainer = Trainer(replace(CONFIG, phases=(phase,), output=str(tmp_path)), pool)
+    trainer = Trainer(replace(CONFIG, stages=(phase,), output=str(tmp_path)), pool)
     trainer.run()
     facts = {"steps": 2, "seconds": 1, "config": trainer.config.to_dict(), "started_from": None}
     release(trainer.ema, tmp_path / "model.safetensors", facts)
@@ -170,6 +170,10 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytes
     assert [len(table) for table in study.train_missing(most=1)] == [1]
     assert [len(table) for table in study.train_missing(["a"])] == [2]
     assert pd.read_csv(tmp_path / "points.csv").columns.tolist() == columns
+    monkeypatch.setattr(runner, "JOBS", tmp_path / "jobs")
+    assert list(study.missing()) == [other.identity]
+    study.train_one(other.identity)  # as a job of its own
+    assert trained == [0, 1, 2]
     assert [len(table) for table in study.train_missing()] == [3]
     assert trained == [0, 1, 2]
     assert list(study.train_missing()) == []

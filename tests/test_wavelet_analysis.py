@@ -9,9 +9,10 @@ import pywt
 import torch
 
 from lab.wavelet_analysis import channel_correlation, energy_compaction, lossless_bits
+from lab.wavelet_analysis.learnable_lifting import LearnableLifting
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import SCHEMES, LearnableLifting, dwt2d, dwt3d, idwt2d
+from weconvene_core.wavelets import SCHEMES, dwt2d, dwt3d, idwt2d
 
 # L2 norms of JPEG 2000's 5/3 synthesis functions (OpenJPEG, opj_dwt_norms)
 NORMS_53 = {"LL1": 1.500, "HL1": 1.038, "HH1": 0.7186, "LL2": 2.750, "HL2": 1.592, "HH2": 0.9218}

@@ -105,15 +105,6 @@ def test_bands_answer_to_the_edges_they_are_named_for() -> None:
         assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_mosaic_has_the_size_of_the_picture() -> None:
-    x = signal(3, 13, 22)
-    pyramid = dwt2d(x, "haar", 2)
-    mosaic = pyramid.mosaic()
-    assert mosaic.shape == x.shape
-    torch.testing.assert_close(mosaic[:, :4, :6], pyramid.low)
-    torch.testing.assert_close(mosaic[:, :7, 11:], pyramid.details[0].hl)
-
-
 # --- the channel axis ----------------------------------------------------------------------------------------------
 
 

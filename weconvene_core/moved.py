@@ -7,13 +7,17 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 LABORATORY = ("applications", "evaluation", "figures", "reproduce")
+LABORATORY += ("layers.reach", "wavelets.factor", "wavelets.gains", "wavelets.learnable")
 PLACES = """
     bands:model.transforms checkpoint:model.checkpoint config:model.config config_checks:model.config
     commands:cli.training_commands file_commands:cli.codec_commands files:atomic_files inputs:image_tensors
     presets:model.presets transforms:model.transforms
     codec.checkpoints:model.released codec.grid:codec.tile_grid codec.images:codec.pictures
     codec.latents:codec.tile_streams codec.refining:codec.latent_refinement codec.sealing:exact.calibrate
-    codec.tiles:codec.tile_coder entropy.coder:entropy.range_coder entropy.coder_tables:entropy.cdf_tables
+    codec.tiles:codec.tile_coder codec.files:codec.pictures codec.lossless:codec.pictures
+    codec.analysis:codec.tile_coder codec.effort:codec.latent_refinement codec.floor:codec.plain_coding
+    codec.orientation:codec.pictures codec.streams:codec.container
+    entropy.coder:entropy.range_coder entropy.coder_tables:entropy.cdf_tables
     entropy.colours:entropy.slices entropy.exact:exact.fixed_point entropy.laplace:entropy.distributions
     entropy.exact_hyper:exact.hyper_synthesis entropy.exact_lifting:exact.integer_lifting
     entropy.exact_seal:exact.fixed_point entropy.exact_slices:exact.slice_networks
@@ -49,6 +53,6 @@ class Moved:
             return None
         if rest in MOVED:
             raise ImportError(f"{name} is {package}.{MOVED[rest]} since release 1.0.", name=name)
-        if rest.split(".")[0] in LABORATORY:
+        if any(f"{rest}.".startswith(f"{room}.") for room in LABORATORY):
             raise ImportError(f"{name} has left the package: it is in the folder notebooks/lab.", name=name)
         return None

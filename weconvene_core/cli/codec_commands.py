@@ -58,7 +58,7 @@ def encode(arguments: argparse.Namespace) -> int:
         options = {"max_memory": arguments.max_memory, "effort": arguments.effort}
         data = api.encode(picture, arguments.quality, arguments.model, **options)
         _write(data, job.target)
-        bpp = 8 * len(data) / (picture.width * picture.height)
+        bpp = 8 * len(data) / picture.rgb[..., 0].size
         return f"{job.target}: {len(data)} bytes, {bpp:.4f} bits per pixel"
 
     return _run(jobs, one, arguments.force)
@@ -67,7 +67,7 @@ def encode(arguments: argparse.Namespace) -> int:
 def decode(arguments: argparse.Namespace) -> int:
     """Turn compressed files into pictures."""
     from weconvene_core.codec.container import unpack, unpack_prefix
-    from weconvene_core.codec.files import format_of, write_picture
+    from weconvene_core.codec.pictures import format_of, save
 
     piped = Path(f"picture.{arguments.format}")
     jobs = _jobs(arguments, [COMPRESSED], piped.suffix)
@@ -84,7 +84,7 @@ def decode(arguments: argparse.Namespace) -> int:
         else:
             image = api.decode(data, max_memory=arguments.max_memory)
         buffer = io.BytesIO()  # a TIFF needs a file that it can go back in
-        write_picture(image, buffer, piped if job.target == PIPE else job.target)
+        save(image, piped if job.target == PIPE else job.target, buffer)
         _write(buffer.getvalue(), job.target)
         return f"{job.target}: {image.width} x {image.height}, {image.mode}"
 
@@ -103,7 +103,7 @@ def info(arguments: argparse.Namespace) -> int:
         "bpp": round(8 * prefix.size / (container.width * container.height), 4),
         "width": container.width, "height": container.height, "mode": container.mode, "quality": container.quality,
         "model_hash": container.model_hash.hex(), "exact": container.exact, "tile": container.tile,
-        "tiles": list(container.grid), "orientation": container.orientation, "transforms": not container.plain,
+        "tiles": list(container.tiling), "orientation": container.orientation, "transforms": not container.plain,
         "stream_bytes": {kind: sum(map(len, container.of(kind))) for kind in dict.fromkeys(container.kinds)},
     }  # fmt: skip
     print(json.dumps(facts) if arguments.json else "\n".join(f"{name:14}{value}" for name, value in facts.items()))

@@ -1,20 +1,14 @@
-"""Codec: whole pictures to self-contained files and back.
-
-The calls are resolved on first use, so that the command line answers ``info`` without loading torch.
-"""
+"""Codec: whole pictures to self-contained files and back; torch is loaded when a call is first used."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from weconvene_core.codec.api import decode, decode_progressive, encode, load_model, preview
-
-__all__ = ["decode", "decode_progressive", "encode", "load_model", "preview"]
+CALLS = ("decode", "decode_progressive", "encode", "load_model", "preview")
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in CALLS:
         from weconvene_core.codec import api
 
         return getattr(api, name)

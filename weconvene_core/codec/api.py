@@ -7,7 +7,7 @@ used from several threads at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,49 +16,23 @@ import torch
 from PIL import Image
 
 from weconvene_core.atomic_files import HASH_BYTES
+from weconvene_core.codec import pictures
 from weconvene_core.codec.container import Container, PartialFile, pack, unpack, unpack_prefix
-from weconvene_core.codec.effort import best_orientation, checked, refinement
-from weconvene_core.codec.floor import Watch, loss_of, without_transforms
-from weconvene_core.codec.latent_refinement import Refinement
-from weconvene_core.codec.lossless import pack_alpha, pack_profile, unpack_alpha, unpack_profile
-from weconvene_core.codec.orientation import turned, turned_back
-from weconvene_core.codec.pictures import Picture, load, to_pil
-from weconvene_core.codec.streams import by_block, in_file_order
-from weconvene_core.codec.tile_coder import Decoded, decode_tiles, encode_tiles, hash_latents, to_8_bit
-from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, check_memory, choose_tile, worker_count
+from weconvene_core.codec.latent_refinement import EFFORTS, Refinement, best_orientation, check_effort, refining_cell
+from weconvene_core.codec.pictures import Picture, turned, turned_back
+from weconvene_core.codec.plain_coding import DistortionMonitor, rate_distortion_loss, without_transforms
+from weconvene_core.codec.tile_coder import decode_tiles, encode_tiles, hash_latents
+from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, choose_tile, working_memory
 from weconvene_core.codec.tile_streams import ALL, footprint
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.exact.calibrate import load_integer_path, stated_digests
-from weconvene_core.model.released import description_of, installed, load_checked
-from weconvene_core.model.weconvene import QUALITY_DECIMALS, WeConvene
+from weconvene_core.model.released import LoadedModel, description_of, installed, load_checked
+from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
 
-__all__ = [
-    "DEFAULT_MODEL", "decode", "decode_progressive", "encode", "latent_hash", "load_model", "preview", "to_8_bit",
-]  # fmt: skip
+__all__ = ["DEFAULT_MODEL", "decode", "decode_progressive", "encode", "latent_hash", "load_model", "preview"]
 
 DEFAULT_MODEL = "lite"
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A checkpoint as it is used: its network in floating point and, where it is calibrated, in its exact form.
-
-    ``digests`` are the hashes that files name it by: those of the weights, and that of the integer path. ``metric`` is
-    what its last training minimised.
-    """
-
-    network: WeConvene
-    digests: tuple[bytes, ...]
-    exact: WeConvene | None = None
-    exact_digest: bytes | None = None
-    metric: str = "mse"
-
-    def matching(self, container: Container) -> WeConvene | None:
-        """Return the network that a file was made with, None if it is of another checkpoint."""
-        if container.exact:
-            return self.exact if container.model_hash == self.exact_digest else None
-        return self.network if container.model_hash in self.digests else None
 
 
 def load_model(name: str = DEFAULT_MODEL, *, exact: bool = False) -> WeConvene:
@@ -73,14 +47,14 @@ def load_model(name: str = DEFAULT_MODEL, *, exact: bool = False) -> WeConvene:
     WeconveneError
         If there is no such checkpoint, it is damaged, or it is not calibrated and the exact form is wanted.
     """
-    released = _loaded(name)
+    loaded = _loaded(name)
     if not exact:
-        return released.network
-    if released.exact is None:
+        return loaded.network
+    if loaded.exact is None:
         raise WeconveneError(
             f"The model '{name}' is not calibrated: run weconvene calibrate {name}, or use exact=False."
         )
-    return released.exact
+    return loaded.exact
 
 
 def encode(
@@ -96,7 +70,7 @@ def encode(
     """Compress a picture into the bytes of one file.
 
     A picture that the learned transforms would harm, such as fine dithering, is coded without them (see
-    :mod:`weconvene_core.codec.floor`).
+    :mod:`weconvene_core.codec.plain_coding`).
 
     Parameters
     ----------
@@ -106,11 +80,11 @@ def encode(
     model : name of a released checkpoint.
     max_memory : working memory in MiB, beyond the picture's own pixels; larger pictures are coded in tiles, and a
         decoder needs about the same memory.
-    tile : side of the tiles in pixels (one of ``grid.TILE_EDGES``; 0: no tiles) instead of what ``max_memory`` asks.
+    tile : side of the tiles in pixels (one of ``TILE_EDGES``; 0: no tiles) instead of what ``max_memory`` asks.
     exact : the entropy model computes in integers, so that the file decodes to the same bits on every machine. None:
         wherever the model is calibrated.
     effort : how hard to look for a file with less squared error for its bits: 0 codes at once, 1 turns the picture, 2
-        and 3 search longer and longer (see :mod:`weconvene_core.codec.effort`). Nothing changes for decoders.
+        and 3 search longer (see :mod:`weconvene_core.codec.latent_refinement`). Nothing changes for decoders.
 
     Raises
     ------
@@ -119,46 +93,48 @@ def encode(
         too small; if the exact path is asked of a model that is not calibrated, or effort of one that was not trained
         for squared error.
     """
-    released = _loaded(model)
-    exact = released.exact is not None if exact is None else exact
-    network, digest = load_model(model, exact=exact), released.exact_digest if exact else released.digests[0]
-    level = checked(effort, model, released.metric)
-    search = refinement(released.network, level, max_memory)
-    picture, quality = load(image), round(network.check_quality(quality), QUALITY_DECIMALS)
-
-    def tile_of(height: int, width: int) -> int:
-        return choose_tile(footprint(network), width, height, max_memory) if tile is None else tile
-
+    loaded = _loaded(model)
+    exact = loaded.exact is not None if exact is None else exact
+    network, digest = load_model(model, exact=exact), loaded.exact_digest if exact else loaded.digests[0]
+    check_effort(effort, model, loaded.metric)
+    orientations, passes = EFFORTS[effort]
+    cell = refining_cell(loaded.network, max_memory) if passes else 0
+    refinement = Refinement(loaded.network, passes, cell) if passes else None
+    picture, quality = pictures.load(image), network.check_quality(quality)
     height, width = picture.rgb.shape[:2]
-    icc, whole = picture.icc is not None, tile_of(height, width)
-    header = Container(digest or b"", width, height, picture.mode, quality, exact=exact, icc=icc, tile=whole)
-    turn = replace(header, orientation=best_orientation(released.network, picture.rgb, quality, level, whole))
-    turn = replace(turn, tile=tile_of(*turn.coded_size))
-    watch = Watch(network, torch.tensor([header.quality])) if network.config.shortcut else None
-    data = _coded(network, turn, picture, max_memory, search, watch)
-    if watch is None or not watch.alarmed:
+    header = Container(digest, width, height, picture.mode, quality, exact=exact, icc=picture.icc is not None)
+
+    def tiled(header: Container) -> Container:
+        height, width = header.coded_size
+        chosen = choose_tile(footprint(network), width, height, max_memory) if tile is None else tile
+        return replace(header, tile=chosen)
+
+    header = tiled(header)
+    best = best_orientation(loaded.network, picture.rgb, header.quality, orientations, header.tile)
+    monitor = DistortionMonitor(network, torch.tensor([header.quality])) if network.config.shortcut else None
+    data = _encode(network, tiled(replace(header, orientation=best)), picture, refinement, monitor)
+    if monitor is None or not monitor.suspicious:
         return data
-    plain = _coded(without_transforms(network), replace(header, plain=True), picture, max_memory)
-    losses = [_loss(file, picture, header.quality, max_memory) for file in (data, plain)]
+    plain = _encode(without_transforms(network), replace(header, plain=True), picture)
+    losses = [
+        rate_distortion_loss(len(file), picture.rgb, _decode(_complete(file), ALL, max_memory)[0], header.quality)
+        for file in (data, plain)
+    ]
     return plain if losses[1] < losses[0] else data
 
 
-def _loss(data: bytes, picture: Picture, quality: float, max_memory: int) -> float:
-    return loss_of(len(data), picture.rgb, _decode(_whole(data), ALL, max_memory).rgb, quality)
-
-
-def _coded(
-    network: WeConvene, header: Container, picture: Picture, max_memory: int,
-    search: Refinement | None = None, watch: Watch | None = None,
+def _encode(
+    network: WeConvene, header: Container, picture: Picture,
+    refinement: Refinement | None = None, monitor: DistortionMonitor | None = None,
 ) -> bytes:  # fmt: skip
     """Return the file of a picture whose header is known."""
-    height, width = header.coded_size
-    workers = worker_count(footprint(network), width, height, header.tile, max_memory, torch.get_num_threads())
-    pixels = turned(picture.rgb, header.orientation)
-    found = encode_tiles(network, pixels, header.tile, header.quality, workers, search, watch)
-    beside = [] if picture.icc is None else [pack_profile(picture.icc)]
-    beside += [] if picture.alpha is None else [pack_alpha(picture.alpha)]
-    return pack(replace(header, streams=in_file_order(header, found, beside)))
+    streams = encode_tiles(network, header, turned(picture.rgb, header.orientation), refinement, monitor)
+    if picture.icc is not None:
+        streams["icc", 0] = pictures.pack_profile(picture.icc)
+    if picture.alpha is not None:
+        streams["alpha", 0] = pictures.pack_alpha(picture.alpha)
+    ordered = (streams[kind, index] for kind, count in header.counts.items() for index in range(count))
+    return pack(replace(header, streams=tuple(ordered)))
 
 
 def decode(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
@@ -177,8 +153,8 @@ def decode(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
     WeconveneError
         If it would take more memory.
     """
-    whole = _whole(data)
-    return _picture(whole.container, _decode(whole, ALL, max_memory))
+    file = _complete(data)
+    return _picture(file.container, _decode(file, ALL, max_memory)[0])
 
 
 def preview(data: bytes, slices: int = 0, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
@@ -192,63 +168,56 @@ def preview(data: bytes, slices: int = 0, *, max_memory: int = DEFAULT_MEMORY) -
     CutFileError
         If even the hyperprior, which stands first, is not complete; otherwise as :func:`decode`.
     """
-    prefix = unpack_prefix(data)
-    return _picture(prefix.container, _decode(prefix, slices, max_memory))
+    file = unpack_prefix(data)
+    return _picture(file.container, _decode(file, slices, max_memory)[0])
 
 
 def decode_progressive(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Iterator[Image.Image]:
     """Yield the picture after the LF slices, then after each HF slice, as far as a file, or its beginning, goes.
 
     The last picture of a complete file is what :func:`decode` returns. Each is decoded from the start, and takes as
-    long as the last.
-
-    Raises
-    ------
-    CorruptFileError, WeconveneError
-        As :func:`preview`.
+    long as the last. Errors are those of :func:`preview`.
     """
-    prefix = unpack_prefix(data)
-    decoded = _decode(prefix, 0, max_memory)
-    yield _picture(prefix.container, decoded)
-    for slices in range(1, decoded.slices_in_all + 1):
-        decoded = _decode(prefix, slices, max_memory)
-        if decoded.slices < slices:
+    file = unpack_prefix(data)
+    for slices in range(1 + len(_network_of(file.container).config.layout.hf)):
+        pixels, reached = _decode(file, slices, max_memory)
+        if reached < slices:
             return
-        yield _picture(prefix.container, decoded)
+        yield _picture(file.container, pixels)
 
 
 def latent_hash(data: bytes) -> str:
     """Return the SHA-256 (hexadecimal) of a file's y_hat: of an exact file the same on every machine.
 
-    Raises
-    ------
-    CutFileError, CorruptFileError
-        As :func:`decode`.
+    Errors are those of :func:`decode`.
     """
-    whole = _whole(data)
-    container, network = whole.container, _network_of(whole.container)
-    return hash_latents(network, by_block(whole), container.coded_size, container.tile, container.quality)
+    file = _complete(data)
+    return hash_latents(_network_of(file.container), file)
 
 
-def _whole(data: bytes) -> PartialFile:
-    return PartialFile(unpack(data), b"", len(data), complete=True)
+def _complete(data: bytes) -> PartialFile:
+    return PartialFile(unpack(data), b"", len(data))
 
 
-def _decode(prefix: PartialFile, slices: int, max_memory: int) -> Decoded:
-    container = prefix.container
-    (height, width), tile = container.coded_size, container.tile
-    network = _network_of(container)
-    quality = network.check_quality(container.quality)
-    check_memory(footprint(network), width, height, tile, max_memory)
-    workers = worker_count(footprint(network), width, height, tile, max_memory, torch.get_num_threads())
-    decoded = decode_tiles(network, by_block(prefix), (height, width), tile, quality, workers, slices)
-    return replace(decoded, rgb=turned_back(decoded.rgb, container.orientation))
+def _decode(file: PartialFile, slices: int, max_memory: int) -> tuple[np.ndarray, int]:
+    """Return the pixels (H, W, 3) uint8 and how many HF slices the furthest tile has."""
+    container, network = file.container, _network_of(file.container)
+    network.check_quality(container.quality)
+    height, width = container.coded_size
+    needed = working_memory(footprint(network), width, height, container.tile)
+    if needed > max_memory:
+        raise WeconveneError(
+            f"Decoding {width} x {height} pixels, as this file holds them, takes about {needed} MiB of working memory, "
+            f"and {max_memory} are allowed: raise --max-memory."
+        )
+    pixels, reached = decode_tiles(network, file, slices)
+    return turned_back(pixels, container.orientation), reached
 
 
-def _picture(container: Container, decoded: Decoded) -> Image.Image:
+def _picture(container: Container, pixels: np.ndarray) -> Image.Image:
     alpha, icc = container.of("alpha"), container.of("icc")
-    plane = unpack_alpha(alpha[0], container.height, container.width) if alpha else None
-    return to_pil(decoded.rgb, container.mode, plane, unpack_profile(icc[0]) if icc else None)
+    plane = pictures.unpack_alpha(alpha[0], container.height, container.width) if alpha else None
+    return pictures.to_pil(pixels, container.mode, plane, pictures.unpack_profile(icc[0]) if icc else None)
 
 
 def _network_of(container: Container) -> WeConvene:
@@ -256,7 +225,7 @@ def _network_of(container: Container) -> WeConvene:
     names = installed(CHECKPOINTS)
     stated = [name for name in names if container.model_hash in stated_digests(CHECKPOINTS / f"{name}.safetensors")]
     for name in stated or names:
-        network = _loaded(name).matching(container)
+        network = _loaded(name).matching(container.model_hash, container.exact)
         if network is not None:
             return without_transforms(network) if container.plain else network
     needed = container.model_hash.hex() + (", exact" if container.exact else "")

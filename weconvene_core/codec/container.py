@@ -1,30 +1,34 @@
 """The compressed file: one self-contained sequence of bytes, laid out in ``data/FORMAT.md``.
 
-Nothing here imports torch or numpy, so that a file can be looked into at once.
+Neither torch nor numpy is imported here, so that the header of a file is read at once.
 """
 
 from __future__ import annotations
 
+import io
+import struct
 import zlib
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from weconvene_core.atomic_files import HASH_BYTES
-from weconvene_core.codec.tile_grid import TILE_EDGES, TileGroup, block_count, blocks, tile_count
+from weconvene_core.codec.tile_grid import TILE_EDGES, Tile, TileGroup, group_count, tile_count, tile_groups
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 Mode = Literal["RGB", "L", "RGBA", "LA"]
 """What the picture was: colour or grey, each with or without alpha. The order is the file's code, 0 to 3."""
 
 Kind = Literal["z", "y_ll", "y_lf", "icc", "alpha", "y_hf"]
-"""What a stream holds."""
+"""What a stream holds, in the file's order: what a preview needs comes first."""
 
 MAGIC = b"WCV"
 VERSION = 4
 EARLIER = {3: "commit 7644225 decodes it"}  # versions of past releases, and what a user can do
+FIXED = struct.Struct(f"<{len(MAGIC)}sBBBB{HASH_BYTES}sH")  # magic, version, two flag bytes, 0, model hash, quality
 MAX_PIXELS = 1 << 29  # 20,000 x 20,000 and some more: a decoder must not reserve memory for any size a header names
 CHECKSUM_BYTES = 4
 MODES: tuple[Mode, ...] = get_args(Mode)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 CUT_HEADER = "The file is cut inside its header: nothing can be decoded; get a fresh copy."
 EXACT, ICC = 4, 8  # bits of the first flags; bits 0-1 are the mode, bits 4-7 the tile code
 TRANSPOSED, PLAIN = 4, 8  # bits of the second flags; bits 0-2 are the orientation, bits 4-7 are reserved
@@ -39,20 +43,23 @@ class CutFileError(CorruptFileError):
 class Container:
     """Everything that a file holds.
 
-    Attributes:
-        model_hash: the first 8 bytes of the SHA-256 of the model's weights; a decoder must have the same ones.
-        width, height: size of the picture in pixels, at least 1 each, at most 2^29 together.
-        mode: what the picture was, see Mode.
-        quality: 0 to 65.535; rounded to thousandths here, so that encoder and decoder hold the same number.
-        streams: the payloads in the order of :attr:`kinds`.
-        exact: the entropy path was the integer one, the same on every machine (False: floating point).
-        icc: a colour profile is among the streams.
-        tile: longest side of a tile in pixels, one of TILE_EDGES; 0 for a picture in one piece.
-        orientation: how the picture was turned before coding, 0 to 7 (see :mod:`.orientation`).
-        plain: it was coded without g_a and g_s (see :mod:`.floor`).
+    Attributes
+    ----------
+    model_hash : the first 8 bytes of the SHA-256 of the model's weights; a decoder must have the same ones.
+    width, height : size of the picture in pixels, at least 1 each, at most 2^29 together.
+    mode : what the picture was, see Mode.
+    quality : 0 to 65.535; rounded to thousandths here, so that encoder and decoder hold the same number.
+    streams : the payloads in the order of :attr:`kinds`.
+    exact : the entropy model computed in integers, the same on every machine (False: in floating point).
+    icc : a colour profile is among the streams.
+    tile : longest side of a tile in pixels, one of TILE_EDGES; 0 for a picture in one piece.
+    orientation : how the picture was turned before coding, 0 to 7 (see :func:`weconvene_core.codec.pictures.turned`).
+    plain : it was coded without g_a and g_s (see :mod:`weconvene_core.codec.plain_coding`).
 
-    Raises:
-        WeconveneError: a value that the file cannot hold.
+    Raises
+    ------
+    WeconveneError
+        For a value that the file cannot hold.
     """
 
     model_hash: bytes
@@ -84,76 +91,93 @@ class Container:
 
     @property
     def coded_size(self) -> tuple[int, int]:
-        """Height and width of the picture as it was turned: what tiles, blocks and latents are of."""
-        transposed = self.orientation & TRANSPOSED
-        return (self.width, self.height) if transposed else (self.height, self.width)
+        """Height and width of the picture as it was turned: what tiles and latents are of."""
+        return (self.width, self.height) if self.orientation & TRANSPOSED else (self.height, self.width)
 
     @property
-    def grid(self) -> tuple[int, int]:
+    def tiling(self) -> tuple[int, int]:
         """Rows and columns of tiles."""
         height, width = self.coded_size
         return tile_count(height, self.tile), tile_count(width, self.tile)
 
     @property
-    def blocks(self) -> int:
-        """Number of blocks of tiles."""
+    def groups(self) -> list[TileGroup]:
+        """The tile groups, row by row."""
         height, width = self.coded_size
-        return block_count(height, self.tile) * block_count(width, self.tile)
+        return tile_groups(width, height, self.tile)
 
     @property
-    def parts(self) -> list[TileGroup]:
-        """The blocks, row by row."""
+    def counts(self) -> dict[Kind, int]:
+        """How many streams of each kind there are, in the file's order."""
+        rows, columns = self.tiling
         height, width = self.coded_size
-        return blocks(width, height, self.tile)
+        groups = group_count(height, self.tile) * group_count(width, self.tile)
+        numbers = (groups, groups if self.tile else 0, rows * columns)
+        return dict(zip(KINDS, (*numbers, int(self.icc), int(self.mode.endswith("A")), rows * columns), strict=True))
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """What each stream is, in the file's order: what a preview needs comes first."""
-        tiles, blocks = self.grid[0] * self.grid[1], self.blocks
-        coarse: tuple[Kind, ...] = ("z",) * blocks + ("y_ll",) * (blocks if self.tile else 0)
-        beside: tuple[Kind, ...] = ("icc",) * self.icc + ("alpha",) * self.mode.endswith("A")
-        return coarse + ("y_lf",) * tiles + beside + ("y_hf",) * tiles
+        """What each stream is, in the file's order."""
+        return tuple(kind for kind, count in self.counts.items() for _ in range(count))
+
+    def tile_index(self, tile: Tile) -> int:
+        """Return the number of a tile; tiles are counted row by row."""
+        return tile[0].index * self.tiling[1] + tile[1].index
+
+    def position(self, kind: Kind, index: int = 0) -> int:
+        """Return the place of a stream among all; ``index`` is that of its tile group or tile."""
+        return sum(list(self.counts.values())[: KINDS.index(kind)]) + index
 
     def of(self, kind: Kind) -> list[bytes]:
-        """Return the streams of one kind that are there, tiles row by row."""
-        return [stream for stream, name in zip(self.streams, self.kinds, strict=False) if name == kind]
+        """Return the streams of one kind that are there, groups or tiles row by row."""
+        return list(self.streams[self.position(kind) : self.position(kind, self.counts[kind])])
 
 
 @dataclass(frozen=True)
 class PartialFile:
     """What the beginning of a file holds.
 
-    Attributes:
-        container: the header, and the streams that are complete and whose checksums match.
-        cut: what is there of the next stream, unverified; empty in a complete file.
-        size: bytes of the complete file.
-        complete: nothing is missing.
+    Attributes
+    ----------
+    container : the header, and the streams that are complete and whose checksums match.
+    cut : what is there of the next stream, unverified; empty in a complete file.
+    size : bytes of the complete file.
     """
 
     container: Container
     cut: bytes
     size: int
-    complete: bool
+
+    @property
+    def complete(self) -> bool:
+        """Nothing is missing."""
+        return len(self.container.streams) == sum(self.container.counts.values())
+
+    def stream(self, kind: Kind, index: int) -> tuple[bytes, bool]:
+        """Return a stream as far as it is there, and whether its end is missing."""
+        streams, position = self.container.streams, self.container.position(kind, index)
+        if position < len(streams):
+            return streams[position], False
+        return (self.cut if position == len(streams) else b""), True
 
 
 def pack(container: Container) -> bytes:
     """Return the file's bytes; one picture without tiles, profile and alpha has less than 42 bytes over its streams.
 
-    Raises:
-        WeconveneError: the streams are not those that the header announces.
+    Raises
+    ------
+    WeconveneError
+        If the streams are not those that the header announces.
     """
     if len(container.streams) != len(container.kinds):
         raise WeconveneError(f"{len(container.streams)} streams were given where {len(container.kinds)} belong.")
     flags = MODES.index(container.mode) | EXACT * container.exact | ICC * container.icc
     flags |= TILE_EDGES.index(container.tile) << 4
-    parts = [
-        MAGIC,
-        bytes([VERSION, flags, container.orientation | PLAIN * container.plain, 0]),
-        container.model_hash,
-        round(container.quality * 1000).to_bytes(2, "little"),
-        *map(_varint, (container.width, container.height, *map(len, container.streams))),
-    ]
-    checksum = zlib.crc32(b"".join(parts))
+    turned = container.orientation | PLAIN * container.plain
+    quality = round(container.quality * 1000)
+    data = FIXED.pack(MAGIC, VERSION, flags, turned, 0, container.model_hash, quality)
+    data += b"".join(map(_varint, (container.width, container.height, *map(len, container.streams))))
+    parts, checksum = [data], zlib.crc32(data)
     for stream in container.streams:
         checksum = zlib.crc32(stream, checksum)
         parts += [stream, checksum.to_bytes(CHECKSUM_BYTES, "little")]
@@ -163,9 +187,12 @@ def pack(container: Container) -> bytes:
 def unpack(data: bytes) -> Container:
     """Read a file's bytes; memory stays in proportion to ``len(data)``.
 
-    Raises:
-        CutFileError: its end is missing.
-        CorruptFileError: the data is not such a file, is altered, or of another version.
+    Raises
+    ------
+    CutFileError
+        If its end is missing.
+    CorruptFileError
+        If the data is not such a file, is altered, or of another version.
     """
     prefix = unpack_prefix(data)
     if not prefix.complete:
@@ -179,9 +206,10 @@ def unpack(data: bytes) -> Container:
 def unpack_prefix(data: bytes) -> PartialFile:
     """Read as much of a file as is there.
 
-    Raises:
-        CutFileError: not even the header is complete.
-        CorruptFileError: as :func:`unpack`.
+    Raises
+    ------
+    CutFileError, CorruptFileError
+        If not even the header is complete; otherwise as :func:`unpack`.
     """
     header, lengths, position = header_and_lengths(data)
     checksum, size = zlib.crc32(data[:position]), position + sum(lengths) + CHECKSUM_BYTES * len(lengths)
@@ -189,7 +217,7 @@ def unpack_prefix(data: bytes) -> PartialFile:
     for length in lengths:
         stream, end = data[position : position + length], position + length + CHECKSUM_BYTES
         if len(data) < end:
-            return PartialFile(replace(header, streams=tuple(streams)), stream, size, complete=False)
+            return PartialFile(replace(header, streams=tuple(streams)), stream, size)
         checksum = zlib.crc32(stream, checksum)
         if checksum.to_bytes(CHECKSUM_BYTES, "little") != data[position + length : end]:
             raise CorruptFileError("The file was altered: a checksum does not match; get a fresh copy.")
@@ -199,16 +227,13 @@ def unpack_prefix(data: bytes) -> PartialFile:
         raise CorruptFileError(
             f"The file is {len(data) - position} bytes longer than its header says; get a fresh copy."
         )
-    return PartialFile(replace(header, streams=tuple(streams)), b"", size, complete=True)
+    return PartialFile(replace(header, streams=tuple(streams)), b"", size)
 
 
 def header_and_lengths(data: bytes) -> tuple[Container, list[int], int]:
-    """Read everything before the first stream: what the file is, the lengths of its streams, and where they begin.
+    """Read what stands before the first stream: the header, the lengths of all streams, and where the first begins.
 
-    Nothing vouches for it but the first stream's checksum.
-
-    Raises:
-        CutFileError, CorruptFileError: as :func:`unpack_prefix`.
+    The first stream's checksum covers it, so it may still be wrong. Errors are those of :func:`unpack_prefix`.
     """
     if not data or not data.startswith(MAGIC[: len(data)]):
         raise CorruptFileError(
@@ -220,53 +245,28 @@ def header_and_lengths(data: bytes) -> tuple[Container, list[int], int]:
             f"The file has format version {version}, this program reads {VERSION}: "
             f"{EARLIER.get(version, 'use a matching release')}."
         )
-    reader = _Reader(data)
-    reader.take(len(MAGIC) + 1)
-    flags, turned, reserved = reader.take(3)
+    if len(data) < FIXED.size:
+        raise CutFileError(CUT_HEADER)
+    _, _, flags, turned, reserved, model_hash, quality = FIXED.unpack_from(data)
     if turned >= 2 * PLAIN or reserved:
         raise CorruptFileError("The file was made by a newer release, or its header is damaged: use that release.")
-    model_hash = reader.take(HASH_BYTES)
-    quality = int.from_bytes(reader.take(2), "little") / 1000
-    width, height = reader.varint(), reader.varint()
     if flags >> 4 >= len(TILE_EDGES):
         raise CorruptFileError(f"The file's header is damaged: there is no tile size {flags >> 4}.")
+    reader = io.BytesIO(data)
+    reader.seek(FIXED.size)
+    width, height = _read_varint(reader), _read_varint(reader)
     try:
         header = Container(
-            model_hash, width, height, MODES[flags & 3], quality,
+            model_hash, width, height, MODES[flags & 3], quality / 1000,
             exact=bool(flags & EXACT), icc=bool(flags & ICC), tile=TILE_EDGES[flags >> 4],
             orientation=turned % ORIENTATIONS, plain=bool(turned & PLAIN),
         )  # fmt: skip
     except WeconveneError as error:
         raise CorruptFileError(f"The file's header is damaged: {error}") from error
-    if 2 * header.grid[0] * header.grid[1] > len(data) - reader.position:  # before a list of that length is made
+    count = sum(header.counts.values())
+    if count > len(data) - reader.tell():  # before a list of that length is made
         raise CutFileError(CUT_HEADER)
-    return header, [reader.varint() for _ in header.kinds], reader.position
-
-
-class _Reader:
-    """Takes bytes from the front and says so when there are too few."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.position = 0
-
-    def take(self, count: int) -> bytes:
-        self.position += count
-        if self.position > len(self.data):
-            raise CutFileError(CUT_HEADER)
-        return self.data[self.position - count : self.position]
-
-    def varint(self) -> int:
-        """LEB128 in its shortest form, at most 5 bytes."""
-        value = 0
-        for shift in range(0, 35, 7):
-            byte = self.take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                if byte == 0 and shift:
-                    break
-                return value
-        raise CorruptFileError("The file's header is damaged: a number in it is malformed.")
+    return header, [_read_varint(reader) for _ in range(count)], reader.tell()
 
 
 def _varint(value: int) -> bytes:
@@ -276,3 +276,18 @@ def _varint(value: int) -> bytes:
         groups.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*groups, value])
+
+
+def _read_varint(reader: io.BytesIO) -> int:
+    """Invert :func:`_varint`; only the shortest form of a number is accepted, at most 5 bytes."""
+    value = 0
+    for shift in range(0, 35, 7):
+        byte = reader.read(1)
+        if not byte:
+            raise CutFileError(CUT_HEADER)
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            if byte[0] == 0 and shift:
+                break
+            return value
+    raise CorruptFileError("The file's header is damaged: a number in it is malformed.")

@@ -1,42 +1,95 @@
-"""Refining the latents of one picture before they are coded: what g_a, made for all pictures, left on the table.
+"""Searching for a better file: the encoder's effort, orientations, and gradient steps on the latents.
+
+Decoders notice nothing: it is the same network and the same format. Everything is judged by squared error. What each
+level of effort costs and brings: ``results/tables/effort.csv``.
 
 g_a gives every picture the latents that were best on average over the training photographs. An encoder that has time
-can do better by descending the rate-distortion loss over the latents themselves (Campos et al., 2019; Yang, Bamler and
-Mandt, 2020, with other relaxations of rounding). Decoders notice nothing: it is the same network and the same format.
-
-Here a few plain steps do (ours): the rate is taken as its mean over the rounding noise, what is decoded is rounded with
-the gradient of the identity, and a coefficient moves only where the loss falls by more than ``THRESHOLD`` bits for a
-whole quantiser step. Without that threshold all the zeros drift at once, and nothing is gained. What it brings:
-``results/tables/refining.csv``.
+can do better by descending the rate-distortion loss over the latents of one picture (Campos et al., 2019; Yang, Bamler
+and Mandt, 2020, with other relaxations of rounding). Here a few plain steps do (ours): the rate is its mean over the
+rounding noise, what is decoded is rounded with the gradient of the identity, and a coefficient moves only where the
+loss falls by more than ``THRESHOLD`` bits for a whole quantiser step. Without that threshold all zeros drift at once,
+and nothing is gained.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from weconvene_core.codec.pictures import turned
+from weconvene_core.codec.tile_grid import HALO, UNIT, spans
+from weconvene_core.codec.tile_streams import Latent, footprint
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
 from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.distributions import Likelihood, straight_through_round
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import WeconveneError
-from weconvene_core.image_tensors import pad
+from weconvene_core.image_tensors import from_8_bit, pad
 from weconvene_core.layers.rate_conditioning import lambda_of
 from weconvene_core.model.weconvene import WeConvene
 
-MOST_PASSES = 1000
 STEP = 0.01  # quantiser steps that a coefficient moves for each bit per quantiser step that the loss would fall by
 LAST_STEP = 0.1  # of it, at the end of a cosine
 THRESHOLD = 6.0  # bits per quantiser step: what falls less is left alone
 LIMIT = 0.1  # quantiser steps: the furthest that a coefficient goes in one pass
 NOISE = (-0.375, -0.125, 0.125, 0.375)  # quarters of the rounding interval; fixed, so that a file comes out the same
+CELLS = (512, 256, 128)  # pixels, the sides of the parts in which a picture is refined
+GRADIENTS = 12.5  # memory of a pass with its gradients over that of coding (measured for `lite`: 11 to 12)
 
 
-class Smoothed:
-    """A coding step with gradients: rounding in what is decoded, the mean over the rounding noise in the rate.
+EFFORTS = ((1, 0), (4, 0), (4, 3), (8, 20))
+"""By level of effort: how many orientations are tried, the first of the eight, and passes of refinement."""
+
+
+def check_effort(effort: int, model: str, metric: str) -> None:
+    """Refuse a level that does not exist, and a search with a ``model`` that was not trained for squared error."""
+    if effort not in range(len(EFFORTS)):
+        raise WeconveneError(f"effort={effort}: choose 0 (code at once), 1, 2 or {len(EFFORTS) - 1} (search longest).")
+    if effort and metric != "mse":
+        raise WeconveneError(
+            f"The model '{model}' was tuned for {metric}, and effort={effort} minimises squared error: use effort 0."
+        )
+
+
+def best_orientation(model: WeConvene, pixels: np.ndarray, quality: float, count: int, tile: int) -> int:
+    """Return which of the first ``count`` orientations has the smallest estimated loss.
+
+    Parameters
+    ----------
+    model : in floating point, which is quicker; its estimates are those of rounded latents.
+    pixels : the picture, (H, W, 3) uint8.
+    tile : side of the tiles that are estimated one by one, 0: as a whole.
+    """
+    if count == 1:
+        return 0
+    estimate, at, losses = Refinement(model), torch.tensor([quality]), np.zeros(count)
+    for row, column in product(*(spans(length, tile) for length in pixels.shape[:2])):
+        images = (from_8_bit(turned(pixels[row.padded, column.padded], i)) for i in range(count))
+        losses += [estimate.loss(estimate.start(x, at), x, at) for x in images]
+    return int(np.argmin(losses))
+
+
+def refining_cell(model: WeConvene, limit: int) -> int:
+    """Return the side of the parts in which latents are refined within ``limit`` MiB; 0 where a model has no tiles."""
+    if UNIT % model.config.stride:
+        return 0
+    needed = {cell: int(GRADIENTS * footprint(model).coding * (cell + 2 * HALO) ** 2) >> 20 for cell in CELLS}
+    for cell, memory in needed.items():
+        if memory <= limit:
+            return cell
+    raise WeconveneError(
+        f"Refining takes {min(needed.values())} MiB of working memory at least, and {limit} are allowed: raise "
+        "--max-memory, or use --effort 1."
+    )
+
+
+class NoiseAveragedMode:
+    """A coding mode with gradients: rounding in what is decoded, the mean over the rounding noise in the rate.
 
     Attributes
     ----------
@@ -67,14 +120,10 @@ class Refinement:
     """
 
     model: WeConvene
-    passes: int
+    passes: int = 0
     cell: int = 0
 
-    def __post_init__(self) -> None:
-        if not 0 <= self.passes <= MOST_PASSES:
-            raise WeconveneError(f"passes={self.passes}: choose a number from 0 to {MOST_PASSES}.")
-
-    def __call__(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, x: Tensor, quality: Tensor) -> Latent:
         """Return the refined latents, or those of g_a where rounding them exactly as a file does shows no gain.
 
         Parameters
@@ -89,7 +138,8 @@ class Refinement:
         best = start = self.start(x, quality)
         y = start.clone()
         for index in range(self.passes):
-            y = self._moved(y, x, quality, STEP * _cosine(index / self.passes))
+            cosine = (1 + math.cos(math.pi * (index / self.passes))) / 2  # falls from 1 to 0
+            y = self._moved(y, x, quality, STEP * (LAST_STEP + (1 - LAST_STEP) * cosine))
         if self.passes and self.loss(y, x, quality) < self.loss(start, x, quality):
             best = y
         return self._split(best)
@@ -99,38 +149,33 @@ class Refinement:
         """Return the latents of g_a, LF and HF as one (1, C, h, w)."""
         return torch.cat(self.model.analyse(pad(x, self.model.config.stride), quality), 1)
 
-    def _moved(self, y: Tensor, x: Tensor, quality: Tensor, step: float) -> Tensor:
-        with torch.enable_grad():
-            y = y.requires_grad_()
-            smoothed = Smoothed(LIKELIHOODS[self.model.config.distribution])
-            (slope,) = torch.autograd.grad(self._beside_slices(y, x, quality, smoothed) + smoothed.bits, y)
-        beyond = slope - slope.clamp(-THRESHOLD, THRESHOLD)
-        return y.detach() - (step * beyond).clamp_(-LIMIT, LIMIT)
-
     @torch.no_grad()
     def loss(self, y: Tensor, x: Tensor, quality: Tensor) -> float:
         """Return the bits of latents plus the weighted squared error of the picture, all rounded as in a file."""
-        exactly = LikelihoodMode(LIKELIHOODS[self.model.config.distribution], None)
-        beside = float(self._beside_slices(y, x, quality, exactly))
-        slices = [part for parts in exactly.likelihoods.values() for part in parts]
-        return beside - sum(float(part.log2().sum()) for part in slices)
+        mode = LikelihoodMode(LIKELIHOODS[self.model.config.distribution], None)
+        beside = float(self._beside_slices(y, x, quality, mode))
+        return beside - sum(float(part.log2().sum()) for parts in mode.likelihoods.values() for part in parts)
 
-    def _beside_slices(self, y: Tensor, x: Tensor, quality: Tensor, step: SliceCodingMode) -> Tensor:
-        """Send latents through ``step``; return the bits of z plus lambda 255^2 times the squared error.
+    def _moved(self, y: Tensor, x: Tensor, quality: Tensor, step: float) -> Tensor:
+        """Take one gradient step of the coefficients on which the loss depends most."""
+        with torch.enable_grad():
+            y = y.requires_grad_()
+            mode = NoiseAveragedMode(LIKELIHOODS[self.model.config.distribution])
+            (slope,) = torch.autograd.grad(self._beside_slices(y, x, quality, mode) + mode.bits, y)
+        beyond = slope - slope.clamp(-THRESHOLD, THRESHOLD)
+        return y.detach() - (step * beyond).clamp_(-LIMIT, LIMIT)
+
+    def _beside_slices(self, y: Tensor, x: Tensor, quality: Tensor, mode: SliceCodingMode) -> Tensor:
+        """Code latents with ``mode``; return the bits of z plus lambda 255^2 times the squared error.
 
         The error is a sum over the pixels and a mean over the colours. Of z only the rounded value has gradients.
         """
         model, (lf, hf) = self.model, self._split(y)
-        coded = model.code_latents(quality, step, lf, hf)
+        coded = model.code_latents(quality, mode, lf, hf)
         decoded = model.synthesise(coded.lf_hat, coded.hf_hat, quality)
         error = decoded[..., : x.shape[2], : x.shape[3]] - x
         return lambda_of(quality).sum() * 255**2 * error.square().sum() / x.shape[1] - coded.z_likelihoods.log2().sum()
 
-    def _split(self, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _split(self, y: Tensor) -> Latent:
         lf = sum(self.model.config.layout.lf)
         return y[:, :lf], y[:, lf:]
-
-
-def _cosine(progress: float) -> float:
-    """Fall from 1 to LAST_STEP as ``progress`` goes from 0 to 1."""
-    return LAST_STEP + (1 - LAST_STEP) * (1 + math.cos(math.pi * progress)) / 2

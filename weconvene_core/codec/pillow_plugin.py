@@ -29,7 +29,7 @@ class WcvImageFile(ImageFile.ImageFile):
         self._size, self._mode = (container.width, container.height), container.mode
         self.info["quality"] = container.quality
         if container.of("icc"):
-            from weconvene_core.codec.lossless import unpack_profile
+            from weconvene_core.codec.pictures import unpack_profile
 
             self.info["icc_profile"] = unpack_profile(container.of("icc")[0])
         self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]

@@ -1,28 +1,29 @@
-"""Between a model's latents and the streams of a file: a block's z and LL band, a tile's LF and HF, as far as they go.
+"""The entropy model on a tile group, for encoder and decoder alike, and decoding of streams that are cut.
 
-The model's parts are called one by one here, because its ``compress`` and ``decompress`` take whole pictures: a tile is
-analysed, coded and synthesised with its neighbours around it (see :mod:`.grid`).
+``compress`` and ``decompress`` of the model take whole pictures. A tile is coded with a halo of its neighbours, so the
+model's parts (h_a, h_s and 3DWeChARM) are called one by one here; see :mod:`.tile_grid` for the words.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from weconvene_core.codec.tile_grid import Footprint, Span, TileGroup
+from weconvene_core.codec.tile_grid import Footprint, Tile, TileGroup
 from weconvene_core.entropy import DecodeMode, InteriorMode
 from weconvene_core.entropy.cdf_tables import Tables
+from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.slices import Prediction
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.exact.slice_networks import ExactCharm
 from weconvene_core.model.weconvene import WeConvene
 
 WORD = 4  # bytes that the coder reads at a time
-HIGHEST = b"\xff" * 64 * WORD  # the largest continuation of a cut stream; zeros, which a decoder assumes, the smallest
+LARGEST = b"\xff" * 64 * WORD  # the largest continuation of a cut stream; zeros, which a decoder assumes, the smallest
 ALL = 1 << 30  # more slices than any model has
 HYPER_HALO = 4  # positions of z around a tile that its hyper features depend on, and that z depends on
 SLICE_HALO = 1  # coefficients around a tile that its slices' 3x3 kernels see
@@ -31,31 +32,6 @@ Latent = tuple[Tensor, Tensor]
 """LF and HF (1, C, h, w), in quantiser steps."""
 Area = tuple[slice, slice]
 """Rows and columns."""
-
-
-@dataclass(frozen=True)
-class TileStreams:
-    """What a file holds of a tile; ``cut`` names the groups, y_lf and y_hf, whose end is missing, or all of them."""
-
-    y_lf: bytes
-    y_hf: bytes
-    cut: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class TileGroupStreams:
-    """What a file holds of a block; of a picture in one piece the LL band stands in its only tile's ``y_lf``.
-
-    Attributes:
-        y_ll: None in a picture in one piece.
-        tiles: row by row.
-        cut: the end of ``y_ll`` is missing.
-    """
-
-    z: bytes
-    y_ll: bytes | None
-    tiles: tuple[TileStreams, ...]
-    cut: bool = False
 
 
 def footprint(model: WeConvene) -> Footprint:
@@ -67,169 +43,171 @@ def footprint(model: WeConvene) -> Footprint:
     config = model.config
     finest = config.narrow / min(config.patch_a, config.patch_s) ** 2
     context = (config.hyper_features + config.coded_channels) / config.coded_stride**2
-    window = max(160.0, 40 * finest, 56 * context if isinstance(model.charm, ExactCharm) else 0.0)
-    return Footprint(window, 4 * config.coded_channels / config.coded_stride**2)
+    coding = max(160.0, 40 * finest, 56 * context if isinstance(model.charm, ExactCharm) else 0.0)
+    return Footprint(coding, 4 * config.coded_channels / config.coded_stride**2)
 
 
-def padded(model: WeConvene, length: int) -> int:
+def padded_length(model: WeConvene, length: int) -> int:
     """Return the length to which a model pads."""
     return -(-length // model.config.stride) * model.config.stride
 
 
-class TileGroupPlan:
-    """Where the tiles of a block lie in its latents and in z.
+class TileGroupCoder:
+    """The entropy model on one tile group.
 
-    Attributes:
-        shape: height and width of the block's z.
-        ratio: coefficients per position of z, along an axis.
+    z and the LL band belong to the whole group; each tile's part of them is made from the tile and a halo, which keeps
+    memory small. The slices are coded tile by tile.
+
+    Attributes
+    ----------
+    shape : height and width of the group's z.
+    ratio : coefficients per position of z, along an axis.
+    z_hat : the decoded hyperprior (1, z_channels, *shape); to be set before anything is coded with it.
     """
 
-    def __init__(self, model: WeConvene, block: TileGroup, quality: Tensor) -> None:
-        self.model, self.block, self.quality = model, block, quality
+    z_hat: Tensor
+
+    def __init__(self, model: WeConvene, group: TileGroup, quality: Tensor) -> None:
+        self.model, self.group, self.quality = model, group, quality
         self.ratio = model.config.z_stride // model.config.coded_stride
-        self._axes = [self._cells(parts) for parts in (block.rows, block.columns)]
-        self.shape = self._axes[0][-1].stop, self._axes[1][-1].stop
+        rows, columns = self.interior(group.tiles[-1])
+        self.shape = rows.stop, columns.stop
 
-    def _cells(self, parts: tuple[Span, ...]) -> list[slice]:
-        """Return the positions of z of the tiles along an axis."""
-        origin, stride = parts[0].start, self.model.config.z_stride
-        starts = [(part.start - origin) // stride for part in parts]
-        lengths = [padded(self.model, part.stop - part.start) // stride for part in parts]
-        return [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+    def interior(self, tile: Tile, ratio: int = 1) -> Area:
+        """Return where a tile lies in the group, in units of 1 / ``ratio`` positions of z."""
+        sides, stride = [], self.model.config.z_stride
+        for span, spans in zip(tile, (self.group.rows, self.group.columns), strict=True):
+            start, length = span.interior.start - spans[0].interior.start, padded_length(self.model, span.length)
+            sides.append(slice(start // stride * ratio, (start + length) // stride * ratio))
+        return sides[0], sides[1]
 
-    def core(self, place: tuple[int, int], ratio: int = 1) -> Area:
-        """Return where a tile lies, in units of 1 / ``ratio`` positions of z."""
-        row, column = (axis[index] for axis, index in zip(self._axes, place, strict=True))
-        return _scaled(row, ratio), _scaled(column, ratio)
+    def padded(self, tile: Tile, halo: int, ratio: int = 1) -> tuple[Area, Area]:
+        """Return where a tile with a halo (as far as the group goes) lies in the group, and the interior in that."""
+        interior = self.interior(tile, ratio)
+        rows, columns = (
+            slice(max(0, inner.start - halo), min(side * ratio, inner.stop + halo))
+            for inner, side in zip(interior, self.shape, strict=True)
+        )
+        return (rows, columns), _shifted(interior, (rows, columns))
 
-    def around(self, place: tuple[int, int], margin: int, ratio: int = 1) -> tuple[Area, Area]:
-        """Return the window of a tile, ``margin`` units wider where the block goes on, and the tile's place in it."""
-        cores, sides = self.core(place, ratio), (side * ratio for side in self.shape)
-        windows = [
-            slice(max(0, c.start - margin), min(side, c.stop + margin)) for c, side in zip(cores, sides, strict=True)
-        ]
-        inner = [_shifted(core, window.start) for core, window in zip(cores, windows, strict=True)]
-        return (windows[0], windows[1]), (inner[0], inner[1])
-
-    def z_of(self, latent: Latent, place: tuple[int, int]) -> Tensor:
-        """Return the quantised z (1, z_channels, ...) of a tile."""
-        window, _ = self.around(place, HYPER_HALO * self.ratio, self.ratio)
-        _, inner = self.around(place, HYPER_HALO)
-        z = self.model.h_a(torch.cat([part[..., *window] for part in latent], 1))[..., *inner]
-        return self.model.entropy_bottleneck(z)[0]
-
-    def coarse(self, z_hat: Tensor, place: tuple[int, int]) -> list[Tensor]:
-        """Return a tile's hyper features at the resolutions of the LL pyramid, coarsest first."""
-        window, inner = self.around(place, HYPER_HALO)
-        levels = self.model.h_s(z_hat[..., *window], self.quality)[: self.model.charm.layout.ll_levels]
-        return [level[..., *(_scaled(axis, 2**i) for axis in inner)] for i, level in enumerate(levels)]
-
-    def fine(self, z_hat: Tensor, place: tuple[int, int]) -> Tensor:
-        """Return the hyper features that a tile's slices see: its own, and ``SLICE_HALO`` around it."""
-        (rows, columns), _ = self.around(place, HYPER_HALO)
-        features = self.model.h_s(z_hat[..., rows, columns], self.quality)[-1]
-        window, _ = self.around(place, SLICE_HALO, self.ratio)
-        origins = rows.start * self.ratio, columns.start * self.ratio
-        return features[..., *(_shifted(axis, origin) for axis, origin in zip(window, origins, strict=True))]
-
-    def joined(self, parts: list[Tensor], ratio: int) -> Tensor:
+    def assembled(self, parts: Sequence[Tensor], ratio: int) -> Tensor:
         """Put what belongs to the tiles, in their order, together."""
         if len(parts) == 1:
             return parts[0]
         whole = parts[0].new_empty(*parts[0].shape[:2], *(side * ratio for side in self.shape))
-        for place, part in zip(self.block.places, parts, strict=True):
-            whole[..., *self.core(place, ratio)] = part
+        for tile, part in zip(self.group.tiles, parts, strict=True):
+            whole[..., *self.interior(tile, ratio)] = part
         return whole
 
+    def quantised_z(self, latent: Latent, tile: Tile) -> Tensor:
+        """Return a tile's z_hat (1, z_channels, h, w); ``latent`` is the group's."""
+        area, _ = self.padded(tile, HYPER_HALO * self.ratio, self.ratio)
+        _, interior = self.padded(tile, HYPER_HALO)
+        z = self.model.h_a(torch.cat([part[..., *area] for part in latent], 1))
+        return self.model.entropy_bottleneck.quantise(z[..., *interior])
 
-def _scaled(along: slice, ratio: int) -> slice:
-    return slice(along.start * ratio, along.stop * ratio)
+    def hyper_features(self, tile: Tile) -> tuple[list[Tensor], Tensor]:
+        """Return a tile's hyper features, from z with a halo.
 
-
-def _shifted(along: slice, origin: int) -> slice:
-    return slice(along.start - origin, along.stop - origin)
-
-
-class BlockReader:
-    """Decodes a block: z and the LL band at once, then tiles on demand, with at most ``slices`` HF slices.
-
-    Raises:
-        CorruptFileError: the streams cannot be those of such a block.
-    """
-
-    @torch.no_grad()
-    def __init__(
-        self, model: WeConvene, block: TileGroup, streams: TileGroupStreams, quality: Tensor, slices: int = ALL
-    ) -> None:
-        self.plan, self.streams, self.slices = TileGroupPlan(model, block, quality), streams, slices
-        self.tables = model.tables
-        _check_z(model, streams.z, self.plan.shape)
-        self.z_hat = model.entropy_bottleneck.read(streams.z, self.plan.shape)
-        self.ll_hat = None if streams.y_ll is None else self._read_ll(streams.y_ll)
-
-    def _read_ll(self, y_ll: bytes) -> Tensor | None:
-        parts = [self.plan.coarse(self.z_hat, place) for place in self.plan.block.places]
-        levels = [self.plan.joined(list(level), 2**i) for i, level in enumerate(zip(*parts, strict=True))]
-        cut = frozenset({"y_lf"} if self.streams.cut else ())
-        return self.plan.model.charm.code_ll(levels, TruncatedDecodeMode(self.tables, TileStreams(y_ll, b"", cut), ALL))
-
-    @torch.no_grad()
-    def tile(self, place: tuple[int, int]) -> tuple[Latent, TruncatedDecodeMode]:
-        """Return the latents of a tile, and the step that read them.
-
-        Raises:
-            CorruptFileError: as the class.
+        Returns
+        -------
+        Those of the interior at the resolutions of the LL pyramid, coarsest first, and those at the latent's own
+        resolution, with a halo of ``SLICE_HALO``.
         """
-        plan, model = self.plan, self.plan.model
-        streams = self.streams.tiles[place[0] * len(plan.block.columns) + place[1]]
-        step = TruncatedDecodeMode(self.tables, streams, self.slices, model.config.calls_per_slice)
-        if self.streams.y_ll is None:
-            return model.code_latents(plan.quality, step, z_hat=self.z_hat)[:2], step
-        window, inner = plan.around(place, SLICE_HALO, plan.ratio)
-        ll_hat = None if self.ll_hat is None else self.ll_hat[..., *window]
-        lf, hf = model.charm.code_slices(plan.fine(self.z_hat, place), ll_hat, InteriorMode(step, inner))
-        return (lf[..., *inner], hf[..., *inner]), step
+        area, interior = self.padded(tile, HYPER_HALO)
+        features = self.model.h_s(self.z_hat[..., *area], self.quality)
+        levels = features[: self.model.charm.layout.ll_levels]
+        coarse = [level[..., *_scaled(interior, 2**i)] for i, level in enumerate(levels)]
+        seen, _ = self.padded(tile, SLICE_HALO, self.ratio)
+        return coarse, features[-1][..., *_shifted(seen, _scaled(area, self.ratio))]
+
+    def code_ll(self, mode: SliceCodingMode, ll: Tensor | None = None) -> Tensor | None:
+        """Code the group's LL band (None when decoding) and return what is decoded of it."""
+        parts = [self.hyper_features(tile)[0] for tile in self.group.tiles]
+        levels = [self.assembled(level, 2**i) for i, level in enumerate(zip(*parts, strict=True))]
+        return self.model.charm.code_ll(levels, mode, ll)
+
+    def code_tile(
+        self, tile: Tile, mode: SliceCodingMode, ll_hat: Tensor | None,
+        lf: Tensor | None = None, hf: Tensor | None = None,
+    ) -> Latent:  # fmt: skip
+        """Code the slices of a tile and return its decoded latents; the tensors given are the group's."""
+        area, interior = self.padded(tile, SLICE_HALO, self.ratio)
+        ll_hat, lf, hf = (None if part is None else part[..., *area] for part in (ll_hat, lf, hf))
+        _, features = self.hyper_features(tile)
+        lf_hat, hf_hat = self.model.charm.code_slices(features, ll_hat, InteriorMode(mode, interior), lf, hf)
+        return lf_hat[..., *interior], hf_hat[..., *interior]
+
+    def code_whole(self, mode: SliceCodingMode, lf: Tensor | None = None, hf: Tensor | None = None) -> Latent:
+        """Code the LL band and all slices of a picture in one piece, and return its decoded latents."""
+        coded = self.model.code_latents(self.quality, mode, lf, hf, self.z_hat)
+        return coded.lf_hat, coded.hf_hat
+
+    def read_z(self, data: bytes) -> None:
+        """Decode z.
+
+        A stream that is too short even for the likeliest symbols is refused, so that a forged header cannot make a
+        decoder work, or reserve memory, for a size that the file has no bytes for.
+        """
+        tables, (height, width) = self.model.entropy_bottleneck.tables, self.shape
+        likeliest = (np.diff(row[: escape + 2]).max() for row, escape in zip(tables.cdf, tables.escape, strict=True))
+        bits = sum(-math.log2(frequency / tables.cdf.max()) for frequency in likeliest) * height * width
+        if bits > 8 * len(data) + 64:
+            raise CorruptFileError(
+                f"A hyperprior of {len(data)} bytes cannot hold {width} x {height} positions: "
+                "the file is damaged; get a fresh copy."
+            )
+        self.z_hat = self.model.entropy_bottleneck.read(data, self.shape)
+
+
+def _scaled(area: Area, ratio: int) -> Area:
+    rows, columns = (slice(side.start * ratio, side.stop * ratio) for side in area)
+    return rows, columns
+
+
+def _shifted(area: Area, origin: Area) -> Area:
+    rows, columns = (slice(a.start - o.start, a.stop - o.start) for a, o in zip(area, origin, strict=True))
+    return rows, columns
 
 
 class TruncatedDecodeMode:
-    """Decoding that goes as far as the bytes do, or stops after some HF slices; what is missing is taken as predicted.
+    """Decoding of streams that may be cut, or of some HF slices only: a missing residual is assumed zero.
 
-    A range code is a number, and decoding is monotonic in it: what the smallest and the largest continuation of a cut
-    stream agree on, the missing bytes cannot change. So of a cut stream exactly the slices that are certain are used.
+    A range code is a number, and decoding is monotonic in it. A cut stream is decoded twice: with the smallest and with
+    the largest continuation. A slice on which both agree is certain, whatever the missing bytes are. The first slice on
+    which they disagree ends the stream.
 
-    Args:
-        slices: HF slices to decode at most.
-        calls: how often the step is called for a slice.
+    Parameters
+    ----------
+    streams : the bytes of the groups y_lf and y_hf, and whether their end is missing.
+    slices : HF slices to decode at most.
+    calls : how often the mode is called for a slice.
     """
 
-    def __init__(self, tables: Tables, streams: TileStreams, slices: int, calls: int = 1) -> None:
-        data = {"y_lf": streams.y_lf, "y_hf": streams.y_hf}
-        data |= {group: data[group][: len(data[group]) // WORD * WORD] for group in streams.cut}
+    def __init__(
+        self, tables: Tables, streams: Mapping[str, tuple[bytes, bool]], slices: int = ALL, calls: int = 1
+    ) -> None:
+        self.cut = {group for group, (_, is_cut) in streams.items() if is_cut}
+        data = {group: stream for group, (stream, _) in streams.items()}
+        data |= {group: data[group][: len(data[group]) // WORD * WORD] for group in self.cut}
         self.low = DecodeMode(tables, data)
-        self.high = DecodeMode(tables, {group: data[group] + HIGHEST for group in streams.cut})
-        self.cut, self.ended = streams.cut, set[str]()
-        self.wanted, self.per_slice, self._called, self._decoded = slices, calls, 0, 0
-
-    @property
-    def seen(self) -> int:
-        """HF slices that the model has asked for."""
-        return -(-self._called // self.per_slice)
+        self.high = DecodeMode(tables, {group: data[group] + LARGEST for group in self.cut})
+        self.ended, self.most_calls, self.calls, self._hf_calls = set[str](), slices * calls, calls, 0
 
     @property
     def decoded(self) -> int:
         """HF slices that were decoded whole."""
-        return self._decoded // self.per_slice
+        return self._hf_calls // self.calls
 
     def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
-        """Return the residual of a slice, zero where it is not there."""
+        """Return the residual of a slice, zero where it is missing."""
         is_hf = group == "y_hf"
-        self._called += is_hf
-        left_out = group in self.ended or (is_hf and self.seen > self.wanted)
-        residual = None if left_out else self._next(group, prediction)
+        wanted = group not in self.ended and not (is_hf and self._hf_calls == self.most_calls)
+        residual = self._next(group, prediction) if wanted else None
         if residual is None:
             self.ended.add(group)
             return torch.zeros_like(prediction.mean)
-        self._decoded += is_hf
+        self._hf_calls += is_hf
         return residual
 
     def _next(self, group: str, prediction: Prediction) -> Tensor | None:
@@ -241,18 +219,3 @@ class TruncatedDecodeMode:
         except CorruptFileError:  # such a continuation is no code at all
             return None
         return lowest if torch.equal(lowest, highest) else None
-
-
-def _check_z(model: WeConvene, data: bytes, shape: tuple[int, int]) -> None:
-    """Refuse a z stream that is too short for its size even if every symbol were its likeliest one.
-
-    So a forged header cannot make a decoder work, or reserve memory, for a size that the file has no bytes for.
-    """
-    tables = model.entropy_bottleneck.tables
-    likeliest = (np.diff(row[: escape + 2]).max() for row, escape in zip(tables.cdf, tables.escape, strict=True))
-    bits = sum(-math.log2(frequency / tables.cdf.max()) for frequency in likeliest) * shape[0] * shape[1]
-    if bits > 8 * len(data) + 64:
-        raise CorruptFileError(
-            f"A hyperprior of {len(data)} bytes cannot hold {shape[1]} x {shape[0]} positions: "
-            "the file is damaged; get a fresh copy."
-        )

@@ -1,1 +1,1 @@
-"""Where photographs come from: image sets at hand, the registry of what can be fetched, and their terms."""
+"""Where photographs come from: image sets that are available, and the registry of those that can be fetched."""

@@ -70,23 +70,29 @@ class FactorisedPrior(TableBuffers):
         """
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(self.quantiles.dtype)
-            z_hat = straight_through_round(z - self.medians) + self.medians
+            z_hat = self.quantise(z)
             # (B, C, h, w) -> (C, 1, B h w): each channel passes through its own network
             values = (z if noisy else z_hat.detach()).transpose(0, 1)
-            shape, values = values.shape, values.reshape(len(self.quantiles), 1, -1)
+            # contiguous, so that noise has the same order in memory on any number of processes
+            shape, values = values.shape, values.reshape(len(self.quantiles), 1, -1).contiguous()
             if noisy:
                 values = values + torch.empty_like(values).uniform_(-0.5, 0.5)
             # P(z_hat) = c(z_hat + 1/2) - c(z_hat - 1/2), c = sigmoid(f) the cumulative distribution
             likelihoods = torch.sigmoid(self.logits(values + 0.5)) - torch.sigmoid(self.logits(values - 0.5))
             return z_hat, lower_bound(likelihoods, LIKELIHOOD_BOUND).reshape(shape).transpose(0, 1)
 
+    def quantise(self, z: Tensor) -> Tensor:
+        """Round z to the nearest median plus a whole number, with the gradient of the identity."""
+        medians = self.medians
+        return straight_through_round(z - medians) + medians
+
     def logits(self, x: Tensor, frozen: bool = False) -> Tensor:
         """Return f of x (C, 1, n); ``frozen``: without gradient to the parameters of f."""
-        for layer in zip_longest(self.matrices, self.biases, self.factors):
-            matrix, bias, factor = (p.detach() if frozen and p is not None else p for p in layer)
-            x = F.softplus(matrix) @ x + bias
+        for matrix, bias, factor in zip_longest(self.matrices, self.biases, self.factors):
+            # x <- softplus(M) x + b, then x <- x + tanh(a) tanh(x): both rise in x
+            x = F.softplus(matrix.detach() if frozen else matrix) @ x + (bias.detach() if frozen else bias)
             if factor is not None:
-                x = x + torch.tanh(factor) * torch.tanh(x)
+                x = x + torch.tanh(factor.detach() if frozen else factor) * torch.tanh(x)
         return x
 
     def loss(self) -> Tensor:

@@ -37,9 +37,9 @@ class WeConvSpec:
 
     def layer(self, in_channels: int, out_channels: int, inverse: bool = False) -> nn.Module:
         """Build one layer; ``inverse`` takes the inverse normalisation (synthesis)."""
-        norm = partial(gdn, inverse=inverse) if self.gdn else None
+        norm = partial(gdn, inverse=inverse) if self.gdn else None  # the predecessor's, in the wavelet domain
         if not (self.levels or self.channel_dwt):
-            plain = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+            plain = nn.Conv2d(in_channels, out_channels, 3, padding=1)  # the baseline without wavelets
             return nn.Sequential(plain, norm(out_channels)) if norm else plain
         return WeConv3d(
             in_channels, out_channels, self.wavelet, self.levels, self.channel_dwt, high_kernel=self.high_kernel,
@@ -77,7 +77,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Refine ``x`` by a residual."""
-        return summed(self.conv2(self.act(self.conv1(x))), x)
+        return summed(self.conv2(self.act(self.conv1(x))), x)  # every term (B, C, H, W)
 
 
 class ResidualEntry(nn.Module):
@@ -93,7 +93,7 @@ class ResidualEntry(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Change the number of channels."""
-        return self.skip(x) + self.norm(self.conv2(self.act(self.conv1(x))))
+        return self.skip(x) + self.norm(self.conv2(self.act(self.conv1(x))))  # every term (B, C_out, H, W)
 
 
 class WeConvBlock(nn.Module):
@@ -105,7 +105,7 @@ class WeConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run both branches and add them."""
-        # conv and skip both change (B, C_in, H, W) to the block's output size; 3DM-WeConv keeps it
+        # conv and skip change (B, C_in, H, W) to the size of the output, 3DM-WeConv keeps it (paper, network figure)
         return summed(self.weconv(self.act(self.conv(x))), self.skip(x))
 
 
@@ -139,7 +139,7 @@ class SubPixelConv(nn.Sequential):
     """Convolution and pixel shuffle: (B, C_in, H, W) -> (B, C_out, rH, rW)."""
 
     def __init__(self, in_channels: int, out_channels: int, factor: int = 2, kernel: int = 1) -> None:
-        sizes = in_channels, out_channels * factor**2
+        sizes = in_channels, out_channels * factor**2  # r^2 output channels become r x r pixels
         conv = Pointwise(*sizes) if kernel == 1 else nn.Conv2d(*sizes, kernel, padding=kernel // 2)
         super().__init__(conv, nn.PixelShuffle(factor))
 

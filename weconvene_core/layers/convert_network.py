@@ -110,6 +110,7 @@ def replace_convolutions(model: nn.Module, layer_for: Callable[[str, nn.Conv2d],
     successor takes every place where the convolution is registered, so that what was shared stays shared.
     """
     successors: dict[nn.Module, nn.Module | None] = {}
+    # a shared module has several names, and every one of them is a place
     places = list(model.named_modules(remove_duplicate=False))
     for name, conv in [(name, module) for name, module in places if isinstance(module, nn.Conv2d)]:
         if conv not in successors:
@@ -155,9 +156,9 @@ def from_conv(conv: nn.Conv2d, wavelet: Wavelet = "9/7", levels: int = 1, channe
         conv.in_channels, conv.out_channels, wavelet, levels, channel_dwt, kernel, bias=conv.bias is not None
     ).to(conv.weight)
     with torch.no_grad():
-        low = _shift_responses(wavelet, levels, False, kernel, kernel)
+        low = _shift_responses(wavelet, levels, False, kernel, kernel)  # LL_J keeps all taps, (k, k)
         layer.low_weight.copy_(_band_kernel(layer, conv.weight, low, low))
-        high = []
+        high = []  # HL, LH and HH have 1x1 kernels, finest level first
         for level in range(1, levels + 1):
             low, detail = (_shift_responses(wavelet, level, is_high, 1, kernel) for is_high in (False, True))
             for vertical, horizontal in ((low, detail), (detail, low), (detail, detail)):  # HL, LH, HH
@@ -184,6 +185,7 @@ def _shift_responses(wavelet: Wavelet, level: int, high: bool, size: int, taps: 
 
 def _band_kernel(layer: WeConv3d, weight: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
     """Kernel (out, in, k, k) by which a convolution ``weight`` acts within one band, in the channel-wavelet domain."""
+    # a 2-D wavelet is separable, and so is its answer to a shift by (y, x)
     kernel = torch.einsum("oiyx,ky,lx->oikl", weight, vertical.to(weight), horizontal.to(weight))
     if not layer.channel_dwt:
         return kernel

@@ -29,15 +29,15 @@ def interpolate(rows: Tensor, quality: Tensor) -> Tensor:
 
     Row q belongs to the lambda of quality q. Linear in quality is linear in log lambda between two of them.
     """
-    position = (quality - QUALITY_MIN).clamp(0, len(LAMBDAS) - 1)
+    position = (quality - QUALITY_MIN).clamp(0, len(LAMBDAS) - 1)  # (B,), in rows
     left = position.floor().clamp(max=len(LAMBDAS) - 2).long()
-    weight = (position - left)[:, None].to(rows.dtype)
-    return torch.lerp(rows[left], rows[left + 1], weight)
+    weight = (position - left)[:, None].to(rows.dtype)  # (B, 1), 0 at the left row and 1 at the right one
+    return torch.lerp(rows[left], rows[left + 1], weight)  # (B, C)
 
 
 def lambda_of(quality: Tensor) -> Tensor:
     """Return lambda (B,) for qualities (B,): the table ``LAMBDAS``, interpolated in log lambda."""
-    table = torch.tensor(LAMBDAS, dtype=torch.float64, device=quality.device).log()[:, None]
+    table = torch.tensor(LAMBDAS, dtype=torch.float64, device=quality.device).log()[:, None]  # (8, 1)
     return interpolate(table, quality.double())[:, 0].exp().float()
 
 
@@ -50,4 +50,4 @@ class RateEmbedding(nn.Module):
 
     def forward(self, quality: Tensor) -> Tensor:
         """Look the vector up for every image of the batch."""
-        return interpolate(self.rows, quality)[:, :, None, None]
+        return interpolate(self.rows, quality)[:, :, None, None]  # (B, C) -> (B, C, 1, 1), to be added to maps

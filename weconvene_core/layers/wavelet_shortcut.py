@@ -36,13 +36,13 @@ HF_SLICES = (BANDS * 4,) * 4
 
 def colour_matrix() -> Tensor:
     """Return the orthonormal luma / red-blue / green transform (3, 3); rows are the components."""
-    rows = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])
+    rows = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [1.0, -2.0, 1.0]])  # orthogonal
     return rows / rows.norm(dim=1, keepdim=True)
 
 
 def polyphase_order(factor: int) -> list[int]:
     """Order the factor^2 positions of a block (row-major): even diagonal, odd diagonal, then the two mixed parities."""
-    parities = ((0, 0), (1, 1), (0, 1), (1, 0))
+    parities = ((0, 0), (1, 1), (0, 1), (1, 0))  # the last two have all their neighbours in the first two
     cells = [(row, column) for row in range(factor) for column in range(factor)]
     return [r * factor + c for parity in parities for r, c in cells if (r % 2, c % 2) == parity]
 
@@ -70,16 +70,17 @@ class WaveletShortcut(nn.Module):
 
     def analysis(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return (LF, HF): (B, 3, H, W) -> (B, 48, H/8, W/8), (B, 144, H/8, W/8)."""
+        # (B, 3, H, W) -> three colour components -> LL3, and HL, LH, HH of three levels
         pyramid = dwt2d(torch.einsum("ij,bjhw->bihw", self.colour, x - 0.5), WAVELET, LEVELS)
         # HL, LH and HH of the three components side by side: (B, 9, H/2^j, W/2^j)
         level1, level2, level3 = [torch.cat([d.hl, d.lh, d.hh], 1) for d in pyramid.details]
         fine2 = F.pixel_unshuffle(level2, 2)[:, self.order2]  # (B, 9, H/4, W/4) -> (B, 36, H/8, W/8)
         fine1 = F.pixel_unshuffle(level1, 4)[:, self.order4]  # (B, 9, H/2, W/2) -> (B, 144, H/8, W/8)
-        return torch.cat([pyramid.low, level3, fine2], 1), fine1
+        return torch.cat([pyramid.low, level3, fine2], 1), fine1  # 3 + 9 + 36 channels, 144 channels
 
     def synthesis(self, lf: Tensor, hf: Tensor) -> Tensor:
         """Invert :meth:`analysis`: two latents at 1/8 -> (B, 3, H, W)."""
-        low, level3, fine2 = lf.split([LL_CHANNELS, BANDS, BANDS * 4], 1)
+        low, level3, fine2 = lf.split([LL_CHANNELS, BANDS, BANDS * 4], 1)  # all (B, ., H/8, W/8)
         level2 = F.pixel_shuffle(fine2[:, self.order2_back], 2)  # (B, 36, H/8, W/8) -> (B, 9, H/4, W/4)
         level1 = F.pixel_shuffle(hf[:, self.order4_back], 4)  # (B, 144, H/8, W/8) -> (B, 9, H/2, W/2)
         details = tuple([Details(*level.chunk(3, 1)) for level in (level1, level2, level3)])

@@ -41,8 +41,8 @@ class WindowAttention(nn.Module):
         batch, _, height, width = x.shape
         tokens = self._windows(x)  # (B, C, h, w) -> (windows, 64, C)
         inside = self._windows(x.new_ones(batch, 1, height, width))[..., 0] > 0  # (windows, 64): not padding
-        tokens = tokens + self._attend(self.norm1(tokens), inside)
-        tokens = tokens + self.mlp(self.norm2(tokens))
+        tokens = tokens + self._attend(self.norm1(tokens), inside)  # mixes the positions of a window
+        tokens = tokens + self.mlp(self.norm2(tokens))  # mixes the channels of a position
         # (windows, 64, C) -> (B, rows, columns, 8, 8, C) -> (B, C, 8 rows, 8 columns), then without the padding
         rows, columns = (-(-(side + self.offset) // WINDOW) for side in (height, width))
         x = tokens.unflatten(1, (WINDOW, WINDOW)).unflatten(0, (batch, rows, columns))
@@ -51,10 +51,10 @@ class WindowAttention(nn.Module):
 
     def _windows(self, x: Tensor) -> Tensor:
         """Cut (B, C, h, w), filled up with zeros, into windows: (B * rows * columns, 64, C)."""
-        height, width = (side + self.offset for side in x.shape[-2:])
+        height, width = (side + self.offset for side in x.shape[-2:])  # the grid starts above and left of the map
         x = F.pad(x, (self.offset, -width % WINDOW, self.offset, -height % WINDOW))
         x = x.unflatten(3, (-1, WINDOW)).unflatten(2, (-1, WINDOW))  # (B, C, rows, 8, columns, 8)
-        return x.permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(0, 2)
+        return x.permute(0, 2, 4, 3, 5, 1).flatten(3, 4).flatten(0, 2)  # (B rows columns, 64, C)
 
     def _attend(self, tokens: Tensor, inside: Tensor) -> Tensor:
         q, k, v = (
@@ -62,9 +62,10 @@ class WindowAttention(nn.Module):
             for part in self.qkv(tokens).chunk(3, 2)
         )
         bias = self.distance_bias[self.pairs].permute(2, 0, 1).to(q.dtype)  # (64, 64, heads) -> (heads, 64, 64)
+        # padding is never looked at
         bias = bias + torch.where(inside, 0.0, float("-inf")).to(q.dtype)[:, None, None, :]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        return self.out(mixed.transpose(1, 2).flatten(2))  # (n, heads, 64, 16) -> (n, 64, C)
 
 
 class WindowedAttention(nn.Module):
@@ -83,5 +84,5 @@ class WindowedAttention(nn.Module):
 def relative_positions(window: int) -> Tensor:
     """Return for every pair of a window's cells (window^2, window^2) the index of their displacement."""
     cells = torch.cartesian_prod(torch.arange(window), torch.arange(window))
-    dy, dx = (cells[:, None] - cells[None, :] + window - 1).unbind(-1)
-    return dy * (2 * window - 1) + dx
+    dy, dx = (cells[:, None] - cells[None, :] + window - 1).unbind(-1)  # each 0 .. 2 window - 2
+    return dy * (2 * window - 1) + dx  # row of the table of biases

@@ -5,6 +5,7 @@ Why each switch exists, where its default comes from and what it was measured to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
@@ -116,10 +117,9 @@ class ModelConfig:
         for name in ("lf_slices", "hf_slices"):  # JSON has lists
             value = getattr(self, name)
             object.__setattr__(self, name, value if isinstance(value, int) else tuple(value))
-        _check_counts(self)
-        _check_choices(self)
-        _check_resolutions(self)
-        _check_switches(self)
+        for met, message in _requirements(self):
+            if not met:
+                raise WeconveneError(message)
         _ = self.layout  # channels that do not divide
 
     # --- what follows from the fields --------------------------------------------------------------------------------
@@ -233,98 +233,89 @@ def _widths(name: str, slices: Slices, channels: int) -> tuple[int, ...]:
 # --- what a configuration must satisfy; every refusal names the field, its value and what is allowed ------------------
 
 
-def _check_counts(config: ModelConfig) -> None:
+def _requirements(c: ModelConfig) -> Iterator[tuple[bool, str]]:
+    """Yield whether each requirement is met, and what is said where it is not."""
     least = dict.fromkeys(POSITIVE, 1) | dict.fromkeys(NOT_NEGATIVE, 0) | {"scales_a": 2, "scales_s": 2}
     for name, minimum in least.items():
-        if getattr(config, name) < minimum:
-            raise WeconveneError(f"{name}={getattr(config, name)} is impossible; use {minimum} or more.")
+        yield getattr(c, name) >= minimum, f"{name}={getattr(c, name)} is impossible; use {minimum} or more."
     for name in ("high_kernel", "up_kernel"):
-        if getattr(config, name) < 1 or getattr(config, name) % 2 == 0:
-            raise WeconveneError(f"{name}={getattr(config, name)} is impossible; use an odd size such as 1 or 3.")
-    if config.quality is not None and not QUALITY_MIN <= config.quality <= QUALITY_MAX:
-        allowed = f"{QUALITY_MIN:g} to {QUALITY_MAX:g}, or None for a model of every rate"
-        raise WeconveneError(f"quality={config.quality} is impossible; use {allowed}.")
-
-
-def _check_choices(config: ModelConfig) -> None:
+        size = getattr(c, name)
+        yield size >= 1 and size % 2 == 1, f"{name}={size} is impossible; use an odd size such as 1 or 3."
+    allowed = f"{QUALITY_MIN:g} to {QUALITY_MAX:g}, or None for a model of every rate"
+    served = c.quality is None or QUALITY_MIN <= c.quality <= QUALITY_MAX
+    yield served, f"quality={c.quality} is impossible; use {allowed}."
     for name in ("wavelet", "latent_wavelet"):
-        value = getattr(config, name)
-        try:
-            integer = scheme(value).integer
-        except WeconveneError as error:
-            raise WeconveneError(f"{name}={value!r} is unknown: {error}") from error
-        if integer:
-            raise WeconveneError(f"{name}={value!r} is for integers; networks need one such as 5/3 or 9/7.")
+        yield _is_for_networks(c, name), f"{name}={getattr(c, name)!r} is for integers; networks need 5/3, 9/7, ..."
     kinds = {"slice_network": SliceNetworkKind, "distribution": Distribution, "slice_order": SliceOrder}
-    for name, choices in kinds.items():
-        if getattr(config, name) not in get_args(choices):
-            allowed = ", ".join(get_args(choices))
-            raise WeconveneError(f"{name}={getattr(config, name)!r} is unknown; use one of {allowed}.")
-
-
-def _check_resolutions(config: ModelConfig) -> None:
+    for name, kind in kinds.items():
+        value, known = getattr(c, name), get_args(kind)
+        yield value in known, f"{name}={value!r} is unknown; use one of {', '.join(known)}."
     for name in ("patch_a", "patch_s", "latent_stride"):
-        if getattr(config, name) not in (1, 2, 4, 8, 16):
-            raise WeconveneError(f"{name}={getattr(config, name)} is impossible; use 1, 2, 4, 8 or 16.")
-    stride = config.latent_stride
-    _check_coarsest(config, "a", config.coarsest_a, (stride // 2, stride, 2 * stride))
-    _check_coarsest(config, "s", config.coarsest_s, (stride, 2 * stride))
-
-
-def _check_coarsest(config: ModelConfig, side: str, coarsest: int, allowed: tuple[int, ...]) -> None:
-    if coarsest not in allowed:
-        scales, patch = getattr(config, f"scales_{side}"), getattr(config, f"patch_{side}")
-        needed = " or ".join(f"1/{stride}" for stride in allowed if stride)
-        raise WeconveneError(
-            f"scales_{side}={scales} with patch_{side}={patch} ends at 1/{coarsest} of the image; "
-            f"latent_stride={config.latent_stride} needs {needed}."
-        )
-
-
-def _check_switches(config: ModelConfig) -> None:
-    if not config.wavelet_entropy and config.hf_slices not in (0, ()):
-        raise WeconveneError(
-            f"hf_slices={config.hf_slices} contradicts wavelet_entropy=False: y itself has no HF; use hf_slices=0."
-        )
-    needed = 2**config.channel_levels
-    if config.channel_packets and min(config.narrow, config.wide, config.hyper, config.latent_channels) < needed:
-        raise WeconveneError(
-            f"channel_levels={config.channel_levels} with channel_packets needs {needed} channels in every layer; "
-            "use fewer levels or wider layers."
-        )
-    if config.ll_passes and not (config.shortcut and config.slice_network == "joint"):
-        raise WeconveneError(
-            "ll_passes=True needs shortcut=True, whose LL band it codes, and slice_network='joint'; "
-            f"this model has {config.shortcut} and {config.slice_network!r}."
-        )
-    if config.luma_first and not (
-        config.shortcut and config.slice_network == "joint" and config.slice_order == "polyphase"
+        value = getattr(c, name)
+        yield value in (1, 2, 4, 8, 16), f"{name}={value} is impossible; use 1, 2, 4, 8 or 16."
+    stride = c.latent_stride
+    # g_a may end a step above or below the latent's resolution, g_s at it or a step below
+    for side, coarsest, fits in (
+        ("a", c.coarsest_a, (stride // 2, stride, 2 * stride)),
+        ("s", c.coarsest_s, (stride, 2 * stride)),
     ):
-        raise WeconveneError(
-            "luma_first=True needs shortcut=True with slice_order='polyphase', whose channels alternate in colour, and "
-            f"slice_network='joint'; this model has {config.shortcut}, {config.slice_order!r} and "
-            f"{config.slice_network!r}."
+        scales, patch = getattr(c, f"scales_{side}"), getattr(c, f"patch_{side}")
+        yield (
+            coarsest in fits,
+            f"scales_{side}={scales} with patch_{side}={patch} ends at 1/{coarsest} of the image; "
+            f"latent_stride={stride} needs {' or '.join(f'1/{one}' for one in fits if one)}.",
         )
-    if config.shortcut:
-        _check_shortcut(config)
+    yield from _requirements_of_switches(c)
 
 
-def _check_shortcut(config: ModelConfig) -> None:
-    if not config.wavelet_entropy:
-        raise WeconveneError("shortcut=True contradicts wavelet_entropy=False: it enters in the wavelet domain.")
+def _requirements_of_switches(c: ModelConfig) -> Iterator[tuple[bool, str]]:
+    """As :func:`_requirements`, for switches that exclude or need each other."""
+    yield (
+        c.wavelet_entropy or c.hf_slices in (0, ()),
+        f"hf_slices={c.hf_slices} contradicts wavelet_entropy=False: y itself has no HF; use hf_slices=0.",
+    )
+    needed = 2**c.channel_levels
+    yield (
+        not c.channel_packets or min(c.narrow, c.wide, c.hyper, c.latent_channels) >= needed,
+        f"channel_levels={c.channel_levels} with channel_packets needs {needed} channels in every layer; "
+        "use fewer levels or wider layers.",
+    )
+    joint = c.slice_network == "joint"
+    yield (
+        not c.ll_passes or (c.shortcut and joint),
+        "ll_passes=True needs shortcut=True, whose LL band it codes, and slice_network='joint'; "
+        f"this model has {c.shortcut} and {c.slice_network!r}.",
+    )
+    yield (
+        not c.luma_first or (c.shortcut and joint and c.slice_order == "polyphase"),
+        "luma_first=True needs shortcut=True with slice_order='polyphase', whose channels alternate in colour, and "
+        f"slice_network='joint'; this model has {c.shortcut}, {c.slice_order!r} and {c.slice_network!r}.",
+    )
+    if not c.shortcut:
+        return
+    yield c.wavelet_entropy, "shortcut=True contradicts wavelet_entropy=False: it enters in the wavelet domain."
     stride = 2**LEVELS // 2
-    if (config.latent_channels, config.latent_stride) != (LF_CHANNELS, stride):
-        raise WeconveneError(
-            f"shortcut=True needs latent_channels={LF_CHANNELS} and latent_stride={stride}, one coefficient per sample "
-            f"of the image; this model has {config.latent_channels} and {config.latent_stride}."
-        )
-    if config.layout.lf[0] != LL_CHANNELS:
-        raise WeconveneError(
-            f"lf_slices={config.lf_slices} starts with {config.layout.lf[0]} channels; with shortcut=True the first "
-            f"slice is the image's LL band of {LL_CHANNELS}."
-        )
-    if config.luma_first and any(width % COLOURS for width in (*config.layout.lf, *config.layout.hf)):
-        raise WeconveneError(
-            f"luma_first=True needs slices of whole positions, {COLOURS} colours each; this model has "
-            f"lf_slices={config.lf_slices} and hf_slices={config.hf_slices}."
-        )
+    yield (
+        (c.latent_channels, c.latent_stride) == (LF_CHANNELS, stride),
+        f"shortcut=True needs latent_channels={LF_CHANNELS} and latent_stride={stride}, one coefficient per sample of "
+        f"the image; this model has {c.latent_channels} and {c.latent_stride}.",
+    )
+    widths = (*c.layout.lf, *c.layout.hf)
+    yield (
+        widths[0] == LL_CHANNELS,
+        f"lf_slices={c.lf_slices} starts with {widths[0]} channels; with shortcut=True the first slice is the image's "
+        f"LL band of {LL_CHANNELS}.",
+    )
+    yield (
+        not c.luma_first or not any(width % COLOURS for width in widths),
+        f"luma_first=True needs slices of whole positions, {COLOURS} colours each; this model has "
+        f"lf_slices={c.lf_slices} and hf_slices={c.hf_slices}.",
+    )
+
+
+def _is_for_networks(config: ModelConfig, name: str) -> bool:
+    """Tell whether a wavelet is one of real numbers; an unknown one is refused."""
+    try:
+        return not scheme(getattr(config, name)).integer
+    except WeconveneError as error:
+        raise WeconveneError(f"{name}={getattr(config, name)!r} is unknown: {error}") from error

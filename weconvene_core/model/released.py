@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,30 @@ from weconvene_core.model.checkpoint import DESCRIPTION, model_of, read_tensors,
 from weconvene_core.model.weconvene import WeConvene
 
 STATED = "weights"  # where a checkpoint's description states the SHA-256 of its tensors, in hexadecimal
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A released model as it is used: its network in floating point and, where there is one, its integer form.
+
+    Attributes
+    ----------
+    digests : the hashes that files name the network by, of its weights and of earlier forms of the checkpoint.
+    exact, exact_digest : the form whose entropy model computes in integers, and its hash.
+    metric : what its last training minimised.
+    """
+
+    network: WeConvene
+    digests: tuple[bytes, ...]
+    exact: WeConvene | None = None
+    exact_digest: bytes = b""
+    metric: str = "mse"
+
+    def matching(self, model_hash: bytes, exact: bool) -> WeConvene | None:
+        """Return the network that a file was made with, None if it is of another checkpoint."""
+        if exact:
+            return self.exact if model_hash == self.exact_digest else None
+        return self.network if model_hash in self.digests else None
 
 
 def installed(folder: Path) -> list[str]:

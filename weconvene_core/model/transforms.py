@@ -28,14 +28,6 @@ from weconvene_core.model.config import ModelConfig
 from weconvene_core.wavelets import AxisDWT, Details, Pyramid, dwt2d, dwt3d, idwt2d, idwt3d
 
 
-def zero_init(layer: nn.Conv2d) -> nn.Conv2d:
-    """Start a last layer at zero, so that an untrained network adds nothing to the wavelet shortcut."""
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
-
-
 class NoRateConditioning(nn.Module):
     """Stands where a :class:`RateEmbedding` would, in a model of a single rate: adds nothing."""
 
@@ -49,6 +41,13 @@ def rate_vector(channels: int, config: ModelConfig) -> nn.Module:
     return RateEmbedding(channels) if config.quality is None and channels else NoRateConditioning()
 
 
+def first_layer(seen: int, made: int, config: ModelConfig, inverse: bool = False) -> nn.Module:
+    """The first layer of g_a (3x3), or with ``inverse`` of g_s (1x1); a residual block in the predecessor."""
+    if config.residual_ends:
+        return ResidualEntry(seen, made, inverse=inverse)
+    return nn.Conv2d(seen, made, 1 if inverse else 3, padding=0 if inverse else 1)
+
+
 def residual_blocks(count: int, channels: int, config: ModelConfig, inverse: bool = False) -> nn.Sequential:
     """Residual blocks in a row, plain or made of 3DM-WeConv."""
     if not config.weconv_residual:
@@ -56,50 +55,41 @@ def residual_blocks(count: int, channels: int, config: ModelConfig, inverse: boo
     return nn.Sequential(*(ResidualWeConvBlock(channels, config.weconv, inverse) for _ in range(count)))
 
 
+def start_at_zero(layer: nn.Conv2d) -> None:
+    """Let an untrained network add nothing to the wavelet shortcut."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
 class AnalysisTransform(nn.Module):
     """g_a: image (B, 3, H, W) -> y (B, M, H/s, W/s) at the latent's stride s, in quantiser steps."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        n, w = config.narrow, config.wide
+        n, w, blocks, spec = config.narrow, config.wide, config.blocks_a, config.weconv
         self.patch = config.patch_a
-        self.head = self._head(3 * self.patch**2, n, config)
+        self.head = first_layer(3 * self.patch**2, n, config)
         self.rate = rate_vector(n, config)
-        self.fine = residual_blocks(config.blocks_a, n, config)
-        self.down = DownWeConvBlock(n, w, config.weconv)
-        self.coarse = residual_blocks(config.blocks_a, w, config)
-        self.coarser = nn.Sequential(*(self._scale(w, config) for _ in range(config.scales_a - 2)))
-        self.tail = self._tail(w, config)
-
-    @staticmethod
-    def _head(in_channels: int, out_channels: int, config: ModelConfig) -> nn.Module:
-        if config.residual_ends:
-            return ResidualEntry(in_channels, out_channels)
-        return nn.Conv2d(in_channels, out_channels, 3, padding=1)
-
-    @staticmethod
-    def _scale(channels: int, config: ModelConfig) -> nn.Sequential:
-        """One scale further down."""
-        down = DownWeConvBlock(channels, channels, config.weconv)
-        return nn.Sequential(down, residual_blocks(config.blocks_a, channels, config))
-
-    @staticmethod
-    def _tail(channels: int, config: ModelConfig) -> nn.Module:
-        """From the coarsest scale to the latent's resolution: half, the same or twice its stride."""
+        self.fine = residual_blocks(blocks, n, config)
+        self.down = DownWeConvBlock(n, w, spec)
+        self.coarse = residual_blocks(blocks, w, config)
+        self.coarser = nn.Sequential()  # further scales, where there are any
+        for _ in range(config.scales_a - 2):
+            self.coarser.append(nn.Sequential(DownWeConvBlock(w, w, spec), residual_blocks(blocks, w, config)))
+        # from the coarsest scale to the latent's resolution: half, the same or twice its stride
         if config.coarsest_a > config.latent_stride:
-            tail: nn.Module = SubPixelConv(channels, config.latent_channels)
-            last = tail[0]
+            self.tail = SubPixelConv(w, config.latent_channels)
         else:
             stride = config.latent_stride // config.coarsest_a
-            tail = last = nn.Conv2d(channels, config.latent_channels, 3, stride=stride, padding=1)
+            self.tail = nn.Conv2d(w, config.latent_channels, 3, stride=stride, padding=1)
         if config.shortcut:
-            zero_init(last)
-        return tail
+            start_at_zero(self.tail if isinstance(self.tail, nn.Conv2d) else self.tail[0])
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """Analyse images in 0..1 at the given qualities (B,)."""
         patches = F.pixel_unshuffle(x - 0.5, self.patch)  # (B, 3, H, W) -> (B, 3 p^2, H/p, W/p)
-        h = self.fine(self.head(patches) + self.rate(quality))
+        h = self.fine(self.head(patches) + self.rate(quality))  # -> (B, N, H/p, W/p)
+        # stride-2 3DM-WeConv and residual blocks, a scale at a time, then to (B, M, H/s, W/s)
         return self.tail(self.coarser(self.coarse(self.down(h))))
 
 
@@ -111,38 +101,30 @@ class SynthesisTransform(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        n, w = config.narrow, config.wide
+        n, w, blocks, spec = config.narrow, config.wide, config.blocks_s, config.weconv
         self.patch, self.fold = config.patch_s, config.coarsest_s // config.latent_stride
-        self.head = self._head(config.latent_channels * self.fold**2, w, config)
+        self.head = first_layer(config.latent_channels * self.fold**2, w, config, inverse=True)
         self.rate_coarse, self.rate_fine = rate_vector(w, config), rate_vector(n, config)
-        self.coarser = nn.Sequential(*(self._scale(w, config) for _ in range(config.scales_s - 2)))
-        self.coarse = residual_blocks(config.blocks_s, w, config, inverse=True)
-        self.up = UpWeConvBlock(w, n, config.weconv, config.up_kernel)
+        self.coarser = nn.Sequential()
+        for _ in range(config.scales_s - 2):
+            up = UpWeConvBlock(w, w, spec, config.up_kernel)
+            self.coarser.append(nn.Sequential(residual_blocks(blocks, w, config, inverse=True), up))
+        self.coarse = residual_blocks(blocks, w, config, inverse=True)
+        self.up = UpWeConvBlock(w, n, spec, config.up_kernel)
         pixels = 3 * self.patch**2
         self.from_shortcut = nn.Conv2d(pixels, n, 3, padding=1) if config.shortcut else None
-        self.fine = residual_blocks(config.blocks_s, n, config, inverse=True)
+        self.fine = residual_blocks(blocks, n, config, inverse=True)
         self.tail = nn.Conv2d(n, pixels, 3, padding=1)
         if config.shortcut:
-            zero_init(self.tail)
-
-    @staticmethod
-    def _head(in_channels: int, out_channels: int, config: ModelConfig) -> nn.Module:
-        if config.residual_ends:
-            return ResidualEntry(in_channels, out_channels, inverse=True)
-        return nn.Conv2d(in_channels, out_channels, 1)
-
-    @staticmethod
-    def _scale(channels: int, config: ModelConfig) -> nn.Sequential:
-        """One scale further up."""
-        up = UpWeConvBlock(channels, channels, config.weconv, config.up_kernel)
-        return nn.Sequential(residual_blocks(config.blocks_s, channels, config, inverse=True), up)
+            start_at_zero(self.tail)
 
     def forward(self, y_hat: Tensor, quality: Tensor, base: Tensor | None = None) -> Tensor:
         """Synthesise; ``base`` (B, 3, H, W) is the shortcut's image minus 0.5, None without shortcut."""
         h = self.head(F.pixel_unshuffle(y_hat, self.fold)) + self.rate_coarse(quality)  # -> (B, w, ...) at the coarsest
-        h = self.up(self.coarse(self.coarser(h)))
+        h = self.up(self.coarse(self.coarser(h)))  # -> (B, N, H/p, W/p)
         if self.from_shortcut is not None and base is not None:
             h = h + self.from_shortcut(F.pixel_unshuffle(base, self.patch))
+        # (B, N, H/p, W/p) -> (B, 3 p^2, H/p, W/p) -> (B, 3, H, W)
         return F.pixel_shuffle(self.tail(self.fine(h + self.rate_fine(quality))), self.patch)
 
 
@@ -165,6 +147,7 @@ class HyperAnalysis(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Summarise the latent."""
+        # (B, C, h, w) -> (B, hyper, h, w) -> h/2 by 3DM-WeConv -> (B, z_channels, h/4, w/4)
         return self.tail(self.blocks(self.act(self.down(self.act(self.head(y))))))
 
 
@@ -183,8 +166,8 @@ class HyperSynthesis(nn.Module):
 
     def forward(self, z_hat: Tensor, quality: Tensor) -> list[Tensor]:
         """Expand the side information; every level is the context of the LL band of its own size."""
-        coarse = self.act(self.head(z_hat) + self.rate(quality))
-        middle = self.blocks(self.act(self.up[0](coarse)))
+        coarse = self.act(self.head(z_hat) + self.rate(quality))  # (B, hyper, h/4, w/4)
+        middle = self.blocks(self.act(self.up[0](coarse)))  # (B, hyper, h/2, w/2)
         return [coarse, middle, self.act(self.up[1](middle))]
 
 
@@ -240,6 +223,7 @@ def to_bands(y: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
     if not config.wavelet_entropy:
         return y, y[:, :0]
     if config.latent_channel_dwt:
+        # the 3-D DWT of the paper: rows, columns, and channels, whose low half stands before the high half
         how = {"channel_levels": config.channel_levels, "channel_packets": config.channel_packets}
         pyramid = dwt3d(y, config.latent_wavelet, **how)
     else:

@@ -60,7 +60,7 @@ class CodedLatents(NamedTuple):
     ----------
     lf_hat, hf_hat : (B, C_lf, h, w) and (B, C_hf, h, w) as a decoder has them, in quantiser steps.
     z_hat : (B, z_channels, h/4, w/4).
-    z_likelihoods : of z_hat's shape; None where z_hat was given.
+    z_likelihoods : of z_hat's shape; None where bytes are written, or z_hat was given.
     """
 
     lf_hat: Tensor
@@ -93,7 +93,7 @@ class WeConvene(nn.Module):
     Attributes
     ----------
     bypass_transforms : skip g_a and g_s. Untrained both end in zeros, so that nothing changes but the time; for trained
-        ones see ``codec.floor.without_transforms``.
+        ones see ``codec.plain_coding.without_transforms``.
     first_coded : the lowest scale index whose residuals are coded; lower ones say "certainly zero".
     quantiser : what training puts in place of rounding (see ``entropy.coding_steps``).
     default_quality : what ``forward``, ``compress`` and ``decompress`` take when they are given no quality.
@@ -198,9 +198,13 @@ class WeConvene(nn.Module):
         """
         z_likelihoods = None
         if z_hat is None:
-            # z = h_a(LF, HF) (B, z_channels, h/4, w/4); where noise replaces rounding of y, it does for z's rate too
-            noisy = getattr(mode, "quantiser", None) is not None
-            z_hat, z_likelihoods = self.entropy_bottleneck(self.h_a(torch.cat([lf, hf], 1)), noisy)
+            z = self.h_a(torch.cat([lf, hf], 1))  # (B, z_channels, h/4, w/4)
+            if isinstance(mode, EncodeMode):  # bytes need no estimate
+                z_hat = self.entropy_bottleneck.quantise(z)
+            else:
+                # where noise replaces the rounding of y, it does so in the rate of z
+                noisy = getattr(mode, "quantiser", None) is not None
+                z_hat, z_likelihoods = self.entropy_bottleneck(z, noisy)
         hyper = self.h_s(z_hat, quality)  # features at h/4, h/2 and h
         if context:
             hyper = [own + other for own, other in zip(hyper, context, strict=True)]

@@ -26,11 +26,9 @@ FREE = (
 )
 """Fields that may change while a run goes on."""
 RANGES = {
-    "scale_min": (0.25, 1.0),
-    "quality_exponent": (0.25, 4.0),
-    "synthetic_share": (0.0, 0.5),
+    "scale_min": (0.25, 1.0), "quality_exponent": (0.25, 4.0), "synthetic_share": (0.0, 0.5),
     "largest_loss": (1e-3, math.inf),
-}
+}  # fmt: skip
 CHOICES = {"optimizer": tuple(OPTIMIZERS), "quantiser": get_args(Quantiser), "metric": METRICS}
 
 
@@ -229,9 +227,8 @@ class TrainConfig:
             return cls(**{**values, "stages": tuple(Stage(**stage) for stage in values.get("stages", ()))})
         except TypeError as error:
             known = ", ".join(field.name for field in fields(cls))
-            raise WeconveneError(
-                f"the training configuration does not fit: {error}; its fields are {known}."
-            ) from error
+            sentence = f"the training configuration does not fit: {error}; its fields are {known}."
+            raise WeconveneError(sentence) from error
 
 
 def load_config(path: Path | str) -> TrainConfig:
@@ -247,11 +244,8 @@ def load_config(path: Path | str) -> TrainConfig:
         text = path.read_text(encoding="utf-8")
         values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except OSError as error:
-        raise WeconveneError(
-            f"the training configuration {path} cannot be read ({error.strerror}); check the path."
-        ) from error
+        raise WeconveneError(f"the training configuration {path} cannot be read ({error.strerror}).") from error
     except ValueError as error:
-        raise WeconveneError(
-            f"the training configuration {path} is not valid {path.suffix or 'JSON'}: {error}."
-        ) from error
+        kind = path.suffix or "JSON"
+        raise WeconveneError(f"the training configuration {path} is not valid {kind}: {error}.") from error
     return TrainConfig.from_dict(values)

@@ -138,7 +138,7 @@ def validation_paths(listing: Path, paths: Sequence[Path]) -> list[Path]:
 
     Parameters
     ----------
-    listing : CSV with the columns ``folder`` (name of the folder) and ``file``.
+    listing : CSV with the columns ``folder`` (name of the folder) and ``file``; other folders' lines do not count.
     paths : all image files of the training folders.
 
     Raises
@@ -146,25 +146,22 @@ def validation_paths(listing: Path, paths: Sequence[Path]) -> list[Path]:
     WeconveneError
         If the list is missing or malformed, is empty for these folders, or names a file twice or one that is not there.
     """
+    known = {(path.parent.name, path.name): path for path in paths}
+    folders = sorted({folder for folder, _ in known})
     try:
         with listing.open(newline="", encoding="utf-8") as file:
-            named = [(row["folder"], row["file"]) for row in csv.DictReader(file)]
+            named = [(row["folder"], row["file"]) for row in csv.DictReader(file) if row["folder"] in folders]
     except OSError as error:
-        raise WeconveneError(
-            f"the validation list {listing} cannot be read ({error.strerror}); correct the entry `validation`."
-        ) from error
+        raise WeconveneError(f"the validation list {listing} cannot be read ({error.strerror}); correct it.") from error
     except (KeyError, csv.Error, UnicodeDecodeError) as error:
         raise WeconveneError(f"the validation list {listing} needs the columns folder and file ({error}).") from error
-    known = {(path.parent.name, path.name): path for path in paths}
-    folders = {folder for folder, _ in known}
-    wanted = [entry for entry in named if entry[0] in folders]
-    for entry in wanted:
-        if entry not in known or wanted.count(entry) > 1:
-            problem = "is not there" if entry not in known else "is named twice"
+    if not named:
+        raise WeconveneError(f"the validation list {listing} names no picture of {', '.join(folders)}.")
+    for entry in named:
+        if entry not in known or named.count(entry) > 1:
+            problem = "is named twice" if entry in known else "is not there"
             raise WeconveneError(f"{'/'.join(entry)} of the validation list {listing} {problem}; correct the list.")
-    if not wanted:
-        raise WeconveneError(f"the validation list {listing} names no picture of {', '.join(sorted(folders))}.")
-    return [known[entry] for entry in wanted]
+    return [known[entry] for entry in named]
 
 
 def decode(paths: Sequence[Path]) -> tuple[list[np.ndarray | None], tuple[str, ...]]:

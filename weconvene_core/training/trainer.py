@@ -190,17 +190,12 @@ class Trainer:
         return {
             "total_steps": self.step + _total(start, "steps"),
             "total_seconds": round(self.seconds + _total(start, "seconds")),
-            "steps": self.step,
-            "seconds": round(self.seconds),
+            "steps": self.step, "seconds": round(self.seconds), "processes": self.group.size,
             "device": torch.cuda.get_device_name(self.device) if cuda else f"CPU, {torch.get_num_threads()} threads",
-            "processes": self.group.size,
-            "skipped_batches": self.guard.skipped,
-            "training_images": len(self.pool.train),
-            "training_megapixels": round(pixels / 1e6, 1),
-            "commit": git_version(ROOT),
-            "config": self.config.to_dict(),
-            "started_from": start,
-        }
+            "skipped_batches": self.guard.skipped, "training_images": len(self.pool.train),
+            "training_megapixels": round(pixels / 1e6, 1), "commit": git_version(ROOT),
+            "config": self.config.to_dict(), "started_from": start,
+        }  # fmt: skip
 
 
 def sidecar(name: str | None) -> dict[str, Any] | None:

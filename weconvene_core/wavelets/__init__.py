@@ -1,7 +1,6 @@
 """Wavelets: lifting schemes, lifting along any axis, and multi-level 2-D and 3-D transforms with named bands."""
 
-from weconvene_core.wavelets.dwt import AxisDWT, channel_matrix, dwt1d, dwt2d, dwt3d, idwt1d, idwt2d, idwt3d
-from weconvene_core.wavelets.learnable import LearnableLifting
+from weconvene_core.wavelets.dwt import AxisDWT, dwt1d, dwt2d, dwt3d, idwt1d, idwt2d, idwt3d
 from weconvene_core.wavelets.lifting_plan import Mode
 from weconvene_core.wavelets.lifting_schemes import (
     REVERSIBLE,
@@ -16,7 +15,7 @@ from weconvene_core.wavelets.lifting_schemes import (
 from weconvene_core.wavelets.pyramid import Details, Pyramid
 
 __all__ = [
-    "REVERSIBLE", "SCHEMES", "AxisDWT", "Details", "LearnableLifting", "LiftingScheme", "LiftingStep", "Mode",
-    "Pyramid", "Scaling", "Tap", "Wavelet", "channel_matrix", "dwt1d", "dwt2d", "dwt3d", "idwt1d", "idwt2d", "idwt3d",
+    "REVERSIBLE", "SCHEMES", "AxisDWT", "Details", "LiftingScheme", "LiftingStep", "Mode",
+    "Pyramid", "Scaling", "Tap", "Wavelet", "dwt1d", "dwt2d", "dwt3d", "idwt1d", "idwt2d", "idwt3d",
     "scheme",
 ]  # fmt: skip

@@ -109,7 +109,7 @@ class AxisDWT:
     def names(self) -> tuple[str, ...]:
         """Names of the subbands: L2, H2, H1 for two levels; P0, P1, P2, P3 for packets."""
         if self.packets:
-            return tuple(f"P{i}" for i in range(2**self.levels))
+            return tuple(f"P{i}" for i in range(2**self.levels))  # P0 is the lowest frequency
         return (f"L{self.levels}", *(f"H{level}" for level in range(self.levels, 0, -1)))
 
     def split(self, x: Tensor, dim: int) -> list[Tensor]:
@@ -118,9 +118,9 @@ class AxisDWT:
 
     def _subdivided(self, whole: T, halve: Callable[[T], tuple[T, ...]]) -> list[T]:
         """Halve all parts (packets) or the first one, level after level, and keep them ordered by frequency."""
-        parts = [whole]
+        parts = [whole]  # lowest frequency first
         for _ in range(self.levels):
-            divided = len(parts) if self.packets else 1
+            divided = len(parts) if self.packets else 1  # the recursion splits only the lowest subband
             pairs = [halve(part) for part in parts[:divided]]
             # a high band has its frequency axis turned round: in every second pair the high half is the lower frequency
             ordered = [half for i, pair in enumerate(pairs) for half in (pair[::-1] if i % 2 else pair)]
@@ -138,9 +138,9 @@ class AxisDWT:
         if len(parts) != len(self.sizes):
             raise WeconveneError(f"got {len(parts)} subbands; this split has {len(self.sizes)}.")
         for _ in range(self.levels):
-            joined = len(parts) if self.packets else 2
+            joined = len(parts) if self.packets else 2  # the recursion joins only the two lowest subbands
             pairs = [parts[i : i + 2] for i in range(0, joined, 2)]
-            ordered = [pair[::-1] if i % 2 else pair for i, pair in enumerate(pairs)]
+            ordered = [pair[::-1] if i % 2 else pair for i, pair in enumerate(pairs)]  # (low, high) again
             parts = [join_axes(pair, self.wavelet, (dim,), self.scaling, self.mode) for pair in ordered] + parts[
                 joined:
             ]
@@ -152,14 +152,9 @@ class AxisDWT:
         ``analysis @ v`` is the concatenation of the subbands of a vector v. A layer folds these small matrices into its
         weights, which costs nothing per pixel. They are differentiable where the wavelet is learnt.
         """
-        identity = torch.eye(self.size, dtype=dtype, device=device)
-        analysis = torch.cat(self.split(identity, 0), 0)
+        identity = torch.eye(self.size, dtype=dtype, device=device)  # column i: the response to sample i
+        analysis = torch.cat(self.split(identity, 0), 0)  # (size, size): one row per coefficient
         return analysis, self.merge(list(identity.split(self.sizes, 0)), 0)
-
-
-def channel_matrix(channels: int, wavelet: Wavelet, levels: int = 1, packets: bool = False) -> tuple[Tensor, Tensor]:
-    """Return the channel DWT of ``channels`` channels and its inverse as float64 matrices (C, C)."""
-    return AxisDWT(channels, wavelet, levels, packets).matrices()
 
 
 def dwt2d(
@@ -184,11 +179,11 @@ def dwt2d(
     """
     if levels < 0:
         raise WeconveneError(f"levels={levels} is impossible; use 0 or more.")
-    details = []
+    details = []  # finest level first
     for _ in range(levels):
         # (..., H, W) -> LL, HL, LH, HH, each (..., H/2, W/2); the next level transforms LL
         x, hl, lh, hh = split_axes(x, wavelet, (HEIGHT, WIDTH), scaling, mode)
-        details.append(Details(hl, lh, hh))
+        details.append(Details(hl, lh, hh))  # HL: vertical edges, LH: horizontal edges, HH: diagonals
     return Pyramid(x, tuple(details), wavelet, scaling, mode=mode)
 
 
@@ -196,6 +191,7 @@ def idwt2d(pyramid: Pyramid) -> Tensor:
     """Invert :func:`dwt2d`: return the (..., H, W) tensor with its exact size."""
     x = pyramid.low
     for detail in reversed(pyramid.details):
+        # LL, HL, LH, HH, each (..., H/2, W/2) -> the LL of the next finer level, (..., H, W)
         bands = (x, detail.hl, detail.lh, detail.hh)
         x = join_axes(bands, pyramid.wavelet, (HEIGHT, WIDTH), pyramid.scaling, pyramid.mode)
     return x
@@ -210,7 +206,6 @@ def dwt3d(
     *,
     channel_levels: int = 1,
     channel_packets: bool = False,
-    channel_wavelet: Wavelet | None = None,
 ) -> Pyramid:
     """Channel DWT, then spatial DWT over ``levels`` levels, of ``x`` (..., C, H, W).
 
@@ -218,7 +213,6 @@ def dwt3d(
     ----------
     x, wavelet, levels, scaling, mode : as in :func:`dwt2d`.
     channel_levels, channel_packets : depth and kind of the channel DWT, as in :class:`AxisDWT`.
-    channel_wavelet : None takes the spatial one.
 
     Returns
     -------
@@ -231,9 +225,10 @@ def dwt3d(
     """
     if x.ndim < 3:
         raise WeconveneError(f"x has shape {tuple(x.shape)}; at least 3 axes (channel, height, width) are needed.")
-    split = AxisDWT(x.shape[CHANNEL], channel_wavelet or wavelet, channel_levels, channel_packets, scaling, mode)
-    # (..., C, H, W) -> the same shape, channels ordered from the lowest to the highest channel frequency
+    split = AxisDWT(x.shape[CHANNEL], wavelet, channel_levels, channel_packets, scaling, mode)
+    # 1. channel DWT: (..., C, H, W) -> the same shape, ordered from the lowest to the highest channel frequency
     x = torch.cat(split.split(x, CHANNEL), CHANNEL)
+    # 2. spatial DWT of every channel: LL_J (..., C, H/2^J, W/2^J), and HL, LH, HH of every level
     return replace(dwt2d(x, wavelet, levels, scaling, mode), channel_split=split)
 
 
@@ -248,4 +243,5 @@ def idwt3d(pyramid: Pyramid) -> Tensor:
     split = pyramid.channel_split
     if split is None:
         raise WeconveneError("the pyramid has no channel split; it comes from dwt2d, so invert it with idwt2d.")
+    # inverse spatial DWT, then inverse channel DWT
     return split.merge(list(idwt2d(pyramid).split(split.sizes, CHANNEL)), CHANNEL)

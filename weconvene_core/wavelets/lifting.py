@@ -45,14 +45,14 @@ def split_axes(
     Raises
     ------
     WeconveneError
-        For a type that does not suit the wavelet, an axis that is absent or empty, or an unknown wavelet, scaling or
-        mode.
+        As :func:`weconvene_core.wavelets.dwt1d`.
     """
     lifting, axes = _checked(x, wavelet, dims, mode)
     if _in_textbook_form(lifting):
         return lifting_reference.split_axes(x, lifting, axes, scaling, mode)
     if torch.compiler.is_compiling():
         return tuple(split(x, lifting.name, scaling, mode, axes, False))
+    # (..., H, W) -> 2^k bands in place, with the adjoint as gradient
     return Analysis.apply(x, make_plan(lifting, scaling, mode, axes, tuple(map(x.size, axes))))
 
 
@@ -74,11 +74,11 @@ def join_axes(
     Raises
     ------
     WeconveneError
-        As :func:`split_axes`, and if the sizes cannot come from one signal (low must equal high or be one larger).
+        As :func:`weconvene_core.wavelets.idwt1d`.
     """
     low, high = bands[0], bands[-1]
     lifting, axes = _checked(low, wavelet, dims, mode)
-    lengths = []
+    lengths = []  # of the signal along each axis
     for dim in axes:
         n_low, n_high = low.shape[dim], high.shape[dim]
         if not 0 <= n_low - n_high <= 1:
@@ -104,7 +104,7 @@ def _checked(x: Tensor, wavelet: Wavelet, dims: Sequence[int], mode: Mode) -> tu
             raise WeconveneError(f"dim={dim} is impossible for x of shape {tuple(x.shape)}; it has {x.ndim} axes.")
         if x.shape[dim] == 0:
             raise WeconveneError(f"x has size 0 along axis {dim}; at least one sample is needed.")
-        axes.append(dim % x.ndim - x.ndim)
+        axes.append(dim % x.ndim - x.ndim)  # counted from the end: the same for (C, H, W) and (B, C, H, W)
     if lifting.integer and (x.is_floating_point() or x.is_complex() or x.dtype == torch.bool):
         raise WeconveneError(f"x has dtype {x.dtype}; wavelet={lifting.name!r} transforms integers: convert x first.")
     if not lifting.integer and not x.is_floating_point():
@@ -119,8 +119,10 @@ def _in_textbook_form(lifting: LiftingScheme) -> bool:
     """True where the in-place execution is impossible, or slower."""
     if lifting.integer or lifting.learnt or is_exporting():
         return True
-    # the operators know a wavelet by its name
-    return torch.compiler.is_compiling() and (lifting.longest_step == 1 or NAMED.get(lifting.name) is not lifting)
+    if not torch.compiler.is_compiling():
+        return False
+    inside_pairs = all(len(step.taps) == 1 for step in lifting.steps)  # Haar
+    return inside_pairs or NAMED.get(lifting.name) is not lifting  # the operators know a wavelet by its name
 
 
 # --- in place ------------------------------------------------------------------------------------------------------
@@ -134,7 +136,7 @@ class Analysis(torch.autograd.Function):
         """Split into scaled polyphase parts, then lift in place."""
         bands = []
         for part, gain in zip(plan.parts, plan.gains, strict=True):
-            bands.append(x[part] * gain)  # (..., H, W) -> (..., H/2, W/2), the only copy
+            bands.append(x[part] * gain)  # (..., H, W) -> (..., H/2, W/2): the only copy
         _lift(bands, plan)
         return tuple(bands)
 
@@ -145,7 +147,7 @@ class Analysis(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *bands: Tensor) -> tuple[Tensor, None]:
-        """Apply the adjoint."""
+        """Apply the adjoint, itself a synthesis with another plan: so derivatives of any order follow."""
         return Synthesis.apply(ctx.plan.adjoint_inverse, False, *bands), None
 
 
@@ -155,11 +157,11 @@ class Synthesis(torch.autograd.Function):
     @staticmethod
     def forward(plan: Plan, overwrite: bool, *bands: Tensor) -> Tensor:
         """Undo the lifting, then interleave the parts, scaled back."""
-        parts = list(bands) if overwrite else [band.clone() for band in bands]
+        parts = list(bands) if overwrite else [band.clone() for band in bands]  # lifting works in place
         _lift(parts, plan, inverse=True)
         x = _empty_signal(parts, plan.dims)
         for band, part, gain in zip(parts, plan.parts, plan.gains, strict=True):
-            torch.mul(band, 1 / gain, out=x[part])
+            torch.mul(band, 1 / gain, out=x[part])  # (..., H/2, W/2) -> every second row and column of (..., H, W)
         return x
 
     @staticmethod
@@ -177,24 +179,25 @@ def _lift(bands: list[Tensor], plan: Plan, inverse: bool = False) -> None:
     """Run the lifting steps of every axis in place; ``inverse``: backwards, with the opposite sign."""
     order = range(len(plan.dims))
     for axis in reversed(order) if inverse else order:
-        dim, bit = plan.dims[axis], len(bands) >> (axis + 1)  # this bit of a band's number says low or high
+        # this bit of a band's number tells whether the band is low (0) or high (1) along the axis
+        dim, bit = plan.dims[axis], len(bands) >> (axis + 1)
         for number, low in enumerate(bands):
             if number & bit:
-                continue
+                continue  # a high band: its low partner comes by itself
             high = bands[number | bit]
             for shear in reversed(plan.shears[axis]) if inverse else plan.shears[axis]:
+                # predict steps change the high band, update steps the low one
                 target, source = (high, low) if shear.into_high else (low, high)
-                target.narrow(dim, shear.target_start, shear.length).add_(
-                    source.narrow(dim, shear.source_start, shear.length),
-                    alpha=-shear.coefficient if inverse else shear.coefficient,
-                )
+                target = target.narrow(dim, shear.target_start, shear.length)
+                source = source.narrow(dim, shear.source_start, shear.length)
+                target.add_(source, alpha=-shear.coefficient if inverse else shear.coefficient)
 
 
 def _empty_signal(bands: Sequence[Tensor], dims: Sequence[int]) -> Tensor:
     """Make room for the signal of these bands, in the memory format of the first one."""
     low, shape = bands[0], list(bands[0].shape)
     for dim in dims:
-        shape[dim] += bands[-1].shape[dim]
+        shape[dim] += bands[-1].shape[dim]  # samples of the low and of the high half
     channels_last = low.ndim == 4 and low.shape[1] > 1 and low.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return torch.empty(shape, dtype=low.dtype, device=low.device, memory_format=layout)
@@ -206,6 +209,7 @@ SIGNATURE = "str wavelet, str scaling, str mode, int[] dims, bool dual"  # torch
 
 
 def _plan(lengths: Sequence[int], wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> Plan:
+    # lengths may differ from call to call, so the plan is made (or found in the cache) when the graph runs
     plan = make_plan(NAMED[wavelet], scaling, mode, tuple(dims), tuple(lengths))  # type: ignore[arg-type]
     return plan.adjoint_inverse if dual else plan
 
@@ -225,7 +229,7 @@ def join(bands: Sequence[Tensor], wavelet: str, scaling: str, mode: str, dims: S
 
 @split.register_fake
 def _(x: Tensor, wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> list[Tensor]:
-    return [x[part] * 1.0 for part in polyphase_parts(tuple(dims))]
+    return [x[part] * 1.0 for part in polyphase_parts(tuple(dims))]  # shapes and memory formats alone count here
 
 
 @join.register_fake
@@ -234,7 +238,7 @@ def _(bands: Sequence[Tensor], wavelet: str, scaling: str, mode: str, dims: Sequ
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    *ctx.how, ctx.dual = inputs[1:]
+    *ctx.how, ctx.dual = inputs[1:]  # the gradient of the one operator is the other, on the adjoint's plan
 
 
 split.register_autograd(lambda ctx, bands: (join(bands, *ctx.how, not ctx.dual), *[None] * 5), setup_context=_keep)

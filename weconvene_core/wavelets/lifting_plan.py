@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from weconvene_core.wavelets.lifting_schemes import Band, Border, LiftingScheme, Scaling
 
@@ -46,58 +46,55 @@ class Plan:
     Parameters
     ----------
     dims : the k axes, counted from the end (< 0).
+    parts : index of each band's samples in the signal, see :func:`polyphase_parts`.
     gains : factor of each band.
     shears : lifting of each axis, in the order of the analysis.
     """
 
     dims: tuple[int, ...]
+    parts: tuple[tuple[Any, ...], ...]
     gains: tuple[float, ...]
     shears: tuple[tuple[Shear, ...], ...]
 
     @cached_property
-    def parts(self) -> tuple[tuple[object, ...], ...]:
-        """Index of each band's samples in the signal: even samples along a low axis, odd ones along a high axis."""
-        return polyphase_parts(self.dims)
-
-    @cached_property
     def adjoint_inverse(self) -> Plan:
         """The plan whose synthesis is the adjoint of this analysis, and the other way round."""
+        # (I + c E_ts)^T = I + c E_st: source and target change places; the synthesis then subtracts, so c changes sign
         exchanged = tuple(
             tuple(Shear(not s.into_high, s.source_start, s.target_start, s.length, -s.coefficient) for s in axis)
             for axis in self.shears
         )
-        return Plan(self.dims, tuple(1 / gain for gain in self.gains), exchanged)
+        return Plan(self.dims, self.parts, tuple(1 / gain for gain in self.gains), exchanged)
 
 
 @lru_cache(maxsize=4096)
 def make_plan(
     scheme: LiftingScheme, scaling: Scaling, mode: Mode, dims: tuple[int, ...], lengths: tuple[int, ...]
 ) -> Plan:
-    """Spell out a scheme of plain numbers for signals of ``lengths`` samples along ``dims``.
-
-    The gains are applied when the signal is split, because splitting copies anyway. The shears then work on scaled
-    bands, so their coefficients are divided by the source's gain and multiplied by the target's.
-    """
-    gains = [tuple(float(gain) for gain in scheme.gains(scaling, length)) for length in lengths]
-    shears = []
-    for (low_gain, high_gain), length in zip(gains, lengths, strict=True):
+    """Spell out a scheme of plain numbers for signals of ``lengths`` samples along ``dims``."""
+    gains, shears = [], []
+    for length in lengths:
+        low_gain, high_gain = map(float, scheme.gains(scaling, length))
         axis = []
         for step in scheme.steps:
+            # gains are applied when the signal is split, which copies anyway; so the steps work on scaled bands
             into_high = step.target == "high"
             ratio = high_gain / low_gain if into_high else low_gain / high_gain
             for offset, coefficient in step.taps:
                 for run in tap_runs(length, step.target, offset, scheme.border, mode):
-                    if run.source_start is not None:
+                    if run.source_start is not None:  # zeros add nothing
                         axis.append(Shear(into_high, *run, float(coefficient) * ratio))
+        gains.append((low_gain, high_gain))
         shears.append(tuple(axis))
-    return Plan(dims, tuple(math.prod(band) for band in product(*gains)), tuple(shears))
+    products = tuple(math.prod(factors) for factors in product(*gains))  # (low, high) of each axis -> 2^k bands
+    return Plan(dims, polyphase_parts(dims), products, tuple(shears))
 
 
-def polyphase_parts(dims: tuple[int, ...]) -> tuple[tuple[object, ...], ...]:
-    """Return an index of every second sample along ``dims`` (< 0) for each of the 2^k bands."""
+def polyphase_parts(dims: tuple[int, ...]) -> tuple[tuple[Any, ...], ...]:
+    """Return for each of the 2^k bands the index of its samples: even ones along low axes, odd ones along high axes."""
     parts = []
     for starts in product((0, 1), repeat=len(dims)):
-        index = [slice(None)] * -min(dims)
+        index = [slice(None)] * -min(dims)  # from the first transformed axis to the last axis of the signal
         for dim, start in zip(dims, starts, strict=True):
             index[dim] = slice(start, None, 2)
         parts.append((..., *index))
@@ -106,23 +103,23 @@ def polyphase_parts(dims: tuple[int, ...]) -> tuple[tuple[object, ...], ...]:
 
 def tap_runs(length: int, target: Band, offset: int, border: Border, mode: Mode) -> tuple[Run, ...]:
     """Return the runs of one tap over a signal of ``length`` samples, in the order of the target."""
-    n_low, n_high = (length + 1) // 2, length // 2
+    n_low, n_high = (length + 1) // 2, length // 2  # even and odd samples
     n_target, n_source = (n_high, n_low) if target == "high" else (n_low, n_high)
     if n_source == 0:  # a single sample has no neighbour
         return (Run(0, None, n_target),)
 
     def at_border(i: int) -> Run:
         """Read one sample beyond the ends of the source: zero, wrapped around, or mirrored."""
-        index, odd = i + offset, target == "low"  # the source's samples lie at 2 index + odd of the signal
         if border == "zero":
             return Run(i, None, 1)
         if mode == "periodic":
-            return Run(i, index % n_source, 1)
+            return Run(i, (i + offset) % n_source, 1)
+        # whole-sample symmetry: the signal has the period 2 (n - 1); mirroring about an end keeps even and odd apart
         period = 2 * (length - 1)
-        position = (2 * index + odd) % period
-        return Run(i, min(position, period - position) // 2, 1)  # mirroring about an end keeps the parity
+        position = (2 * (i + offset) + (target == "low")) % period
+        return Run(i, min(position, period - position) // 2, 1)
 
-    # targets first .. end - 1 find their neighbour inside the source
+    # an offset k reads source i + k for target i: targets first .. end - 1 find their neighbour inside the source
     first = min(max(0, -offset), n_target)
     end = max(first, min(n_target, n_source - offset))
     middle = (Run(first, first + offset, end - first),) if end > first else ()

@@ -21,6 +21,7 @@ def split_axes(
     x: Tensor, lifting: LiftingScheme, dims: Sequence[int], scaling: Scaling, mode: Mode
 ) -> tuple[Tensor, ...]:
     """Transform along the axes (< 0) one after the other: 2^k bands, the last axis alternating fastest."""
+    # integers of 8 bits become int16, so that the high band cannot overflow
     bands = [x.to(WIDER.get(x.dtype, x.dtype)) if lifting.integer else x]
     for dim in dims:
         bands = [half for band in bands for half in _split(band, lifting, dim, scaling, mode)]
@@ -32,7 +33,7 @@ def join_axes(
 ) -> Tensor:
     """Invert :func:`split_axes`, last axis first."""
     for dim in reversed(dims):
-        pairs = zip(bands[::2], bands[1::2], strict=True)
+        pairs = zip(bands[::2], bands[1::2], strict=True)  # low and high along this axis are neighbours
         bands = [_join(low, high, lifting, dim, scaling, mode) for low, high in pairs]
     return bands[0]
 
@@ -40,19 +41,21 @@ def join_axes(
 def _split(x: Tensor, lifting: LiftingScheme, dim: int, scaling: Scaling, mode: Mode) -> tuple[Tensor, Tensor]:
     # the lazy wavelet: even samples are the low band, odd samples the high band
     low, high = (x[part] for part in polyphase_parts((dim,)))
+    # predict and update steps in turn
     for step in lifting.steps:
         low, high = _lifted(step, low, high, lifting, mode, dim, sign=1)
     if lifting.integer:
         return low, high
     low_gain, high_gain = lifting.gains(scaling, x.shape[dim])
-    return low * low_gain, high * high_gain
+    return low * low_gain, high * high_gain  # DC and Nyquist gain of the wanted scaling
 
 
 def _join(low: Tensor, high: Tensor, lifting: LiftingScheme, dim: int, scaling: Scaling, mode: Mode) -> Tensor:
     n_low, n_high = low.shape[dim], high.shape[dim]
     if not lifting.integer:
         low_gain, high_gain = lifting.gains(scaling, n_low + n_high)
-        low, high = low / low_gain, high / high_gain
+        low, high = low / low_gain, high / high_gain  # back to the scale of the steps
+    # the same steps backwards, with the opposite sign
     for step in reversed(lifting.steps):
         low, high = _lifted(step, low, high, lifting, mode, dim, sign=-1)
     # interleave: l0 h0 l1 h1 ..., and the last low sample of an odd length
@@ -78,6 +81,7 @@ def _lifted(
         ]
         change = change + coefficient * (read[0] if len(read) == 1 else torch.cat(read, dim))
     if step.rounding:
+        # reversible: the sum is rounded down, and the inverse subtracts the very same integer
         change = (change + step.rounding.bias) >> step.rounding.shift
-    target = target + sign * change
+    target = target + sign * change  # sign -1 undoes the step, since the source did not change
     return (low, target) if step.target == "high" else (target, high)

@@ -72,7 +72,6 @@ class LiftingScheme:
     ----------
     integer : True for integer-reversible schemes, which transform integer tensors and have no gains.
     learnt : True where a coefficient or gain is a tensor.
-    longest_step : number of taps of the longest step: 1 for Haar, whose steps stay inside a pair of samples.
     """
 
     name: str
@@ -82,29 +81,22 @@ class LiftingScheme:
     border: Border = "reflect"
     integer: bool = field(init=False, repr=False, compare=False)
     learnt: bool = field(init=False, repr=False, compare=False)
-    longest_step: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Look through the steps once; every transform asks for what follows from them."""
+        """Look through the steps once: every transform asks for what follows from them."""
         values = [tap.coefficient for step in self.steps for tap in step.taps]
-        found = {
-            "integer": any(step.rounding for step in self.steps),
-            "learnt": any(isinstance(value, Tensor) for value in (*values, self.low_gain, self.high_gain)),
-            "longest_step": max((len(step.taps) for step in self.steps), default=0),
-        }
-        for name, value in found.items():
-            object.__setattr__(self, name, value)
+        learnt = any(isinstance(value, Tensor) for value in (*values, self.low_gain, self.high_gain))
+        object.__setattr__(self, "integer", any(step.rounding for step in self.steps))
+        object.__setattr__(self, "learnt", learnt)
 
     def gains(self, scaling: Scaling, length: int) -> tuple[Coefficient, Coefficient]:
         """Return the factors of the low and the high band.
 
         Parameters
         ----------
-        scaling : ``orthonormal`` has DC gain sqrt(2) and Nyquist gain sqrt(2): exactly orthonormal for Haar, nearly so
-            for 9/7. It keeps the variance of white input, so that statistics do not drift with levels. ``jpeg2000`` has
-            DC gain 1 and Nyquist gain 2. An integer scheme keeps the scaling of its steps.
-        length : samples of the signal, >= 1. A single sample is a constant that no step changes, so its factor is the
-            DC gain itself (ISO/IEC 15444-1, F.3.6).
+        scaling : ``orthonormal`` keeps the variance of white input, so that statistics do not drift with levels (Haar
+            exactly, 9/7 nearly). ``jpeg2000`` keeps constants. An integer scheme has the scaling of its steps.
+        length : samples of the signal, >= 1.
 
         Raises
         ------
@@ -113,10 +105,11 @@ class LiftingScheme:
         """
         if scaling not in get_args(Scaling):
             raise WeconveneError(f"scaling={scaling!r} is unknown; use one of {', '.join(get_args(Scaling))}.")
+        # no step changes a single sample, so its factor is the DC gain itself (ISO/IEC 15444-1, F.3.6)
         low_gain = 1.0 if length == 1 else self.low_gain
         if scaling == "jpeg2000" or self.integer:
-            return low_gain, self.high_gain
-        return low_gain * math.sqrt(2), self.high_gain / math.sqrt(2)
+            return low_gain, self.high_gain  # DC gain 1, Nyquist gain 2
+        return low_gain * math.sqrt(2), self.high_gain / math.sqrt(2)  # DC gain sqrt(2), Nyquist gain sqrt(2)
 
 
 Wavelet: TypeAlias = str | LiftingScheme
@@ -125,12 +118,13 @@ Wavelet: TypeAlias = str | LiftingScheme
 
 def predict(*coefficients: float, rounding: Rounding | None = None) -> LiftingStep:
     """Return a step that changes high samples by their low neighbours at offsets 0, 1, ..."""
+    # high sample i lies between the low samples i and i + 1
     return LiftingStep("high", tuple(Tap(k, c) for k, c in enumerate(coefficients)), rounding)
 
 
 def update(*coefficients: float, rounding: Rounding | None = None) -> LiftingStep:
     """Return a step that changes low samples by their high neighbours at offsets ..., -1, 0."""
-    first = 1 - len(coefficients)
+    first = 1 - len(coefficients)  # low sample i lies between the high samples i - 1 and i
     return LiftingStep("low", tuple(Tap(first + k, c) for k, c in enumerate(coefficients)), rounding)
 
 

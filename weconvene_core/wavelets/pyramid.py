@@ -1,4 +1,4 @@
-"""The result of a multi-level DWT: bands by name, their energies, and a mosaic to look at.
+"""The result of a multi-level DWT: bands by name, and their energies.
 
 Band names follow JPEG 2000. The first letter is the *horizontal* filter, the second the *vertical* one, the number is
 the level, 1 being the finest. Two levels give the seven bands of the paper: LL2, HL2, LH2, HH2, HL1, LH1, HH1.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from weconvene_core.wavelets.lifting_plan import Mode
@@ -18,7 +17,7 @@ from weconvene_core.wavelets.lifting_schemes import Scaling, Wavelet
 if TYPE_CHECKING:
     from weconvene_core.wavelets.dwt import AxisDWT
 
-HEIGHT, WIDTH, CHANNEL = -2, -1, -3
+HEIGHT, WIDTH, CHANNEL = -2, -1, -3  # axes of a feature map (..., C, H, W)
 
 
 @dataclass(frozen=True)
@@ -63,19 +62,12 @@ class Pyramid:
         """Return every band by name, coarsest first: LL_J, HL_J, LH_J, HH_J, HL_(J-1), ..."""
         named = {f"LL{self.levels}" if self.levels else "LL": self.low}
         for level in range(self.levels, 0, -1):
-            detail = self.details[level - 1]
+            detail = self.details[level - 1]  # level 1 is the finest
             named |= {f"HL{level}": detail.hl, f"LH{level}": detail.lh, f"HH{level}": detail.hh}
         return named
 
     def energies(self) -> dict[str, float]:
         """Return the share of the total energy (sum of squares, 0 to 1) of every band by name."""
         energy = {name: band.double().square().sum().item() for name, band in self.bands().items()}
-        total = sum(energy.values()) or 1.0
+        total = sum(energy.values()) or 1.0  # of an orthonormal wavelet, the energy of the signal
         return {name: value / total for name, value in energy.items()}
-
-    def mosaic(self) -> Tensor:
-        """Lay the bands out in the picture's size (..., C, H, W): LL_J in the top left corner, HL right, LH below."""
-        x = self.low
-        for detail in reversed(self.details):
-            x = torch.cat([torch.cat([x, detail.hl], WIDTH), torch.cat([detail.lh, detail.hh], WIDTH)], HEIGHT)
-        return x

@@ -20,8 +20,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
-from lab.applications.sources import data_path, stand_in
-from lab.applications.study import fit
+from lab.applications.study import data_path, fit, warn_fallback
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.training.config import Stage
@@ -94,12 +93,14 @@ def pictures(train: int, test: int) -> Pictures:
     Without it the task is to say from which of the embedded photographs a small square comes: the upper half of each
     trains, the lower half tests. A warning says where to get the real one.
 
-    Raises:
-        WeconveneError: the archive is damaged, or lacks training or test pictures.
+    Raises
+    ------
+    WeconveneError
+        If the archive is damaged, or lacks training or test pictures.
     """
     archive = data_path(ARCHIVE)
     if archive is None:
-        stand_in("The classification set CIFAR-10 is not at hand.", SOURCE)
+        warn_fallback("The classification set CIFAR-10 is not available.", SOURCE)
         return _squares(train, test)
     parts = {"train": train, "test": test}
     found = _read(archive, parts)
@@ -146,18 +147,18 @@ def _stacked(by_class: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
 
 
-def train(network: nn.Module, seed: int, data: Pictures, phase: Stage) -> None:
+def train(network: nn.Module, seed: int, data: Pictures, stage: Stage) -> None:
     """Train on random batches, shifted by up to four pixels and mirrored."""
     padded = F.pad(data.train.float() / 255, [SHIFT] * 4, mode="reflect")
 
     def draw(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        chosen = torch.from_numpy(rng.integers(len(padded), size=phase.batch))
+        chosen = torch.from_numpy(rng.integers(len(padded), size=stage.batch))
         top, left = rng.integers(2 * SHIFT + 1, size=2)
         x = padded[chosen, :, top : top + SIDE, left : left + SIDE]
-        mirrored = torch.from_numpy(rng.random(phase.batch) < 0.5)[:, None, None, None]
+        mirrored = torch.from_numpy(rng.random(stage.batch) < 0.5)[:, None, None, None]
         return torch.where(mirrored, x.flip(3), x), data.train_labels[chosen]
 
-    fit(network, draw, lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]), phase, seed)
+    fit(network, draw, lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]), stage, seed)
 
 
 @torch.no_grad()

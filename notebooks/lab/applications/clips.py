@@ -1,4 +1,4 @@
-"""Clips: frames from a raw video or a folder of pictures, a stand-in where there is none, and pairs to train on."""
+"""Clips: frames of a raw video or a folder, a moved photograph where there is none, and pairs to train on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lab.applications.sources import data_path, stand_in
+from lab.applications.study import data_path, warn_fallback
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.training.crops import cut, draw_crops
@@ -21,8 +21,8 @@ from weconvene_core.training.crops import cut, draw_crops
 Frames = NDArray[np.uint8]
 MAGIC, FRAME = b"YUV4MPEG2", b"FRAME"
 SOURCE = "a folder 'video' under WECONVENE_DATA takes y4m files (8 bits, 4:2:0 or 4:4:4) and folders of frames"
-STAND_IN_STEP = 0.75
-"""Pixels that the stand-in's camera moves from frame to frame."""
+CAMERA_STEP = 0.75
+"""Pixels that the camera over a photograph moves from frame to frame."""
 KR, KB = 0.2126, 0.0722
 """BT.709, which y4m files of this size and above mean."""
 
@@ -38,12 +38,14 @@ class Clip:
 def clips(limit: int) -> list[Clip]:
     """Return the first frames of every clip in ``WECONVENE_DATA/video``, else of a camera moving over a photograph.
 
-    Raises:
-        WeconveneError: a clip is unreadable, has frames of several sizes, or fewer than two.
+    Raises
+    ------
+    WeconveneError
+        If a clip is unreadable, has frames of several sizes, or fewer than two.
     """
     folder = data_path("video")
     if folder is None:
-        stand_in("There is no folder 'video' of real clips.", SOURCE)
+        warn_fallback("There is no folder 'video' of real clips.", SOURCE)
         return [moved_photograph(limit)]
     sources = sorted(path for path in folder.iterdir() if path.is_dir() or path.suffix == ".y4m")
     return [load_clip(path, limit) for path in sources]
@@ -52,8 +54,10 @@ def clips(limit: int) -> list[Clip]:
 def load_clip(path: Path, limit: int) -> Clip:
     """Read at most ``limit`` frames of a y4m file, or of a folder of pictures sorted by name.
 
-    Raises:
-        WeconveneError: nothing there, an unreadable or cut file, frames of several sizes, or fewer than two frames.
+    Raises
+    ------
+    WeconveneError
+        If the file is missing, unreadable or cut, or has frames of several sizes or fewer than two.
     """
     if path.is_dir():
         frames = [np.asarray(load_rgb(picture)) for picture in folder_set(path).paths[:limit]]
@@ -70,7 +74,7 @@ def load_clip(path: Path, limit: int) -> Clip:
 def moved_photograph(limit: int, size: tuple[int, int] = (144, 176)) -> Clip:
     """Return a clip of a camera that moves slowly over an embedded photograph; no real video, and named so."""
     photo = torch.from_numpy(np.array(load_rgb(image_set("default").paths[2]))).permute(2, 0, 1)[None].float()
-    frames = [_view(photo, 60 + STAND_IN_STEP * t, 40 + STAND_IN_STEP * t / 2, size) for t in range(limit)]
+    frames = [_view(photo, 60 + CAMERA_STEP * t, 40 + CAMERA_STEP * t / 2, size) for t in range(limit)]
     return Clip("camera over a still photograph", np.stack(frames))
 
 
@@ -95,11 +99,12 @@ def moving_pairs(images: Sequence[Tensor], count: int, side: int, rng: np.random
     The camera shifts, turns and zooms a little; a rectangle of another photograph moves on its own; both frames have
     a little noise. So a coder can be trained without having seen any of the clips that it is measured on.
 
-    Args:
-        images: (H, W, 3) uint8 photographs.
-        count: number of pairs.
-        side: of the frames, in pixels.
-        rng: what everything is drawn from.
+    Parameters
+    ----------
+    images : (H, W, 3) uint8 photographs.
+    count : number of pairs.
+    side : of the frames, in pixels.
+    rng : what everything is drawn from.
     """
     for _ in range(count):
         back, front = cut(images, draw_crops(images, 2, 2 * side, rng, 0.5), 2 * side).split(1)

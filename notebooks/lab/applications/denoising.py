@@ -1,6 +1,6 @@
-"""Blind removal of Gaussian noise from photographs by a residual network (Zhang et al., DnCNN, 2017), and its rivals.
+"""Blind removal of Gaussian noise by a residual network (Zhang et al., DnCNN, 2017), beside classical methods.
 
-One network for all strengths: the noise of every training crop has its own. The rivals get told the strength.
+One network for all strengths: the noise of every training crop has its own. Classical methods are told the strength.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from skimage.metrics import structural_similarity
 from skimage.restoration import denoise_wavelet
 from torch import Tensor, nn
 
-from lab.applications.sources import spread, stand_in
-from lab.applications.study import fit
+from lab.applications.study import fit, spread, warn_fallback
 from weconvene_core.datasets.image_sets import MissingSetError, folder_set, image_set, load_rgb, training_folder
 from weconvene_core.training.config import Stage
 from weconvene_core.training.crops import cut, draw_crops, on_device
@@ -37,8 +36,6 @@ SOURCE = "the folders CBSD68 and Set12 of github.com/cszn/FFDNet (testsets) go i
 Picture = NDArray[np.float32]
 Denoise = Callable[[Picture, int], Picture]
 """A noisy picture (H, W) around 0..1 and the strength of its noise -> the picture without."""
-
-
 Noisy = tuple[Tensor, Tensor, Tensor]
 """Noisy pictures and clean ones (B, 1, H, W), and the noise's standard deviation (B, 1, 1, 1)."""
 
@@ -61,7 +58,8 @@ def photographs(train: int, test: int, crop: int) -> Photographs:
     try:
         sets = [image_set(name) for name in TEST_SETS]
     except MissingSetError as error:
-        sets = [image_set(stand_in(error, SOURCE))]
+        warn_fallback(error, SOURCE)
+        sets = [image_set("default")]
     paths = [path for each in sets for path in spread(each.paths, -(-test // len(sets)))]
     pictures = {path.stem: np.asarray(load_rgb(path).convert("L"), dtype=np.float32) / 255 for path in paths}
     names = " and ".join(Path(each.label.partition(",")[0]).name for each in sets)
@@ -69,16 +67,16 @@ def photographs(train: int, test: int, crop: int) -> Photographs:
     return Photographs(on_device(pool.train, crop, torch.device("cpu")), pictures, label)
 
 
-def train(network: nn.Module, seed: int, images: Sequence[Tensor], phase: Stage) -> None:
+def train(network: nn.Module, seed: int, images: Sequence[Tensor], stage: Stage) -> None:
     """Train a network (B, 1, H, W) -> (B, 1, H, W) on grey crops with noise of random strength."""
 
     def draw(rng: np.random.Generator) -> Noisy:
-        colour = cut(images, draw_crops(images, phase.batch, phase.crop, rng), phase.crop)
+        colour = cut(images, draw_crops(images, stage.batch, stage.crop, rng), stage.crop)
         clean = torch.einsum("c,bchw->bhw", torch.tensor(LUMA), colour)[:, None]
-        strength = torch.empty(phase.batch, 1, 1, 1).uniform_(*TRAINED) / 255
+        strength = torch.empty(stage.batch, 1, 1, 1).uniform_(*TRAINED) / 255
         return clean + strength * torch.randn(clean.shape), clean, strength
 
-    fit(network, draw, _error, phase, seed)
+    fit(network, draw, _error, stage, seed)
 
 
 def _error(network: nn.Module, batch: Noisy) -> Tensor:
@@ -113,7 +111,7 @@ def bm3d_denoiser(noisy: Picture, sigma: int) -> Picture:
     return bm3d.bm3d(noisy, sigma / 255)
 
 
-def rivals() -> dict[str, Denoise]:
+def classical_methods() -> dict[str, Denoise]:
     """Return the classical methods that are installed, by name, and the noisy picture itself."""
     found: dict[str, Denoise] = {"noisy": lambda noisy, _: noisy, "wavelet threshold": wavelet_denoiser}
     return found | ({"BM3D": bm3d_denoiser} if find_spec("bm3d") else {})

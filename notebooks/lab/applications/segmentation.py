@@ -19,8 +19,7 @@ from skimage.segmentation import watershed
 from torch import Tensor, nn
 
 from lab.applications.classification import Block
-from lab.applications.sources import data_path, spread, stand_in
-from lab.applications.study import fit
+from lab.applications.study import data_path, fit, spread, warn_fallback
 from weconvene_core.datasets.image_sets import folder_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.training.config import Stage
@@ -80,15 +79,17 @@ def _doubled(x: Tensor) -> Tensor:
 def scenes(train: int, test: int) -> Scenes:
     """Load so many labelled photographs of CamVid's training and validation parts, spread evenly over them.
 
-    Without CamVid, scikit-image's photograph of coins stands in: its upper half trains, its lower half tests, and its
+    Without CamVid, scikit-image's photograph of coins is taken: its upper half trains, its lower half tests, and its
     labels are the watershed's, not a person's. A warning says where to get CamVid.
 
-    Raises:
-        WeconveneError: a photograph has no labels, or labels of another size.
+    Raises
+    ------
+    WeconveneError
+        If a photograph has no labels, or labels of another size.
     """
     folder = data_path(FOLDER)
     if folder is None:
-        stand_in("The segmentation set CamVid is not at hand.", SOURCE)
+        warn_fallback("The segmentation set CamVid is not available.", SOURCE)
         return _coins()
     parts = [[_scene(path, folder / f"{part}annot") for path in spread(folder_set(folder / part).paths, count)]
              for part, count in (("train", train), ("val", test))]  # fmt: skip
@@ -116,11 +117,11 @@ def _coins() -> Scenes:
     return Scenes(*halves, ("background", "coin"), "scikit-image's coins, labels by watershed")
 
 
-def train(network: nn.Module, seed: int, data: Scenes, phase: Stage) -> None:
+def train(network: nn.Module, seed: int, data: Scenes, stage: Stage) -> None:
     """Train on random squares, mirrored at random; void pixels have no loss."""
 
     def draw(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        squares = [_square(data.train[i], phase.crop, rng) for i in rng.integers(len(data.train), size=phase.batch)]
+        squares = [_square(data.train[i], stage.crop, rng) for i in rng.integers(len(data.train), size=stage.batch)]
         pictures, labels = zip(*squares, strict=True)
         return torch.stack(pictures).float() / 255, torch.stack(labels)
 
@@ -128,7 +129,7 @@ def train(network: nn.Module, seed: int, data: Scenes, phase: Stage) -> None:
         labels = torch.where(batch[1] < len(data.classes), batch[1], -100)
         return F.cross_entropy(net(batch[0]), labels, ignore_index=-100)
 
-    fit(network, draw, loss, phase, seed)
+    fit(network, draw, loss, stage, seed)
 
 
 def _square(scene: Scene, side: int, rng: np.random.Generator) -> Scene:

@@ -1,12 +1,16 @@
-"""Train the contenders on the same data with the same seeds, and state the differences with their intervals.
+"""What the four studies beyond compression share: matched networks, one training loop, differences with intervals.
 
-One loop for all tasks, made of the trainer's parts: its schedule (:class:`Stage`), optimiser, clipping and guard, and
-its rule that a step draws everything from (seed, step). What it leaves out is what only a codec needs.
+The same network is trained three times: with plain 3x3 convolutions, and with 3DM-WeConv at equal parameters and at
+equal MACs. A 3DM-WeConv layer stores more numbers than a 3x3 convolution of the same width and multiplies far less
+often, so no single width matches both: one network is made narrower until its parameters agree, another wider until
+its multiplications do. The training loop is made of the trainer's parts; what it leaves out is what only a codec needs.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,10 +21,12 @@ from scipy import stats
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lab.applications.pairs import PLAIN, Contender
+from lab.layer_analysis.denoising_trial import forward_macs
 from weconvene_core.atomic_files import write_text
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import RESULTS
+from weconvene_core.layers import WeConvSpec
+from weconvene_core.layers.convert_network import obstacle, replace_convolutions
+from weconvene_core.paths import RESULTS, data_folder
 from weconvene_core.training.config import Stage
 from weconvene_core.training.divergence_guard import NonFiniteGuard
 from weconvene_core.training.soap import OPTIMIZERS
@@ -33,83 +39,213 @@ COLUMNS = [
 ]  # fmt: skip
 LEVEL = 0.95
 CLIP_NORM = 1.0
+PLAIN, EQUAL_PARAMETERS, EQUAL_MACS = "plain 3x3", "3DM-WeConv, equal parameters", "3DM-WeConv, equal MACs"
+SMALLEST_WIDTH = 4
+WIDEST = 4
+"""No counterpart is so many times as wide: even 1x1 kernels everywhere would save a factor of 9 = 3 x 3 alone."""
+TOLERANCE = 0.15
+"""Widths are whole numbers: the nearest one may miss the target by this share, and by no more."""
+MAIN_FIGURES = {
+    "denoising": "PSNR at sigma 25 (dB)",
+    "classification": "accuracy (%)",
+    "segmentation": "mean IoU (%)",
+    "video": "bits saved over intra (%)",
+}
+"""The figure of each study that stands for it; higher is better in all of them."""
 
 Batch = TypeVar("Batch")
-Train = Callable[[nn.Module, int], None]
-Measure = Callable[[nn.Module], Mapping[str, float]]
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+def spread(paths: Sequence[Path], count: int) -> list[Path]:
+    """Return ``count`` of the paths, evenly spaced; all of them where there are no more."""
+    count = min(count, len(paths))
+    return [paths[i * len(paths) // count] for i in range(count)]
+
+
+def warn_fallback(error: Exception | str, source: str) -> None:
+    """Warn that a data set is missing, and where it comes from; the embedded photographs are taken instead."""
+    warnings.warn(f"{error} {source[0].upper()}{source[1:]}. The embedded default is used.", stacklevel=3)
+
+
+def data_path(name: str) -> Path | None:
+    """Return a file or folder below the reader's data folder, None where there is none."""
+    root = data_folder()
+    return root / name if root is not None and (root / name).exists() else None
+
+
+# --- matched networks ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network of a comparison: ``build`` draws its weights from torch's generator.
+
+    ``width`` counts channels, ``macs`` the multiplications of one forward pass of the sample, with the channel DWT
+    folded into the kernels.
+    """
+
+    name: str
+    build: Callable[[], nn.Module]
+    width: int
+    parameters: int
+    macs: int
+
+
+def with_weconv(network: nn.Module, spec: WeConvSpec, fewest: int = SMALLEST_WIDTH) -> nn.Module:
+    """Replace, in place, the stride-1 convolutions of 3x3 and more by freshly drawn 3DM-WeConv layers; return it.
+
+    Layers with fewer than ``fewest`` input or output channels stay: the first and the last, which see pictures.
+
+    Raises
+    ------
+    WeconveneError
+        If nothing could be replaced.
+    """
+    convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    fitting = {m for m in convolutions if not obstacle(m) and min(m.in_channels, m.out_channels) >= fewest}
+    if not fitting:
+        raise WeconveneError(f"none of the network's {len(convolutions)} convolutions can become a 3DM-WeConv layer.")
+    replace_convolutions(
+        network, lambda _, conv: spec.layer(conv.in_channels, conv.out_channels) if conv in fitting else None
+    )
+    return network
+
+
+def matched_networks(
+    build: Callable[[int], nn.Module], width: int, sample: Tensor, spec: WeConvSpec
+) -> tuple[Network, Network, Network]:
+    """Return the plain network of a width and its two counterparts.
+
+    Parameters
+    ----------
+    build : makes the plain network of a given width, whose cost grows with the width.
+    width : channels of the plain network.
+    sample : input whose multiplications are counted, (1, C, H, W).
+    spec : the 3DM-WeConv layers.
+
+    Raises
+    ------
+    WeconveneError
+        If no width comes close enough to the plain network's cost.
+    """
+    folded = replace(spec, channel_dwt=False)  # a finished network folds its channel DWT once
+
+    def parameters(channels: int) -> int:
+        return _parameters(with_weconv(build(channels), spec))
+
+    def macs(channels: int) -> int:
+        return forward_macs(with_weconv(build(channels), folded), sample)
+
+    def weconv(name: str, channels: int) -> Network:
+        return Network(name, lambda: with_weconv(build(channels), spec), channels, parameters(channels), macs(channels))
+
+    plain = Network(PLAIN, lambda: build(width), width, _parameters(build(width)), forward_macs(build(width), sample))
+    narrower = _nearest(parameters, plain.parameters, WIDEST * width)
+    wider = _nearest(macs, plain.macs, WIDEST * width)
+    return plain, weconv(EQUAL_PARAMETERS, narrower), weconv(EQUAL_MACS, wider)
+
+
+def _parameters(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def _nearest(cost: Callable[[int], int], target: int, widest: int) -> int:
+    """Return the width whose cost, which grows with it, is nearest to the target."""
+    low, high = SMALLEST_WIDTH, widest
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if cost(middle) <= target else (low, middle)
+    best = min((low, high), key=lambda width: abs(cost(width) - target))
+    if abs(cost(best) - target) > TOLERANCE * target:
+        raise WeconveneError(
+            f"no width from {SMALLEST_WIDTH} to {widest} costs {target} within {100 * TOLERANCE:.0f} %; "
+            f"the nearest, {best}, costs {cost(best)}: change the width of the plain network."
+        )
+    return best
+
+
+# --- training and statistics -----------------------------------------------------------------------------------------
 
 
 def fit(
     network: nn.Module,
     draw: Callable[[np.random.Generator], Batch],
     loss: Callable[[nn.Module, Batch], Tensor],
-    phase: Stage,
+    stage: Stage,
     seed: int,
 ) -> None:
-    """Train a network for one phase (Adam, warm-up and half a cosine, clipped gradients) and put it in eval mode.
+    """Train a network for one stage (Adam, warm-up and half a cosine, clipped gradients) and put it in eval mode.
 
-    Args:
-        network: its parameters that require gradients are trained.
-        draw: makes the batch of a step from a generator that depends on (seed, step) alone.
-        loss: of the network on a batch.
-        phase: steps and rates; its batch and crop are ``draw``'s business.
-        seed: which of all trainings this is.
+    Parameters
+    ----------
+    network : its parameters that require gradients are trained.
+    draw : makes the batch of a step from a generator that depends on (seed, step) alone.
+    loss : of the network on a batch.
+    stage : steps and rates; its batch and crop are ``draw``'s business.
+    seed : which of all trainings this is.
 
-    Raises:
-        WeconveneError: the loss or its gradient was not finite again and again.
+    Raises
+    ------
+    WeconveneError
+        If the loss or its gradient was not finite again and again.
     """
     weights = [p for p in network.parameters() if p.requires_grad]
-    optimizer, guard = OPTIMIZERS["adam"](weights, lr=phase.learning_rate), NonFiniteGuard()
+    optimizer, guard = OPTIMIZERS["adam"](weights, lr=stage.learning_rate), NonFiniteGuard()
     network.train()
-    for step in range(phase.steps):
+    for step in range(stage.steps):
         rng = np.random.default_rng([seed, step])
         torch.manual_seed(int(rng.integers(2**62)))
         optimizer.zero_grad()
         loss(network, draw(rng)).backward()
         if not torch.isfinite(nn.utils.clip_grad_norm_(weights, CLIP_NORM)):
-            guard.failed(step, phase.name)
+            guard.failed(step, stage.name)
             continue
         guard.passed(step)
-        optimizer.param_groups[0]["lr"] = phase.rate_at(step) * guard.rate_factor()
+        optimizer.param_groups[0]["lr"] = stage.rate_at(step) * guard.rate_factor()
         optimizer.step()
     network.eval()
 
 
 def compare(
-    contenders: Sequence[Contender], train: Train, measure: Measure, seeds: int
+    networks: Sequence[Network],
+    train: Callable[[nn.Module, int], None],
+    measure: Callable[[nn.Module], Mapping[str, float]],
+    seeds: int,
 ) -> tuple[pd.DataFrame, dict[str, nn.Module]]:
-    """Train every contender with the seeds 0, 1, ... and measure each result.
+    """Train every network with the seeds 0, 1, ... and measure each result.
 
-    Returns:
-        A table (network, seed, metric, value), and the trained networks of seed 0 by name.
+    Returns
+    -------
+    A table (network, seed, metric, value), and the trained networks of seed 0 by name.
 
-    Raises:
-        WeconveneError: fewer than one seed.
+    Raises
+    ------
+    WeconveneError
+        For fewer than one seed.
     """
     if seeds < 1:
         raise WeconveneError(f"seeds={seeds} trains nothing; use 1 or more, and 2 or more for an interval.")
     rows, kept = [], {}
-    runs = [(contender, seed) for seed in range(seeds) for contender in contenders]
-    for contender, seed in tqdm(runs, desc="trainings", mininterval=5.0):
+    runs = [(network, seed) for seed in range(seeds) for network in networks]
+    for network, seed in tqdm(runs, desc="trainings", mininterval=5.0):
         torch.manual_seed(seed)
-        network = contender.build()
-        train(network, seed)
+        model = network.build()
+        train(model, seed)
         with torch.no_grad():
-            values = measure(network)
-        rows += [[contender.name, seed, metric, value] for metric, value in values.items()]
-        kept.setdefault(contender.name, network)
+            rows += [[network.name, seed, metric, value] for metric, value in measure(model).items()]
+        kept.setdefault(network.name, model)
     return pd.DataFrame(rows, columns=["network", "seed", "metric", "value"]), kept
 
 
-def differences(
-    results: pd.DataFrame, contenders: Sequence[Contender], task: str, dataset: str, mode: str
-) -> pd.DataFrame:
+def differences(results: pd.DataFrame, networks: Sequence[Network], task: str, dataset: str, mode: str) -> pd.DataFrame:
     """Return one row with ``COLUMNS`` per metric and counterpart; the metric's name says what was made equal.
 
     ``difference`` is 3DM-WeConv minus plain, paired by seed; its interval is Student's, over the seeds: it speaks of
     training again on the same data, not of other test data. With one seed there is none (empty).
     """
-    plain, *others = contenders
+    plain, *others = networks
     assert plain.name == PLAIN
     table = results.pivot(index=["metric", "seed"], columns="network", values="value")
     rows = []
@@ -119,11 +255,15 @@ def differences(
             low, high = interval((pair[other.name] - pair[PLAIN]).to_numpy())
             means = pair[[PLAIN, other.name]].mean()
             rows.append([
-                task, dataset, f"{metric}, {other.name.rpartition(', ')[2]}", means[PLAIN], means[other.name],
+                task, dataset, f"{metric}, {_made_equal(other.name)}", means[PLAIN], means[other.name],
                 means[other.name] - means[PLAIN], low, high, len(pair), plain.parameters, other.parameters, plain.macs,
                 other.macs, mode,
             ])  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _made_equal(name: str) -> str:
+    return name.rpartition(", ")[2]
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -132,6 +272,9 @@ def interval(values: np.ndarray) -> tuple[float, float]:
         return float("nan"), float("nan")
     half = stats.t.ppf(0.5 + LEVEL / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean() - half), float(values.mean() + half)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
 
 
 def mode_table(name: str, mode: str, folder: Path = TABLE.parent) -> Path:
@@ -144,8 +287,10 @@ def write_rows(rows: pd.DataFrame, table: Path = TABLE) -> Path:
 
     So a notebook that runs again replaces its own rows of that mode and loses no others.
 
-    Raises:
-        WeconveneError: another task's table has other columns.
+    Raises
+    ------
+    WeconveneError
+        If another task's table has other columns.
     """
     (task,), (mode,) = set(rows.task), set(rows["mode"])
     table.parent.mkdir(parents=True, exist_ok=True)
@@ -159,3 +304,35 @@ def write_rows(rows: pd.DataFrame, table: Path = TABLE) -> Path:
 
 def _csv(rows: pd.DataFrame) -> str:
     return rows[COLUMNS].to_csv(index=False, float_format="%.6g")
+
+
+def findings(table: pd.DataFrame | None = None) -> str:
+    """Return a Markdown table: each study's figure, plain and 3DM-WeConv, by full runs, at equal parameters and MACs.
+
+    Raises
+    ------
+    WeconveneError
+        If a study has no full run in the table.
+    """
+    table = pd.read_csv(TABLE) if table is None else table
+    lines = [
+        "| study | figure (seeds) | plain | 3DM-WeConv, equal parameters | 3DM-WeConv, equal MACs | found |",
+        "|---|---|---|---|---|---|",
+    ]
+    for task, figure in MAIN_FIGURES.items():
+        rows = table[(table.task == task) & (table["mode"] == "full")].set_index("metric")
+        names = [f"{figure}, {_made_equal(name)}" for name in (EQUAL_PARAMETERS, EQUAL_MACS)]
+        if not {*names} <= {*rows.index}:
+            raise WeconveneError(f"{TABLE.name} has no full run of {task}: make reproduce MODE=full.")
+        pair = [rows.loc[name] for name in names]
+        cells = [f"{row.difference:+.2f} ({row.ci_low:+.2f} to {row.ci_high:+.2f})" for row in pair]
+        said = "; ".join(dict.fromkeys(map(_verdict, pair)))  # once where both say the same
+        lines.append(f"| {task} | {figure} ({pair[0].seeds}) | {pair[0].plain:.2f} | {' | '.join(cells)} | {said} |")
+    return "\n".join(lines)
+
+
+def _verdict(row: pd.Series) -> str:
+    """Say which is better, if the interval lets anything be said."""
+    if row.ci_low > 0:
+        return "better"
+    return "worse" if row.ci_high < 0 else "no difference beyond the interval"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
+from lab.applications.clip_codecs import InterCodec, TemporalCodec
 from lab.applications.clips import Clip, Frames
 from lab.rd.bd_rate import bd_rate
 from lab.rd.curves import VALUE_COLUMN, Curve, Metric
@@ -21,57 +19,38 @@ from weconvene_core.errors import WeconveneError
 POINT_COLUMNS = ["clip", "frames", "codec", "quality", "bytes", "bpp", "psnr_db", "ms_ssim"]
 
 
-class ClipCodec(Protocol):
-    """What makes a file of frames (T, H, W, 3) uint8 at a quality, and frames of the file."""
-
-    @property
-    def name(self) -> str:
-        """What tables and figures call it."""
-        ...
-
-    def encode(self, frames: Frames, quality: float) -> bytes:
-        """Return the bytes of one file."""
-        ...
-
-    def decode(self, data: bytes) -> Frames:
-        """Return the frames of a file."""
-        ...
-
-
 @dataclass(frozen=True)
 class FfmpegClips:
-    """An encoder of ffmpeg on clips seen as a whole: one intra frame, B frames, ``veryslow``; the quality is ``crf``.
+    """An encoder of ffmpeg on clips as a whole: one intra frame, B frames, ``veryslow``; the quality is ``crf``.
 
     The files are bare streams, without container and without the message that names the encoder.
     """
 
-    encoder: FfmpegCodec
+    codec: FfmpegCodec
 
     @property
     def name(self) -> str:
         """What tables and figures call it."""
-        return self.encoder.name
+        return self.codec.name
 
     def encode(self, frames: Frames, quality: float) -> bytes:
-        """Return the stream of frames of any size at this ``crf``.
+        """Return the stream of frames (T, H, W, 3) uint8 of any size at this ``crf``.
 
-        Raises:
-            WeconveneError: no ffmpeg, or one that cannot do it.
+        Raises
+        ------
+        WeconveneError
+            If there is no ffmpeg, or one that cannot do it.
         """
-        encoder, size = self.encoder, f"{frames.shape[2]}x{frames.shape[1]}"
-        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-i", "-", *encoder.pixel_filter("out")]
-        options = [option.format(f"{quality:g}") for option in encoder.options]
-        coded = ["-c:v", encoder.encoder, "-threads", "1", *options, "-f", encoder.streams[0]]
-        return encoder.run([*source, *coded], frames.tobytes())
+        codec, size = self.codec, f"{frames.shape[2]}x{frames.shape[1]}"
+        source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-i", "-", *codec.pixel_filter("out")]
+        options = [option.format(f"{quality:g}") for option in codec.options]
+        coded = ["-c:v", codec.encoder, "-threads", "1", *options, "-f", codec.streams[0]]
+        return codec.run([*source, *coded], frames.tobytes())
 
     def decode(self, data: bytes) -> Frames:
-        """Return the frames of such a stream.
-
-        Raises:
-            WeconveneError: as :meth:`encode`.
-        """
-        source = ["-threads", "1", "-f", self.encoder.streams[1], "-i", "-", *self.encoder.pixel_filter("in")]
-        data, frames = self.encoder.run([*source, "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe"], data), []
+        """Return the frames of such a stream; errors as :meth:`encode`."""
+        source = ["-threads", "1", "-f", self.codec.streams[1], "-i", "-", *self.codec.pixel_filter("in")]
+        data, frames = self.codec.run([*source, "-pix_fmt", "rgb24", "-c:v", "ppm", "-f", "image2pipe"], data), []
         while data:  # one PPM picture after the other: P6, width and height, 255, then the pixels
             _, size, _, data = data.split(b"\n", 3)
             width, height = (int(number) for number in size.split())
@@ -91,7 +70,7 @@ X265 = FfmpegCodec(
 )  # fmt: skip
 
 
-def installed_encoders() -> list[FfmpegClips]:
+def video_codecs() -> list[FfmpegClips]:
     """Return x264 and x265 where there is an ffmpeg (the optional extra has one), else none."""
     try:
         ffmpeg()
@@ -100,24 +79,20 @@ def installed_encoders() -> list[FfmpegClips]:
     return [FfmpegClips(X264), FfmpegClips(X265)]
 
 
-def measure(codec: ClipCodec, clip: Clip, qualities: Sequence[float]) -> pd.DataFrame:
-    """Write, read and decode a file per quality; return a table with ``POINT_COLUMNS``.
+def measure(codec: InterCodec | TemporalCodec | FfmpegClips, clip: Clip, qualities: Sequence[float]) -> pd.DataFrame:
+    """Make a file per quality and decode it; return a table with ``POINT_COLUMNS``.
 
     ``bpp`` is bits of the whole file per pixel of all frames; ``psnr_db`` and ``ms_ssim`` are means over the frames,
     8-bit RGB.
     """
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for quality in qualities:
-            path = Path(folder) / "clip"
-            path.write_bytes(codec.encode(clip.frames, quality))
-            decoded = codec.decode(path.read_bytes())
-            count, height, width, _ = clip.frames.shape
-            pairs = list(zip(clip.frames, decoded, strict=True))
-            psnr, structure = (np.mean([metric(*pair) for pair in pairs]) for metric in (psnr_rgb, ms_ssim))
-            size = path.stat().st_size
-            rate = bpp(size, width, height * count)
-            rows.append([clip.name, count, codec.name, quality, size, rate, psnr, structure])
+    count, height, width, _ = clip.frames.shape
+    for quality in qualities:
+        data = codec.encode(clip.frames, quality)
+        pairs = list(zip(clip.frames, codec.decode(data), strict=True))
+        psnr, structure = (np.mean([metric(*pair) for pair in pairs]) for metric in (psnr_rgb, ms_ssim))
+        rate = bpp(len(data), width, height * count)
+        rows.append([clip.name, count, codec.name, quality, len(data), rate, psnr, structure])
     return pd.DataFrame(rows, columns=POINT_COLUMNS)
 
 
@@ -131,11 +106,15 @@ def curves(points: pd.DataFrame, clip: str, metric: Metric = "psnr_rgb") -> dict
 def bd_rates(points: pd.DataFrame, anchor: str) -> pd.DataFrame:
     """Return the BD-rates of every codec against ``anchor`` on every clip.
 
+    Returns
+    -------
     Columns clip, frames, codec, bd_rate_pct (PSNR) and ms_ssim_bd_rate_pct; nan where the curves share no quality, one
     of them does not rise, or frames are too small for MS-SSIM.
 
-    Raises:
-        WeconveneError: the anchor was not measured.
+    Raises
+    ------
+    WeconveneError
+        If the anchor was not measured.
     """
     if anchor not in set(points.codec):
         raise WeconveneError(f"'{anchor}' was not measured; there are {', '.join(dict.fromkeys(points.codec))}.")

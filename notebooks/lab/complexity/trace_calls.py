@@ -28,13 +28,14 @@ def traced(call: Callable[[], object]) -> tuple[Trace, int]:
     """Run ``call``; return how often it entered each function of the core, and how often it went to another file."""
     calls, last, changes = Trace(), "", 0
 
-    def enter(frame: FrameType, event: str, _: Any) -> None:
+    def enter(frame: FrameType, event: str, argument: Any) -> None:
         nonlocal last, changes
         path = Path(frame.f_code.co_filename)
         if event != "call" or CORE not in path.parents:
             return
         name = str(path.relative_to(CORE))
-        calls[name, frame.f_code.co_qualname] += 1
+        function, comprehension, _ = frame.f_code.co_qualname.partition(".<locals>.<")
+        calls[name, function] += not comprehension  # which is a part of its function, as from Python 3.12 on
         changes, last = changes + (name != last), name
 
     sys.setprofile(enter)

@@ -72,12 +72,12 @@ def band_errors(original: np.ndarray, decoded: np.ndarray) -> pd.Series:
     return split.rename_axis(["subband", "colour"])
 
 
-def coded_by(rival: PillowCodec, picture: np.ndarray) -> list[Bands]:
-    """Code a picture at all knobs of a rival, in the order of rising bytes; steps that save nothing are left out."""
+def coded_by(codec: PillowCodec, picture: np.ndarray) -> list[Bands]:
+    """Code a picture at all qualities of a codec, in the order of rising bytes, each number of bytes once."""
     coded: dict[int, Bands] = {}
-    for knob in rival.qualities:
-        data = rival.encode(Image.fromarray(picture), knob)
-        coded[len(data)] = Bands(len(data), band_errors(picture, np.asarray(rival.decode(data))))
+    for quality in codec.qualities:
+        data = codec.encode(Image.fromarray(picture), quality)
+        coded[len(data)] = Bands(len(data), band_errors(picture, np.asarray(codec.decode(data))))
     return [coded[size] for size in sorted(coded)]
 
 
@@ -91,16 +91,16 @@ def at_bytes(curve: Sequence[Bands], size: int) -> pd.Series:
 def compare(
     pictures: Sequence[np.ndarray],
     qualities: Sequence[float] = QUALITIES,
-    rivals: Sequence[PillowCodec] = CODECS,
+    codecs: Sequence[PillowCodec] = CODECS,
 ) -> pd.DataFrame:
-    """Return the errors of ``lite``'s files and of every rival at equal bytes per picture.
+    """Return the errors of ``lite``'s files and of other codecs at equal bytes per picture.
 
     Columns picture, quality, bpp, anchor, subband, colour, mse, anchor_mse; pictures whose files are smaller or larger
-    than any that the rival was asked for are left out.
+    than any that the codec was asked for are left out.
     """
     tables = []
     for number, picture in enumerate(pictures):
-        curves = {rival.name: coded_by(rival, picture) for rival in rivals}
+        curves = {codec.name: coded_by(codec, picture) for codec in codecs}
         for quality in qualities:
             data = encode(picture, quality)
             errors, rate = band_errors(picture, np.asarray(decode(data))), bpp(len(data), *picture.shape[1::-1])

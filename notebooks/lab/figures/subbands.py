@@ -140,11 +140,12 @@ def kept_figure(grey: Tensor, choices: Sequence[Setting], title: str) -> Figure:
     """
     alone, mean = len(choices) == 1, grey.mean()
     figure, cells, step = _mosaic_cells(grey.shape, 1 if alone else 2, 2 if alone else len(choices), title)
-    for i, (wavelet, levels, percent) in enumerate(choices):
+    for i, (name, levels, percent) in enumerate(choices):
+        wavelet = lifting_scheme(name)
         kept = keep_largest(dwt2d(grey - mean, wavelet, levels), percent)
         psnr = compaction(grey, wavelet, levels, [percent]).psnr_db[0]
         draw_mosaic(cells[i], kept, step, 11, least=1 / 5)
-        cells[i].set_title(f"{wavelet}, {levels} levels, {percent:g} % kept", fontsize=11, pad=5)
+        cells[i].set_title(f"{name}, {levels} levels, {percent:g} % kept", fontsize=11, pad=5)
         picture = rebuilt(kept, mean).numpy()
         draw(cells[i + len(choices)], picture, f"rebuilt: {psnr:.2f} dB", interpolation="antialiased")
     return figure

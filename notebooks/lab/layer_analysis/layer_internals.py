@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from weconvene_core.layers.weconv import WeConv3d
-from weconvene_core.wavelets import LearnableLifting, LiftingScheme, scheme
+from weconvene_core.wavelets import LiftingScheme, scheme
 
 FIELD = 96
 """Side of the map on which receptive fields are measured: wider than the widest of two levels."""
@@ -77,8 +77,7 @@ def receptive_field_of(layer: WeConv3d) -> int:
     lifting steps, level by level, on an endless signal. By hand, for Haar: an output lies in a block of 2^J, its LF
     coefficient sees three blocks, so the window is 3 x 2^J wide.
     """
-    wavelet = layer.wavelet
-    lifting = scheme(wavelet.initial if isinstance(wavelet, LearnableLifting) else wavelet)
+    lifting = scheme(layer.wavelet)
     kernels = layer.low_weight.shape[-1], layer.high_weight.shape[-1]
     needed = [_needed(lifting, layer.levels, {position}, *kernels) for position in range(2**layer.levels)]
     return max(max(samples) - min(samples) + 1 for samples in needed)

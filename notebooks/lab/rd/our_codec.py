@@ -21,7 +21,7 @@ from weconvene_core.atomic_files import write_bytes_atomically
 from weconvene_core.codec import api
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact.calibrate import stated_digests
-from weconvene_core.image_tensors import from_8_bit, pad
+from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
 from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
 from weconvene_core.model.checkpoint import weights_hash
 from weconvene_core.model.weconvene import WeConvene
@@ -141,7 +141,7 @@ def code(model: WeConvene, picture: NDArray[np.uint8], quality: float) -> Coded:
     height, width = picture.shape[:2]
     x = from_8_bit(picture).to(next(model.parameters()).device)
     coded = model.compress(x, quality)
-    decoded = api.to_8_bit(model.decompress(coded["strings"], coded["shape"], quality)["x_hat"])[:height, :width]
+    decoded = to_8_bit(model.decompress(coded["strings"], coded["shape"], quality)["x_hat"])[:height, :width]
     size = sum(len(stream) for (stream,) in coded["strings"])
     return Coded(quality, bpp(size, width, height), psnr_rgb(picture, decoded), decoded)
 

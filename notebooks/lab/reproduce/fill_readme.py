@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from lab.applications.findings import findings
+from lab.applications.study import findings
 from lab.rd.curves import METRIC_TITLES
 from lab.rd.published_curves import ANCHOR_NAMES
 from lab.reproduce.claims import accept as accept_claims

@@ -21,7 +21,6 @@ from lab.studies import runner
 from lab.studies.runner import MEASURED, Experiment, Study
 from lab.studies.training_recipe import CONFIG as RECIPE
 from lab.studies.training_recipe import soap
-from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.config import Stage
 
@@ -103,12 +102,13 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
             mine, other = (known.get(training.identity) for training in (own, reference))
             if mine is None:
                 continue
-            encode, decode = kmac_per_pixel(own.config.architecture)
+            model = WeConvene(own.config.architecture)
+            encode, decode = kmac_per_pixel(model)
             at_three = mine[mine.quality == 3]
             facts = {
                 "question": row.question, "variant": row.variant, "seed": own.config.seed,
                 "steps": own.config.total_steps, "images": mine.image.nunique(),
-                "params_m": parameters_m(WeConvene(own.config.architecture)),
+                "params_m": parameters_m(model),
                 "kmac_px_encode": encode, "kmac_px_decode": decode, "bpp_q3": at_three.bpp.mean(),
                 "psnr_q3_db": at_three.psnr_db.mean(), "ms_ssim_q3": at_three.ms_ssim.mean(),
                 "paper_pct": published_gain(row.variant),
@@ -119,12 +119,10 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def kmac_per_pixel(config: ModelConfig) -> tuple[float, float]:
+def kmac_per_pixel(model: WeConvene) -> tuple[float, float]:
     """Return thousands of MACs per pixel of encoding and of decoding."""
     height, width = COUNTING_SIZE
-    encode, decode = (
-        sum(macs.values()) / (1e3 * height * width) for macs in count_macs(WeConvene(config), height, width)
-    )
+    encode, decode = (sum(macs.values()) / (1e3 * height * width) for macs in count_macs(model, height, width))
     return encode, decode
 
 

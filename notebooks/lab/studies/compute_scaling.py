@@ -96,7 +96,7 @@ def measure(path: Path) -> dict[str, object]:
     Raises
     ------
     WeconveneError
-        If the file is unusable, or Kodak is not at hand.
+        If the file is unusable, or Kodak is not available.
     """
     images = image_set("kodak")
     model, spent = load(path)

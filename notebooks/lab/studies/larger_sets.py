@@ -1,4 +1,4 @@
-"""The shipped checkpoint and Pillow's codecs on the larger photographs at hand: whole images of CLIC 2020 and Tecnick.
+"""The shipped checkpoint and Pillow's codecs on larger photographs: whole images of CLIC 2020 and Tecnick.
 
 ``python -m lab.studies.larger_sets`` writes ``results/tables/rd_points_larger.csv``, which notebooks 05
 and 06 show in every mode: a quarter of an hour for nine photographs; what was measured before comes from the cache.
@@ -63,7 +63,7 @@ def measure_larger(
         If there are no sets, or as :func:`measure` and :func:`measure_available`.
     """
     if not sets:
-        raise WeconveneError(f"None of {', '.join(SETS)} is at hand: put one under WECONVENE_DATA, or fetch it.")
+        raise WeconveneError(f"None of {', '.join(SETS)} is available: put one under WECONVENE_DATA, or fetch it.")
     processes, tables = os.cpu_count() or 1, []
     for images in sets:
         tables.append(measure(codec, codec.model, images, QUALITIES, codec.state(), folder, processes))

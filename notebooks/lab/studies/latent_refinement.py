@@ -1,4 +1,4 @@
-"""What the levels of an encoder's effort bring, and what they cost (see :mod:`weconvene_core.codec.effort`).
+"""What the levels of an encoder's effort bring, and what they cost (see :mod:`weconvene_core.codec.latent_refinement`).
 
 ``python -m lab.studies.latent_refinement effort`` codes the middles of photographs that were kept out of training
 at every level: ``results/tables/effort.csv``.
@@ -27,7 +27,7 @@ from lab.rd.published_curves import anchors_of
 from lab.rd.tables import BD_COLUMNS, bd_table, read_points
 from lab.studies.runner import TABLES, save
 from weconvene_core.codec import api
-from weconvene_core.codec.effort import EFFORTS
+from weconvene_core.codec.latent_refinement import EFFORTS
 from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.image_tensors import middle
 

@@ -13,10 +13,8 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -29,13 +27,13 @@ from weconvene_core.entropy.distributions import SCALE_MIN
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import middle
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import RESULTS
+from weconvene_core.paths import RESULTS, ROOT
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import ImagePool, load_pool
 from weconvene_core.training.trainer import Trainer
 from weconvene_core.training.validation import estimate
 
-TABLES = RESULTS / "tables"
+TABLES, JOBS = RESULTS / "tables", ROOT / "runs" / "studies"
 QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 SIDE = 384  # of the middle of each validation photograph
 MEASURED = ["image", "quality", "bpp", "psnr_db", "ms_ssim"]
@@ -129,35 +127,42 @@ class Study:
             return nothing
         return points[points.settings.isin([experiment.identity for experiment in self.experiments])]
 
-    def train_missing(
-        self, questions: Sequence[str] = (), workers: int = 1, most: int | None = None
-    ) -> Iterator[pd.DataFrame]:
-        """Train what has no points yet, ``workers`` at a time; write both tables after each, and yield the table.
+    @property
+    def budget(self) -> float | None:
+        """Return the operations that a training of this study may cost; None: as many as its steps take."""
+        return total_flops(self.reference.config) if self.reference else None
 
-        Parameters
-        ----------
-        questions : answer these only; none means all. The reference is always trained.
-        most : stop after so many trainings; the next call goes on.
+    def missing(self, questions: Sequence[str] = ()) -> dict[str, Experiment]:
+        """Return the experiments without points, by identity: those of some questions and the reference, or all."""
+        known = set(self.known().settings)
+        wanted = [e for e in self.experiments if not questions or e is self.reference or e.question in questions]
+        return {experiment.identity: experiment for experiment in wanted if experiment.identity not in known}
+
+    def train_missing(self, questions: Sequence[str] = (), most: int | None = None) -> Iterator[pd.DataFrame]:
+        """Train what has no points yet; write both tables after each training, and yield the table.
+
+        Points that :meth:`train_one` has measured are taken. ``most``: stop after so many; the next call goes on.
         """
         points = self.known()
-        budget = total_flops(self.reference.config) if self.reference else None
-        wanted = [e for e in self.experiments if not questions or e is self.reference or e.question in questions]
-        missing = {e.identity: e for e in wanted if e.identity not in set(points.settings)}
-        for measured in _run_all(list(missing.values())[:most], budget, workers):
-            points = pd.concat([points, measured], ignore_index=True)
+        for identity, experiment in list(self.missing(questions).items())[:most]:
+            path = self.job(identity)
+            done = pd.read_csv(path, dtype={"settings": str}) if path.is_file() else run(experiment, self.budget)
+            points = pd.concat([points, done], ignore_index=True)
             save(points.reindex(columns=self.point_columns), TABLES / self.points, "%.6f")
             table = self.compared(points)
             save(table, TABLES / self.table)
             yield table
 
+    def job(self, identity: str) -> Path:
+        """Return where the points of a training lie that is a job of its own (a rule of ``notebooks/Snakefile``)."""
+        return JOBS / Path(self.table).stem / f"{identity}.csv"
 
-def _run_all(experiments: Sequence[Experiment], budget: float | None, workers: int) -> Iterator[pd.DataFrame]:
-    if workers == 1:
-        yield from (run(experiment, budget) for experiment in experiments)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as executor:
-        jobs = [executor.submit(run, experiment, budget) for experiment in experiments]
-        yield from (job.result() for job in as_completed(jobs))
+    def train_one(self, identity: str) -> None:
+        """Train and measure one experiment, and leave its points in the file of :meth:`job`."""
+        (experiment,) = (e for e in {e.identity: e for e in self.experiments}.values() if e.identity == identity)
+        path = self.job(identity)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        run(experiment, self.budget).to_csv(path, index=False, lineterminator="\n")
 
 
 def run(experiment: Experiment, budget: float | None) -> pd.DataFrame:
@@ -212,13 +217,13 @@ def training_images() -> ImagePool:
     Raises
     ------
     WeconveneError
-        If there is no training folder: a study of the four stand-ins would take a real one's place.
+        If there is no training folder: a study of the four fallback photographs would take a real one's place.
     """
     folder = training_folder()
     if folder == FALLBACK_FOLDER:
         raise WeconveneError(
-            "A study needs training photographs, and only four stand-ins are at hand: point WECONVENE_DATA to a folder "
-            "with photographs in train/. Kept tables stay as they are."
+            "A study needs training photographs, and only the four fallbacks are here: point WECONVENE_DATA to a "
+            "folder with photographs in train/. Kept tables stay as they are."
         )
     return load_pool(folder_set(folder).paths)
 
@@ -241,8 +246,14 @@ def main(study: Study, description: str) -> None:
     """Train what is missing of a study, and print its table as it grows."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("questions", nargs="*", metavar="QUESTION", help="questions to answer (all)")
-    parser.add_argument("--workers", type=int, default=1, help="trainings side by side, one thread each")
     parser.add_argument("--trainings", type=int, metavar="N", help="stop after so many; the next call goes on")
+    parser.add_argument("--missing", action="store_true", help="only print what tells the missing trainings apart")
+    parser.add_argument("--only", metavar="IDENTITY", help="make the points of one of them, and no table")
     options = parser.parse_args()
-    for table in study.train_missing(options.questions, options.workers, options.trainings):
-        print(table.to_string(index=False), flush=True)
+    if options.missing:
+        print(*study.missing(options.questions))
+    elif options.only:
+        study.train_one(options.only)
+    else:
+        for table in study.train_missing(options.questions, options.trainings):
+            print(table.to_string(index=False), flush=True)

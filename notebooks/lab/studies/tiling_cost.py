@@ -69,7 +69,7 @@ def borders(height: int, width: int, tile: int) -> np.ndarray:
     along = np.zeros((height, width), bool)
     for lines, length in ((along, height), (along.T, width)):
         for part in spans(length, tile)[1:]:
-            lines[part.start - BESIDE : part.start + BESIDE] = True
+            lines[part.interior.start - BESIDE : part.interior.start + BESIDE] = True
     return along
 
 

@@ -1,6 +1,6 @@
 """Which training recipe pays: one change at a time against one base, at equal arithmetic, on photographs kept out.
 
-``python -m lab.studies.training_recipe [--workers N] [QUESTION...]`` trains `tiny` once per trial and writes
+``python -m lab.studies.training_recipe [QUESTION...]`` trains `tiny` once per trial and writes
 ``results/tables/recipe.csv``. Where a trial shows a gain, ``data/checkpoints/RUNS.md`` says whether the long run took
 it.
 """

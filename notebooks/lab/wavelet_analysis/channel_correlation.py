@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lab.wavelet_analysis.energy_compaction import synthesis_norms
-from weconvene_core.wavelets import channel_matrix, dwt3d
+from weconvene_core.wavelets import AxisDWT, dwt3d
 
 SILENT = 1e-12
 """Variance below which a coefficient counts as constant."""
@@ -43,7 +43,7 @@ def channel_low_share(covariance: Tensor, wavelet: str, order: Tensor | None = N
     """
     if order is not None:
         covariance = covariance[order][:, order]
-    analysis, synthesis = channel_matrix(len(covariance), wavelet)
+    analysis, synthesis = AxisDWT(len(covariance), wavelet).matrices()
     half = -(-len(covariance) // 2)
     low = synthesis[:, :half] @ analysis[:half]  # channels in, their low part out; the rest is the high part
     high = torch.eye(len(low), dtype=low.dtype) - low
@@ -59,7 +59,7 @@ def stack_gain_db(maps: Tensor, wavelet: str, levels: int, channel_levels: int, 
     """
     centred = maps.double() - maps.double().mean((1, 2), keepdim=True)
     how = {"channel_levels": channel_levels, "channel_packets": packets}
-    _, synthesis = channel_matrix(len(maps), wavelet, channel_levels, packets)
+    _, synthesis = AxisDWT(len(maps), wavelet, channel_levels, packets).matrices()
     weights = synthesis.square().sum(0)  # squared norms of the channel axis's synthesis functions
     norms, after = synthesis_norms(wavelet, levels), 0.0
     for name, band in dwt3d(centred, wavelet, levels, **how).bands().items():

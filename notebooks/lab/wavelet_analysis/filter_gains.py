@@ -86,4 +86,4 @@ def conversion_table(wavelets: tuple[str, ...] = ("haar", "5/3", "9/7")) -> pd.D
             rows.append([wavelet, scaling, *gains, gains[0] / dc, gains[1] / nyquist, *bounds])
         root = math.sqrt(2)
         rows.append([wavelet, "pywt", root, -root, root, -1 / root, *bounds])
-    return pd.DataFrame(rows, columns=[*columns, "energy_low", "energy_high"])
+    return pd.DataFrame(rows, columns=columns)

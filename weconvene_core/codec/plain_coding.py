@@ -1,9 +1,9 @@
-"""A floor under every picture: where the learned transforms harm it, it is coded without them.
+"""Coding without the learned transforms, for pictures that they would harm.
 
 g_a and g_s were trained on photographs. On textures as fine as the pixels, such as dithering, they can make things
-worse, and more bits do not help. The wavelet shortcut alone cannot fail like that: without g_a, g_s and LRP what is
-coded comes back within half a quantiser step. To know which is better costs a second encoding, so :class:`Watch`
-first looks at what g_s makes of the few places that have most detail.
+worse, and more bits do not help. The wavelet shortcut alone cannot fail like that: without g_a, g_s and LRP, what is
+coded comes back within half a quantiser step. To know which is better costs a second encoding. So
+:class:`DistortionMonitor` first looks at what g_s makes of the few places with most detail.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from weconvene_core.layers.rate_conditioning import lambda_of
 from weconvene_core.model.transforms import GainUnit
 from weconvene_core.model.weconvene import WeConvene
 
-SIDE = 32  # pixels of the squares that are looked at
-AROUND = 16  # pixels around a square that are synthesised with it
-WINDOW = SIDE + 2 * AROUND
+SQUARE = 32  # pixels, the side of the squares that are looked at
+SQUARE_HALO = 16  # pixels around a square that are synthesised with it
+PADDED_SQUARE = SQUARE + 2 * SQUARE_HALO
 PIXELS_PER_SQUARE = 1 << 16  # of a tile
 MOST_SQUARES = 8  # in a tile
 SUSPECT = 2.0  # times the squared error of plain coding (photographs: 1.1 at most), from which on both ways are tried
@@ -53,52 +53,49 @@ def without_transforms(model: WeConvene) -> WeConvene:
     return plain
 
 
-class Watch:
+class DistortionMonitor:
     """Compares the squared error of what is being coded with that of plain coding, in the squares with most detail.
 
     Attributes
     ----------
-    alarmed : somewhere it is so much larger that plain coding should be tried.
+    suspicious : somewhere it is so much larger that plain coding should be tried.
     """
 
     def __init__(self, model: WeConvene, quality: Tensor) -> None:
         self.model, self.plain, self.quality = model, without_transforms(model), quality
-        self.alarmed = False  # threads only ever set it
+        self.suspicious = False
 
     @torch.no_grad()
     def __call__(self, pixels: np.ndarray, decoded: Latent) -> None:
         """Look at a tile: ``pixels`` (H, W, 3) uint8, and its latents as a decoder has them."""
         count = min(MOST_SQUARES, max(1, pixels.shape[0] * pixels.shape[1] // PIXELS_PER_SQUARE))
-        windows, latents = [], []
+        images, latents, scale = [], [], self.model.config.coded_stride
         for top, left in finest_squares(pixels, count):
-            x = pad(from_8_bit(pixels[top : top + WINDOW, left : left + WINDOW]))
-            windows.append(x)
-            rows, columns = self._latent_of(top, x.shape[2]), self._latent_of(left, x.shape[3])
+            x = pad(from_8_bit(pixels[top : top + PADDED_SQUARE, left : left + PADDED_SQUARE]))
+            rows = slice(top // scale, (top + x.shape[2]) // scale)
+            columns = slice(left // scale, (left + x.shape[3]) // scale)
+            images.append(x)
             latents.append([part[..., rows, columns] for part in decoded])
-        x, at = torch.cat(windows), self.quality.expand(len(windows))  # which all have the same size
-        found = self.model.synthesise(*map(torch.cat, zip(*latents, strict=True)), at)
+        x, at = torch.cat(images), self.quality.expand(len(images))  # which all have the same size
+        coded = self.model.synthesise(*map(torch.cat, zip(*latents, strict=True)), at)
         plain = self.plain.synthesise(*(part.round() for part in self.plain.analyse(x, at)), at)
-        errors = [_errors_inside(made, x) for made in (found, plain)]
-        self.alarmed |= bool((errors[0] > SUSPECT * errors[1].clamp_min(LEAST_ERROR)).any())
-
-    def _latent_of(self, start: int, length: int) -> slice:
-        scale = self.model.config.coded_stride
-        return slice(start // scale, (start + length) // scale)
+        errors, plain_errors = (_errors_inside(made, x) for made in (coded, plain))
+        self.suspicious |= bool((errors > SUSPECT * plain_errors.clamp_min(LEAST_ERROR)).any())
 
 
 def finest_squares(pixels: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Return the top and left of the windows around the ``count`` squares whose neighbouring pixels differ most.
+    """Find the ``count`` squares whose neighbouring pixels differ most; return where they begin with their halos.
 
-    Windows lie within ``pixels`` (H, W, 3), padded; along a side that has no squares inside they take all of it.
+    Padded squares lie within ``pixels`` (H, W, 3); along a side that is too short for one they take all of it.
     """
-    detail = np.stack([_detail(pixels[top : top + SIDE]) for top in range(0, pixels.shape[0], SIDE)])
-    first = [SIDE - AROUND if number > 2 else 0 for number in detail.shape]
+    detail = np.stack([_detail(pixels[top : top + SQUARE]) for top in range(0, pixels.shape[0], SQUARE)])
+    first = [SQUARE - SQUARE_HALO if number > 2 else 0 for number in detail.shape]
     for axis, number in enumerate(detail.shape):
         inside = range(1, number - 1)
         detail = detail.take(inside, axis) if inside else detail.sum(axis, keepdims=True)
     places = np.argsort(detail, axis=None, kind="stable")[::-1][:count]
     rows, columns = np.unravel_index(places, detail.shape)
-    tops, lefts = first[0] + SIDE * rows, first[1] + SIDE * columns
+    tops, lefts = first[0] + SQUARE * rows, first[1] + SQUARE * columns
     return [(int(top), int(left)) for top, left in zip(tops, lefts, strict=True)]
 
 
@@ -107,20 +104,21 @@ def _detail(strip: np.ndarray) -> np.ndarray:
     samples = strip.astype(np.float32)
     along = np.square(np.diff(samples, axis=0)).sum((0, 2))
     along[1:] += np.square(np.diff(samples, axis=1)).sum((0, 2))
-    return np.add.reduceat(along, np.arange(0, len(along), SIDE))
+    return np.add.reduceat(along, np.arange(0, len(along), SQUARE))
 
 
 def _errors_inside(made: Tensor, x: Tensor) -> Tensor:
-    """Return the mean squared errors (B,) in grey levels, without the surroundings of the squares."""
-    inside = (slice(AROUND, -AROUND) if side == WINDOW else slice(None) for side in x.shape[2:])
+    """Return the mean squared errors (B,) in grey levels, without the halos of the squares."""
+    halo = slice(SQUARE_HALO, -SQUARE_HALO)
+    inside = (halo if side == PADDED_SQUARE else slice(None) for side in x.shape[2:])
     return 255**2 * (made.clamp(0, 1) - x)[..., *inside].square().mean((1, 2, 3))
 
 
-def loss_of(size: int, picture: np.ndarray, decoded: np.ndarray, quality: float) -> float:
+def rate_distortion_loss(size: int, picture: np.ndarray, decoded: np.ndarray, quality: float) -> float:
     """Return what training minimises: the bits of a file of ``size`` bytes plus lambda times its squared error.
 
     The error is between pictures (H, W, 3) uint8: a sum over the pixels, a mean over the colours.
     """
-    strips = (slice(top, top + SIDE) for top in range(0, len(picture), SIDE))
+    strips = (slice(top, top + SQUARE) for top in range(0, len(picture), SQUARE))  # not all as floats at once
     squares = sum(float(np.square(np.subtract(decoded[at], picture[at], dtype=np.float32)).sum()) for at in strips)
     return 8 * size + float(lambda_of(torch.tensor([quality]))) * squares / picture.shape[2]

@@ -72,6 +72,7 @@ def error(picture: Image.Image, original: Image.Image) -> float:
     return float(np.square(np.asarray(picture, float) - np.asarray(original, float)).mean())
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_neither_torch_nor_numpy() -> None:
     code = "import sys, weconvene_core; print({'torch', 'numpy', 'compressai'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import tracemalloc
 import zlib
 from dataclasses import replace
 
 import pytest
-from damaged_files import reseal
+from damaged_files import is_one_sentence, with_right_checksums
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from weconvene_core.codec.container import (
-    MAX_PIXELS,
-    MODES,
-    Container,
-    CutFileError,
-    header_and_lengths,
-    pack,
-    unpack,
-    unpack_prefix,
-)
-from weconvene_core.codec.tile_grid import TILE_EDGES, blocks
+from weconvene_core.codec.container import MAX_PIXELS, MODES, Container, CutFileError, pack, unpack, unpack_prefix
+from weconvene_core.codec.tile_grid import TILE_EDGES, tile_groups
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 SMALL = Container(bytes(range(8)), 768, 512, "RGB", 3.25, (b"hyperprior", b"", b"h"))
@@ -43,39 +33,26 @@ HEADERS = st.builds(
 )
 
 
-def filled(header: Container, content: bytes) -> Container:
-    """Give a header the streams that it announces: pieces of ``content``, some of them empty."""
-    streams = tuple(content[i : i + i % 7] for i in range(len(header.kinds)))
-    return replace(header, streams=streams)
-
-
-def one_sentence(error: BaseException) -> bool:
-    text = str(error)
-    return text[0].isupper() and text.endswith(".") and "\n" not in text and len(text) < 200
-
-
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(HEADERS, st.binary(min_size=200, max_size=300))
 def test_round_trip(header: Container, content: bytes) -> None:
-    container = filled(header, content)
+    container = replace(header, streams=tuple(content[i : i + i % 7] for i in range(len(header.kinds))))
     data = pack(container)
     assert unpack(data) == container
-    tiles = container.grid[0] * container.grid[1]
+    tiles = container.tiling[0] * container.tiling[1]
     assert len(data) - sum(map(len, container.streams)) <= 21 + 5 * len(container.kinds)
     assert [len(container.of(kind)) for kind in ("y_lf", "y_hf")] == [tiles] * 2
-    groups = len(blocks(*header.coded_size[::-1], header.tile))
+    groups = len(tile_groups(*header.coded_size[::-1], header.tile))
     assert [len(container.of(kind)) for kind in ("z", "y_ll")] == [groups, groups if header.tile else 0]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (65535, 1), (1, MAX_PIXELS), (20_000, 20_000), (16383, 16383)])
-@pytest.mark.parametrize("streams", [(0, 0, 0), (16_000, 2 << 20, 2 << 20)])
-def test_overhead_is_below_42_bytes(size: tuple[int, int], streams: tuple[int, int, int]) -> None:
+def test_overhead_is_below_42_bytes(size: tuple[int, int]) -> None:
     """Without tiles, profile and alpha, up to the largest streams that a picture within the usual memory can have."""
-    content = [bytes(max(0, count - 1)) for count in streams]
-    data = pack(Container(bytes(8), *size, "RGB", 6.0, tuple(content)))
-    assert unpack(data).width == size[0]
-    if max(size) < 1 << 14:
-        assert len(data) - sum(map(len, content)) < 42
+    content = (bytes(16_000), bytes((2 << 20) - 1), bytes((2 << 20) - 1))
+    data = pack(Container(bytes(8), *size, "RGB", 6.0, content))
+    assert (unpack(data).width, unpack(data).height) == size
+    assert max(size) >= 1 << 14 or len(data) - sum(map(len, content)) < 42
 
 
 def test_layout_is_what_format_md_says() -> None:
@@ -97,7 +74,7 @@ def test_every_truncation_is_detected_and_keeps_its_whole_streams() -> None:
     for length in range(len(DATA)):
         with pytest.raises(CorruptFileError) as caught:
             unpack(DATA[:length])
-        assert one_sentence(caught.value)
+        assert is_one_sentence(caught.value)
     with pytest.raises(CutFileError, match="header"):
         unpack_prefix(DATA[: HEADER - 1])
     for length in range(HEADER, len(DATA)):
@@ -106,6 +83,11 @@ def test_every_truncation_is_detected_and_keeps_its_whole_streams() -> None:
         known = len(prefix.container.streams)
         assert prefix.container.streams == SMALL.streams[:known]
         assert SMALL.streams[known].startswith(prefix.cut)
+        found = [prefix.stream(kind, 0) for kind in ("z", "y_lf", "y_hf")]
+        assert (
+            found
+            == [(s, False) for s in SMALL.streams[:known]] + [(prefix.cut, True), (b"", True), (b"", True)][: 3 - known]
+        )
 
 
 def test_every_flipped_bit_is_detected() -> None:
@@ -114,7 +96,7 @@ def test_every_flipped_bit_is_detected() -> None:
         altered[bit // 8] ^= 1 << bit % 8
         with pytest.raises(CorruptFileError) as caught:
             unpack(bytes(altered))
-        assert one_sentence(caught.value)
+        assert is_one_sentence(caught.value)
 
 
 def test_a_stream_of_another_file_is_detected() -> None:
@@ -131,9 +113,7 @@ def test_a_stream_of_another_file_is_detected() -> None:
         (b"WCV\x02" + DATA[4:], "format version 2, this program reads 4: use a matching release"),
         (b"WCV\x03" + DATA[4:], "format version 3, this program reads 4: commit 7644225 decodes it"),
         (DATA[:5] + b"\x10" + DATA[6:], "newer release"),
-        (DATA[:5] + b"\x88" + DATA[6:], "newer release"),
         (DATA[:6] + b"\x01" + DATA[7:], "newer release"),
-        (b"WCV\x00" + DATA[4:], "version 0"),
         (DATA[:12], "cut inside its header"),
         (DATA[:-5], f"{len(DATA) - 5} of its {len(DATA)} bytes"),
         (DATA[:-1] + b"\x00", "checksum"),
@@ -141,8 +121,9 @@ def test_a_stream_of_another_file_is_detected() -> None:
     ],
 )
 def test_the_sentence_names_the_cause(data: bytes, said: str) -> None:
-    with pytest.raises(CorruptFileError, match=said):
+    with pytest.raises(CorruptFileError, match=said) as caught:
         unpack(data)
+    assert isinstance(caught.value, ValueError)
 
 
 @pytest.mark.parametrize(
@@ -162,25 +143,11 @@ def test_absurd_headers_with_right_checksums_are_refused_cheaply(place: slice, r
     altered[place] = replacement
     tracemalloc.start()
     with pytest.raises(CorruptFileError) as caught:
-        unpack(reseal(bytes(altered)))
+        unpack(with_right_checksums(bytes(altered)))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert one_sentence(caught.value)
+    assert is_one_sentence(caught.value)
     assert peak < 100_000
-
-
-@settings(deadline=None, max_examples=300)
-@given(st.binary(max_size=200), st.integers(0, 40))
-def test_random_bytes_never_crash(noise: bytes, kept: int) -> None:
-    with contextlib.suppress(CorruptFileError):
-        unpack(reseal(DATA[:kept] + noise))
-
-
-def test_resealing_makes_an_altered_file_valid() -> None:
-    """The fuzzing rests on it."""
-    altered = DATA.replace(b"hyper", b"HYPER")
-    assert unpack(reseal(altered)).streams[0] == b"HYPERprior"
-    assert header_and_lengths(altered)[1] == [10, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,26 @@
-"""The beginning of a file: a preview, then slice by slice, and only what is certain."""
+"""Whole files and their beginnings: previews, slice by slice, damage, several threads, and killed processes."""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from lab.figures.pictures import prefix_pictures
 from lab.rd.metrics import psnr_rgb
-from weconvene_core.codec import api
+from weconvene_core.codec import api, pictures
 from weconvene_core.codec.container import CutFileError, unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import CorruptFileError
+from weconvene_core.paths import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +90,70 @@ def test_a_preview_without_its_alpha_plane_is_opaque(photo: Image.Image) -> None
     behind_lf = start_of_hf(whole) - 4 - len(container.of("alpha")[0])
     assert api.preview(whole[:behind_lf]).mode == "RGB"
     assert api.preview(whole[: start_of_hf(whole)]).getchannel("A").tobytes() == picture.getchannel("A").tobytes()
+
+
+def test_the_profile_comes_back_with_the_picture_and_goes_into_what_is_saved(tmp_path: Path) -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    picture = Image.new("RGB", (9, 7), (200, 100, 50))
+    picture.info["icc_profile"] = profile
+    back = api.decode(api.encode(picture, 3))
+    assert back.info["icc_profile"] == profile
+    for name in ("a.png", "a.jpg", "a.tif", "a.webp"):
+        pictures.save(back, tmp_path / name)
+        assert Image.open(tmp_path / name).info["icc_profile"] == profile
+
+
+def test_srgb_is_what_no_profile_means() -> None:
+    picture = Image.new("RGB", (9, 7))
+    picture.info["icc_profile"] = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert unpack(api.encode(picture, 3)).of("icc") == []
+
+
+def noisy_ramp(seed: int) -> np.ndarray:
+    ramp = np.linspace(0, 255, 60 + seed)[None, :, None] * np.array([1.0, 0.7, 0.3])
+    noise = np.random.default_rng(seed).normal(0, 8, (70, 60 + seed, 3))
+    return np.clip(ramp + noise, 0, 255).astype(np.uint8)
+
+
+def there_and_back(seed: int) -> tuple[bytes, bytes]:
+    data = api.encode(noisy_ramp(seed), 1 + seed % 6)
+    return data, api.decode(data).tobytes()
+
+
+def test_threads_give_what_one_gives() -> None:
+    seeds = range(6)
+    alone = [there_and_back(seed) for seed in seeds]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(there_and_back, seeds)) == alone
+
+
+@pytest.mark.slow
+def test_processes_give_what_one_gives() -> None:
+    seeds = range(6)
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        assert list(pool.map(there_and_back, seeds)) == [there_and_back(seed) for seed in seeds]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")
+def test_a_killed_encode_leaves_no_half_file(tmp_path: Path) -> None:
+    """Killed once while it computes or loads, and once at the first sight of a file under a temporary name."""
+    noise = np.random.default_rng(0).integers(0, 256, (320, 640, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "in.png")
+    target = tmp_path / "out.wcv"
+    command = [sys.executable, "-m", "weconvene_core", "encode", tmp_path / "in.png", target, "--quality", "6"]
+    for moment in ("early", "writing"):
+        process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL)
+        if moment == "early":
+            time.sleep(0.5)
+            assert process.poll() is None
+        while moment == "writing" and process.poll() is None and not any(tmp_path.glob(".*.tmp")):
+            pass
+        process.kill()
+        process.wait()
+        assert moment == "writing" or not target.exists()
+        if target.exists():
+            assert unpack(target.read_bytes()).width == 640
 
 
 def test_the_pictures_for_a_notebook(data: bytes) -> None:

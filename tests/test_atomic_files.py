@@ -1,0 +1,50 @@
+"""Files that are never half written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from weconvene_core.atomic_files import write_bytes_atomically
+from weconvene_core.errors import WeconveneError
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    """A limit on the size of files fails in the middle of writing, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(WeconveneError, match="cannot be written"):
+            write_bytes_atomically(path, bytes(50_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_writing_replaces_and_obeys_the_umask(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"old")
+    write_bytes_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["missing/a.bin", "file/a.bin", "."])
+def test_impossible_targets_give_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WeconveneError, match="cannot be written"):
+        write_bytes_atomically(tmp_path / name, b"x")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_write_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(WeconveneError, match="Permission denied"):
+        write_bytes_atomically(tmp_path / "a.bin", b"x")
