@@ -1,8 +1,8 @@
 """Damaged files end in a clean refusal or in a picture, never in garbage without a word, a crash or a hang.
 
-``make fuzz N=5000`` tries more of them. Checksums stop accidents before any network runs, so half of the files get the
-checksums of an honest writer after they were damaged. Such a file may decode to another picture of the stated size; a
-file whose checksums were left alone must not.
+``FUZZ_EXAMPLES=5000 make test-all ARGS=tests/test_fuzz.py`` tries more of them. Checksums stop accidents before any
+network runs, so half of the files get the checksums of an honest writer after they were damaged. Such a file may decode
+to another picture of the stated size; a file whose checksums were left alone must not.
 """
 
 from __future__ import annotations

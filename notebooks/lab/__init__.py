@@ -1,1 +1,1 @@
-"""The laboratory: what the notebooks and the long measurements use, and nobody who codes or trains."""
+"""The laboratory: what the notebooks and the long experiments use, and nobody who codes or trains."""

@@ -18,6 +18,8 @@ import torch
 
 import weconvene_core
 from weconvene_core.codec import api
+from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.image_tensors import from_8_bit
 
 CORE = Path(weconvene_core.__file__).parent
 Trace = Counter[tuple[str, str]]
@@ -47,11 +49,11 @@ def traced(call: Callable[[], object]) -> tuple[Trace, int]:
 
 
 @torch.no_grad()
-def table(model: str = "lite", side: int = 64) -> tuple[pd.DataFrame, dict[str, Trace]]:
-    """Trace ``forward`` and ``encode`` of a picture of ``side`` x ``side`` pixels, both for the second time."""
-    picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    network, x = api.load_model(model), torch.rand(1, 3, side, side)
-    tasks = {"forward": lambda: network(x), "encode": lambda: api.encode(picture, 3, model)}
+def table(model: str = "lite", side: int = 128) -> tuple[pd.DataFrame, dict[str, Trace]]:
+    """Trace ``forward`` and ``encode`` of ``side`` x ``side`` pixels of a photograph, both for the second time."""
+    picture = np.asarray(load_rgb(image_set("default").paths[0]))[:side, :side]
+    network, x, at = api.load_model(model), from_8_bit(picture), torch.tensor([3.0])
+    tasks = {"forward": lambda: network(x, at), "encode": lambda: api.encode(picture, 3, model)}
     rows, traces = [], {}
     for name, call in tasks.items():
         call()  # what is cached is cached

@@ -91,7 +91,7 @@ class FileCodec:
 
 
 def kept_points(path: Path, codec: str, command: str, model: str = api.DEFAULT_MODEL) -> pd.DataFrame:
-    """Return the points of a table that a long measurement left, without those of ``codec`` by other weights.
+    """Return the points of a table that a long experiment left, without those of ``codec`` by other weights.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Running every notebook, saying what each result came from, and judging the claims.
+"""Running the notebooks, saying what each result came from, and judging the claims.
 
-``tree`` names the folders, ``inputs`` decides what is up to date, ``execute`` runs one notebook, ``fresh``
-starts it from empty tables, ``run`` runs them all,
-``provenance`` writes the manifest and ``certificate`` computes the verdicts.
+``notebooks/Snakefile`` decides what runs. ``run_notebook`` runs one notebook and writes its record (``run_records``),
+``provenance`` writes the manifest, ``claims`` and ``certificate`` compute the verdicts, and ``fill_readme`` fills the
+numbers into README and the model card.
 """

@@ -13,31 +13,16 @@ from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.paths import ROOT
 
 
-@dataclass(frozen=True)
 class Tree:
-    """One checkout of the companion; tests point it at a small copy."""
+    """One checkout of the companion; tests point it at a small copy.
 
-    root: Path = ROOT
+    ``data`` holds anchors, checkpoints and claims, ``results`` everything that a run writes: among it ``executed``
+    notebooks with their records, and the ``manifest``, which says where all results came from.
+    """
 
-    @property
-    def data(self) -> Path:
-        """Anchors, checkpoints, the registry and the claims."""
-        return self.root / "data"
-
-    @property
-    def results(self) -> Path:
-        """Everything that a run writes."""
-        return self.root / "results"
-
-    @property
-    def executed(self) -> Path:
-        """Executed notebooks and their records."""
-        return self.results / "notebooks"
-
-    @property
-    def manifest(self) -> Path:
-        """The provenance of all results."""
-        return self.results / "manifest.json"
+    def __init__(self, root: Path = ROOT) -> None:
+        self.root, self.data, self.results = root, root / "data", root / "results"
+        self.executed, self.manifest = self.results / "notebooks", self.results / "manifest.json"
 
     @property
     def notebooks(self) -> list[Path]:

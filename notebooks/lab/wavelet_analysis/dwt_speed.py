@@ -1,4 +1,4 @@
-"""Every DWT library and the 3DM-WeConv layer, side by side in one process (``make bench-wavelets``).
+"""Every DWT library and the 3DM-WeConv layer, side by side in one process (``make table NAME=wavelet_speed``).
 
 ``python -m lab.wavelet_analysis.dwt_speed`` writes ``results/tables/wavelet_speed.csv`` (transforms) and
 ``results/tables/layer_speed.csv`` (one layer against a plain 3x3 convolution). The libraries of a row take turns, so
