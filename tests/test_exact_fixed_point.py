@@ -8,9 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from weconvene_core.entropy.distributions import ThresholdTable, count_below
+from weconvene_core.entropy.distributions import count_below
 from weconvene_core.errors import WeconveneError
-from weconvene_core.exact.fixed_point import ActivationQuantizer, ExactConv, FixedPointRange, to_fixed_point
+from weconvene_core.exact.fixed_point import (
+    ActivationQuantizer,
+    ExactConv,
+    FixedPointRange,
+    ThresholdTable,
+    to_fixed_point,
+)
 from weconvene_core.exact.integer_lifting import growth, integer_lifting, join, lifting_of, split
 from weconvene_core.exact.slice_networks import scale_thresholds
 from weconvene_core.layers.weconv import SPACE

@@ -1,4 +1,4 @@
-"""Images as tensors: the 8-bit conversion in both directions, padding, and what a model accepts."""
+"""Images as tensors: the 8-bit conversion in both directions, and padding."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from weconvene_core.errors import WeconveneError
 from weconvene_core.model.config import PADDING
-
-TOLERANCE = 1e-3  # how far outside 0..1 a sample may lie
 
 
 def from_8_bit(picture: np.ndarray, device: torch.device | None = None) -> Tensor:
@@ -34,37 +31,3 @@ def middle(image: np.ndarray, side: int) -> np.ndarray:
     """Return the middle of an image (H, W, ...), at most ``side`` pixels high and wide."""
     top, left = (max(0, length - side) // 2 for length in image.shape[:2])
     return image[top : top + side, left : left + side]
-
-
-def check_images(x: Tensor, stride: int = 1) -> None:
-    """Refuse what is no batch of images in floating point, without looking at the samples.
-
-    Raises
-    ------
-    WeconveneError
-        For another shape than (B, 3, H, W), an empty axis, an integer type, or sides that ``stride`` does not divide.
-    """
-    if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
-        raise WeconveneError(f"x has shape {tuple(x.shape)}; give images as (B, 3, H, W), none of them empty.")
-    if not x.is_floating_point():
-        raise WeconveneError(f"x has dtype {x.dtype}; give images as floats in 0..1: divide bytes by 255.")
-    height, width = x.shape[-2:]
-    if height % stride or width % stride:
-        raise WeconveneError(
-            f"x is {height} x {width}; forward needs multiples of {stride}, so pad it first (model.pad)."
-        )
-
-
-def check_samples(x: Tensor) -> None:
-    """Refuse NaN and samples outside 0..1.
-
-    Raises
-    ------
-    WeconveneError
-        If there are any.
-    """
-    low, high = (edge.item() for edge in torch.aminmax(x))  # both are NaN where one sample is
-    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
-        raise WeconveneError(
-            f"x runs from {low:g} to {high:g}; images must lie in 0..1, without NaN: check the scaling."
-        )

@@ -18,7 +18,7 @@ from PIL import Image
 from weconvene_core.atomic_files import HASH_BYTES
 from weconvene_core.codec import pictures
 from weconvene_core.codec.container import Container, PartialFile, pack, unpack, unpack_prefix
-from weconvene_core.codec.latent_refinement import EFFORTS, Refinement, best_orientation, check_effort, refining_cell
+from weconvene_core.codec.latent_refinement import Refinement, best_orientation, checked_effort, refining_cell
 from weconvene_core.codec.pictures import Picture, turned, turned_back
 from weconvene_core.codec.plain_coding import DistortionMonitor, rate_distortion_loss, without_transforms
 from weconvene_core.codec.tile_coder import decode_tiles, encode_tiles, hash_latents
@@ -96,10 +96,11 @@ def encode(
     loaded = _loaded(model)
     exact = loaded.exact is not None if exact is None else exact
     network, digest = load_model(model, exact=exact), loaded.exact_digest if exact else loaded.digests[0]
-    check_effort(effort, model, loaded.metric)
-    orientations, passes = EFFORTS[effort]
-    cell = refining_cell(loaded.network, max_memory) if passes else 0
-    refinement = Refinement(loaded.network, passes, cell) if passes else None
+    orientations, refinement = 1, None
+    if effort:
+        orientations, passes = checked_effort(effort, model, loaded.metric)
+        if passes:
+            refinement = Refinement(loaded.network, passes, refining_cell(loaded.network, max_memory))
     picture, quality = pictures.load(image), network.check_quality(quality)
     height, width = picture.rgb.shape[:2]
     header = Container(digest, width, height, picture.mode, quality, exact=exact, icc=picture.icc is not None)
@@ -110,7 +111,9 @@ def encode(
         return replace(header, tile=chosen)
 
     header = tiled(header)
-    best = best_orientation(loaded.network, picture.rgb, header.quality, orientations, header.tile)
+    best = 0
+    if orientations > 1:
+        best = best_orientation(loaded.network, picture.rgb, header.quality, orientations, header.tile)
     monitor = DistortionMonitor(network, torch.tensor([header.quality])) if network.config.shortcut else None
     data = _encode(network, tiled(replace(header, orientation=best)), picture, refinement, monitor)
     if monitor is None or not monitor.suspicious:

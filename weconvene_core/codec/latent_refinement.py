@@ -41,19 +41,19 @@ NOISE = (-0.375, -0.125, 0.125, 0.375)  # quarters of the rounding interval; fix
 CELLS = (512, 256, 128)  # pixels, the sides of the parts in which a picture is refined
 GRADIENTS = 12.5  # memory of a pass with its gradients over that of coding (measured for `lite`: 11 to 12)
 
-
 EFFORTS = ((1, 0), (4, 0), (4, 3), (8, 20))
 """By level of effort: how many orientations are tried, the first of the eight, and passes of refinement."""
 
 
-def check_effort(effort: int, model: str, metric: str) -> None:
-    """Refuse a level that does not exist, and a search with a ``model`` that was not trained for squared error."""
+def checked_effort(effort: int, model: str, metric: str) -> tuple[int, int]:
+    """Return the entry of EFFORTS; refuse other levels, and a ``model`` that was not trained for squared error."""
     if effort not in range(len(EFFORTS)):
         raise WeconveneError(f"effort={effort}: choose 0 (code at once), 1, 2 or {len(EFFORTS) - 1} (search longest).")
     if effort and metric != "mse":
         raise WeconveneError(
             f"The model '{model}' was tuned for {metric}, and effort={effort} minimises squared error: use effort 0."
         )
+    return EFFORTS[effort]
 
 
 def best_orientation(model: WeConvene, pixels: np.ndarray, quality: float, count: int, tile: int) -> int:
@@ -65,8 +65,6 @@ def best_orientation(model: WeConvene, pixels: np.ndarray, quality: float, count
     pixels : the picture, (H, W, 3) uint8.
     tile : side of the tiles that are estimated one by one, 0: as a whole.
     """
-    if count == 1:
-        return 0
     estimate, at, losses = Refinement(model), torch.tensor([quality]), np.zeros(count)
     for row, column in product(*(spans(length, tile) for length in pixels.shape[:2])):
         images = (from_8_bit(turned(pixels[row.padded, column.padded], i)) for i in range(count))

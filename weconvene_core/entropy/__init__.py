@@ -2,8 +2,7 @@
 
 from weconvene_core.entropy.charm import SliceLayout, WaveletCharm
 from weconvene_core.entropy.coding_steps import DecodeMode, EncodeMode, InteriorMode, LikelihoodMode
-from weconvene_core.entropy.distributions import LIKELIHOODS, ConditionalTables, laplace_likelihood
-from weconvene_core.entropy.factorised_prior import FactorisedPrior
+from weconvene_core.entropy.distributions import LIKELIHOODS, ConditionalTables, FactorisedPrior, laplace_likelihood
 from weconvene_core.entropy.slices import SliceNetwork, SplitSliceNetwork
 
 __all__ = [

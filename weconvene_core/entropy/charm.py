@@ -49,11 +49,13 @@ def slice_shapes(layout: SliceLayout, hyper_channels: int) -> list[tuple[int, in
     its own, which sees what is known of it and the planes of the passes.
     """
     ll, levels = layout.lf[0], layout.ll_levels
+    # a level of the LL pyramid: hyper features and LL_j are seen, HL, LH and HH are coded
     details = (hyper_channels + ll, 3 * ll)
     if layout.ll_passes:
         shapes = [(hyper_channels + ll + len(PASSES), ll)] + [details] * levels
     else:
         shapes = [(hyper_channels, 4 * ll)] * (levels > 0) + [details] * (levels - 1)
+    # behind the LL band: hyper features, the LL band and all earlier slices are seen
     known = hyper_channels + (ll if levels else 0)
     for width in (*(layout.lf[1:] if levels else layout.lf), *layout.hf):
         shapes.append((known, width))
@@ -95,6 +97,7 @@ class WaveletCharm(nn.Module):
         mode : what coding means: likelihoods, writing, or reading.
         lf, hf : the latents (B, C_lf, h, w) and (B, C_hf, h, w) in quantiser steps, None when decoding.
         """
+        # first the image-like LL band, coarse to fine, where there is one; then LF slices, then HF slices
         ll_hat = self.code_ll(hyper, mode, None if lf is None else lf[:, : self.layout.lf[0]])
         return self.code_slices(hyper[-1], ll_hat, mode, lf, hf)
 
@@ -115,6 +118,7 @@ class WaveletCharm(nn.Module):
             known = features if ll_hat is None else appended(features, ll_hat * LL_CONTEXT_SCALE)
             bands = code_slice(network, known, mode, "y_lf", target, corrected=self.corrected)
             if ll_hat is None:
+                # without passes the coarsest network codes LL_J too: (B, 4c, ...) -> LL_J (B, c, ...) and its details
                 ll_hat, bands = bands[:, : self.layout.lf[0]], bands[:, self.layout.lf[0] :]
             ll_hat = self.join_ll(ll_hat, bands.chunk(3, 1))  # LL_j and its details -> LL_{j-1}, twice as high and wide
         return ll_hat
@@ -124,6 +128,7 @@ class WaveletCharm(nn.Module):
         hf: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Code the slices behind the LL band, with the hyper features of their resolution and the decoded LL band."""
+        # context (B, C, h, w): hyper features and LL band; each decoded slice is put behind it
         context, decoded = _Context(hyper, sum(self.layout.lf + self.layout.hf)), []
         if ll_hat is not None:
             decoded.append(ll_hat)
@@ -133,12 +138,14 @@ class WaveletCharm(nn.Module):
             y_hat = code_slice(network, context.so_far(), mode, group, target, corrected=self.corrected)
             decoded.append(y_hat)
             context.append(y_hat)
+        # slices side by side again: LF_hat (B, C_lf, h, w) and HF_hat (B, C_hf, h, w)
         n_lf = len(self.layout.lf)
         lf_hat = torch.cat(decoded[:n_lf], 1)
         return lf_hat, torch.cat(decoded[n_lf:], 1) if self.layout.hf else lf_hat[:, :0]
 
     def _plain_slices(self, lf: Tensor | None, hf: Tensor | None) -> list[tuple[SlicePredictor, str, Tensor | None]]:
         """Pair every network at the latent's own resolution with its group and its target."""
+        # (B, C_lf, h, w) and (B, C_hf, h, w) are cut along the channels; the first LF slice may be the LL band
         first = 1 if self.layout.ll_levels else 0
         parts = []
         for group, latent, widths in (("y_lf", lf, self.layout.lf), ("y_hf", hf, self.layout.hf)):
@@ -192,6 +199,7 @@ def ll_targets(ll: Tensor, layout: SliceLayout) -> list[Tensor]:
     That is LL_J and its three details (together, or one after the other with ``ll_passes``), then three details a
     level.
     """
+    # (B, c, h, w) -> LL_J (B, c, h/2^J, w/2^J) and HL, LH, HH of each level, side by side (B, 3c, ...)
     pyramid = dwt2d(ll, LL_WAVELET, layout.ll_levels)
     details = [torch.cat([d.hl, d.lh, d.hh], 1) for d in reversed(pyramid.details)]
     if layout.ll_passes:
@@ -229,9 +237,12 @@ def code_polyphase_passes(
     y_hat = features.new_zeros(len(features), network.width, *features.shape[2:])
     with torch.autocast(features.device.type, enabled=False):
         for index, at in enumerate(pass_positions(*features.shape[2:])):
+            # four planes (B, 4, h, w), one of them ones: which pass it is; the network sees all positions, and what is
+            # not decoded yet is zero
             planes = features.new_zeros(len(features), len(PASSES), *features.shape[2:])
             planes[:, index] = 1
             context = torch.cat([features, y_hat * LL_CONTEXT_SCALE, planes], 1)
+            # the prediction is taken at a quarter of the positions, (B, c, h/2, w/2)
             here = None if target is None else target[..., *at]
             decoded = code_slice(network, context, mode, "y_lf", here, at, corrected=corrected)
             y_hat = y_hat.clone()  # the passes before need theirs for the gradient

@@ -36,6 +36,7 @@ def quantise(prediction: Prediction, target: Tensor, first: int = 1) -> tuple[Te
 
     Where the index is below ``first`` the scale says "certainly zero": nothing is ever coded and zero is meant.
     """
+    # r = round(y - mu), and no residual at all where the scale is that of the lowest table
     indexes = prediction.indexes
     return torch.where(indexes >= first, (target - prediction.mean).round(), 0.0), indexes
 
@@ -56,6 +57,7 @@ def split_likelihood(likelihood: Likelihood, offset: Tensor, scale: Tensor) -> T
     L(round(offset), scale) of the same shape, in (0, 1]. Its logarithm has the gradient of log L(offset + noise) to
     ``offset`` and that of log L(round(offset)) to ``scale``.
     """
+    # the factor noisy / noisy is one: it brings the gradient of log L(offset + noise) without changing the value
     noisy = likelihood(offset + torch.empty_like(offset).uniform_(-0.5, 0.5), scale.detach())
     return likelihood(offset.detach().round(), scale) * (noisy / noisy.detach())
 
@@ -82,8 +84,10 @@ class LikelihoodMode:
         """Return the rounded residual and keep the slice's likelihoods."""
         assert target is not None, "likelihoods need the latent itself"
         if self.quantiser:
+            # training: noise or rounding with a gradient, in all positions
             residual, likelihood = self._trained(target - prediction.mean, prediction.scale)
         else:
+            # evaluation: what a file would hold, and what it would cost
             residual, indexes = quantise(prediction, target)
             likelihood = torch.where(indexes > 0, self.likelihood(residual, prediction.scale), 1.0)
         self.likelihoods.setdefault(group, []).append(likelihood)
@@ -91,6 +95,7 @@ class LikelihoodMode:
 
     def _trained(self, offset: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """What is decoded of ``offset`` = latent - mean, and its likelihood, both with gradients."""
+        # (B, w, h, w) each: what g_s will see, and what the rate is taken of
         rounded = straight_through_round(offset)
         if self.quantiser == "split":
             return rounded, split_likelihood(self.likelihood, offset, scale)
@@ -109,6 +114,7 @@ class EncodeMode:
         """Write the residual where it is not certainly zero."""
         assert target is not None, "encoding needs the latent itself"
         residual, indexes = quantise(prediction, target, self.tables.first)
+        # the coder takes symbols and table rows as flat arrays, in the order (B, w, h, w)
         coded = (indexes >= self.tables.first).cpu().numpy()
         symbols = residual.to(torch.int32).cpu().numpy()[coded]
         self.encoders.setdefault(group, Encoder()).push(symbols, indexes.cpu().numpy()[coded], self.tables)
@@ -129,6 +135,7 @@ class DecodeMode:
     def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
         """Return the residual that the encoder wrote."""
         indexes = prediction.indexes.cpu().numpy()
+        # scales are known before the symbols are: so the decoder asks for as many as the encoder wrote
         coded = indexes >= self.tables.first
         residual = np.zeros(indexes.shape, dtype=np.float32)
         residual[coded] = self.decoders[group].pop(indexes[coded], self.tables)
@@ -149,6 +156,7 @@ class InteriorMode:
 
     def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
         """Return the interior's residual with zeros around it; ``target`` is the padded tile's."""
+        # (B, w, h + halo, w + halo) -> the interior; the networks saw the halo, the stream does not hold it
         inside = prediction.part(lambda x: x[..., *self.interior])
         residual = torch.zeros_like(prediction.mean)
         inner = None if target is None else target[..., *self.interior]

@@ -111,13 +111,16 @@ class SlicePredictor(nn.Module):
         """
         if features is None:
             return mean + residual
-        correction = in_planes(self.lrp(appended(features, residual)).float())
+        # latent residual prediction: features and residual (B, hidden + w, h, w) -> (B, w, h, w)
+        correction = self.lrp(appended(features, residual)).float()
+        correction = correction.contiguous() if torch.is_grad_enabled() else correction
         # y_hat = mu + r + 0.5 tanh(LRP(features, r))
         return mean + residual + LRP_RANGE * torch.tanh(correction)
 
     @torch.no_grad()
     def set_scale(self, scale: Tensor) -> None:
         """Start from a known standard deviation (w,) of the slice, in quantiser steps."""
+        # softplus(bias) = scale, while the head still gives zero
         scale = scale.clamp_min(SCALE_MIN + 0.02)
         self.scale_bias.copy_(scale + torch.log(-torch.expm1(-scale)))  # inverse of softplus, without overflow
 
@@ -161,13 +164,14 @@ class SliceNetwork(SlicePredictor):
         """Predict the slice from its context, at some positions; entropy maths stays in float32 under autocast."""
         # (B, C, h, w) -> (B, hidden, h, w) -> mean and raw scale (B, w, h, w) each
         features = self.body(self.attention(context))[..., *at]
-        mean, raw = in_planes(in_float32(self.head, features)).chunk(2, 1)
+        mean, raw = in_float32(self.head, features).chunk(2, 1)
         return SlicePrediction(mean, raw + self.scale_bias[:, None, None], features)
 
     def condition_chroma(self, chroma: SlicePrediction, luma: Tensor) -> SlicePrediction:
         """Move mean and raw scale (B, 2n, h, w) by what the luma residual (B, n, h, w) and the features tell."""
+        # (B, hidden + n, h, w) -> changes of mean and raw scale, (B, 2n, h, w) each
         known = appended(chroma.features, luma)
-        mean, raw = in_planes(in_float32(self.chroma[2], self.chroma[:2](known))).chunk(2, 1)
+        mean, raw = in_float32(self.chroma[2], self.chroma[:2](known)).chunk(2, 1)
         return replace(chroma, mean=chroma.mean + mean, raw=chroma.raw + raw)
 
 
@@ -190,9 +194,11 @@ class SplitSliceNetwork(SlicePredictor):
 
     def forward(self, context: Tensor) -> SlicePrediction:
         """Predict the slice from its context."""
+        # (B, 2 hyper + decoded, h, w): the mean sees its own hyper features and what was decoded, the scale likewise
         for_mean, for_scale, decoded = context.tensor_split([self.hyper, 2 * self.hyper], 1)
         support = self.attend_mean(torch.cat([for_mean, decoded], 1))
         mean = in_float32(self.mean[-1], self.mean[:-1](support))
+        # every slice has a usual scale, to which the network adds
         raw = self.scale(self.attend_scale(torch.cat([for_scale, decoded], 1))).float()
         return SlicePrediction(mean, raw + self.scale_bias[:, None, None], support)
 
@@ -212,6 +218,7 @@ def code_slice(
     at : the positions, where they are not all.
     corrected : False leaves latent residual prediction out.
     """
+    # mean and scale of every element, from hyper features and earlier slices
     prediction = network(context, *at)
     features = prediction.features if corrected else None
     if not network.luma_first:
@@ -221,6 +228,7 @@ def code_slice(
     luma_residual = mode(group, luma, None if target is None else luma_of(target))
     chroma = network.condition_chroma(prediction.part(chroma_of), luma_residual)
     chroma_residual = mode(group, chroma, None if target is None else chroma_of(target))
+    # all 3n channels in their order again, for LRP
     mean = interleaved(luma.mean, chroma.mean)
     return network.reconstruct(interleaved(luma_residual, chroma_residual), mean, features)
 
@@ -241,14 +249,13 @@ def interleaved(luma: Tensor, chroma: Tensor) -> Tensor:
 
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:
-    """Apply a layer outside autocast: a mean of 60 steps needs more than the 8 bits of bfloat16's mantissa."""
+    """Apply a layer outside autocast: a mean of 60 steps needs more than the 8 bits of bfloat16's mantissa.
+
+    For training the result lies channel after channel: the entropy maths takes channels apart, which is fast then.
+    """
     with torch.autocast(x.device.type, enabled=False):
-        return layer(x.float())
-
-
-def in_planes(x: Tensor) -> Tensor:
-    """Lay maps out channel after channel for training: the entropy maths takes channels apart, which is fast then."""
-    return x.contiguous() if torch.is_grad_enabled() else x
+        made = layer(x.float())
+    return made.contiguous() if torch.is_grad_enabled() else made
 
 
 def attend(channels: int, hidden: int) -> WindowedAttention:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from weconvene_core.entropy.charm import LL_CONTEXT_SCALE, LL_WAVELET, PASSES, SliceLayout, WaveletCharm
-from weconvene_core.entropy.distributions import ThresholdTable, look_up, scale_table
+from weconvene_core.entropy.distributions import scale_table
 from weconvene_core.entropy.slices import EVERYWHERE, LRP_RANGE, Positions, Selection, SliceNetwork, chroma_of
-from weconvene_core.exact.fixed_point import ExactConv, FixedPointRange, IntegerPathSpec
+from weconvene_core.exact.fixed_point import ExactConv, FixedPointRange, IntegerPathSpec, ThresholdTable, look_up
 from weconvene_core.exact.integer_lifting import join_scaled
 
 Y_BITS, Y_LIMIT = 8, 2.0**12  # y_hat, means and residuals: multiples of 1/256 of a quantiser step, at most 4096 steps

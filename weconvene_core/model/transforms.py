@@ -66,6 +66,7 @@ class AnalysisTransform(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        # N channels at the finest scale, more at the others (lite: 64 and 128)
         n, w, blocks, spec = config.narrow, config.wide, config.blocks_a, config.weconv
         self.patch = config.patch_a
         self.head = first_layer(3 * self.patch**2, n, config)
@@ -104,6 +105,7 @@ class SynthesisTransform(nn.Module):
         n, w, blocks, spec = config.narrow, config.wide, config.blocks_s, config.weconv
         self.patch, self.fold = config.patch_s, config.coarsest_s // config.latent_stride
         self.head = first_layer(config.latent_channels * self.fold**2, w, config, inverse=True)
+        # a learned vector per quality is added at both ends, so that one network serves every rate (ours)
         self.rate_coarse, self.rate_fine = rate_vector(w, config), rate_vector(n, config)
         self.coarser = nn.Sequential()
         for _ in range(config.scales_s - 2):
@@ -122,6 +124,7 @@ class SynthesisTransform(nn.Module):
         """Synthesise; ``base`` (B, 3, H, W) is the shortcut's image minus 0.5, None without shortcut."""
         h = self.head(F.pixel_unshuffle(y_hat, self.fold)) + self.rate_coarse(quality)  # -> (B, w, ...) at the coarsest
         h = self.up(self.coarse(self.coarser(h)))  # -> (B, N, H/p, W/p)
+        # the shortcut's image (B, 3, H, W) in blocks of p x p pixels joins at the finest scale (ours)
         if self.from_shortcut is not None and base is not None:
             h = h + self.from_shortcut(F.pixel_unshuffle(base, self.patch))
         # (B, N, H/p, W/p) -> (B, 3 p^2, H/p, W/p) -> (B, 3, H, W)
@@ -180,6 +183,7 @@ class SplitHyperSynthesis(nn.Module):
 
     def forward(self, z_hat: Tensor, quality: Tensor) -> list[Tensor]:
         """Expand the side information twice: 2 ``hyper`` channels at every resolution."""
+        # (B, hyper, ...) for the means beside (B, hyper, ...) for the scales, at each of three resolutions
         levels = zip(self.mean(z_hat, quality), self.scale(z_hat, quality), strict=True)
         return [torch.cat(pair, 1) for pair in levels]
 
@@ -236,6 +240,7 @@ def from_bands(lf: Tensor, hf: Tensor, config: ModelConfig) -> Tensor:
     """Invert :func:`to_bands`."""
     if not config.wavelet_entropy:
         return lf
+    # HF (B, 3M, h, w) -> HL, LH and HH (B, M, h, w) each
     details = (Details(*hf.chunk(3, 1)),)
     if not config.latent_channel_dwt:
         return idwt2d(Pyramid(lf, details, config.latent_wavelet))

@@ -30,7 +30,7 @@ from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.charm import MakeSlice
 from weconvene_core.entropy.coding_steps import Quantiser, SliceCodingMode
 from weconvene_core.errors import WeconveneError
-from weconvene_core.image_tensors import check_images, check_samples, pad
+from weconvene_core.image_tensors import pad
 from weconvene_core.layers import WaveletShortcut
 from weconvene_core.layers.rate_conditioning import check_quality, lambda_of
 from weconvene_core.model.config import PADDING, ModelConfig
@@ -50,6 +50,7 @@ __all__ = ["DEFAULT_QUALITY", "STRIDE", "WeConvene", "pad"]
 STRIDE = PADDING  # "shape" of compressed data counts in blocks of this side, whatever the model
 DEFAULT_QUALITY = 3.0
 GROUPS = ("y_lf", "y_hf")
+TOLERANCE = 1e-3  # how far outside 0..1 a sample may lie
 QUALITY_DECIMALS, QUALITY_STEP = 3, 1e-3  # files keep thousandths, so a model's own quality may come back that far off
 
 
@@ -149,7 +150,8 @@ class WeConvene(nn.Module):
             If ``x`` has another shape or type, or the model has no such quality.
         """
         check_images(x, self.stride)
-        quality = self._quality(x, quality)
+        quality = self._quality(x, quality)  # (B,)
+        # x -> LF, HF -> z and slices with their likelihoods -> LF_hat, HF_hat -> x_hat
         mode = LikelihoodMode(LIKELIHOODS[self.config.distribution], self.quantiser if self.training else None)
         coded = self.code_latents(quality, mode, *self.analyse(x, quality))
         likelihoods = {}
@@ -167,6 +169,7 @@ class WeConvene(nn.Module):
         x : (B, 3, H, W) in 0..1, sides multiples of ``stride``.
         quality : (B,), from 0 to 7.
         """
+        # sqrt(lambda 255^2 / 26) (B, 1, 1, 1): the high-rate optimum of the inverse step
         base_gain = GainUnit.base(lambda_of(quality))
         lf = hf = None
         if self.config.shortcut:
@@ -179,6 +182,7 @@ class WeConvene(nn.Module):
         # y = g_a(x) (B, M, H/s, W/s) -> LF (B, M, h, w) and HF (B, 3M, h, w)
         lf_y, hf_y = to_bands(self.g_a(x, quality).float(), self.config)
         if lf is not None:
+            # g_a gives quantiser steps: it corrects what the shortcut left, in its units
             return lf + lf_y, hf + hf_y
         return self.gain_lf.scale(lf_y, base_gain, quality), self.gain_hf.scale(hf_y, base_gain, quality)
 
@@ -205,13 +209,16 @@ class WeConvene(nn.Module):
                 # where noise replaces the rounding of y, it does so in the rate of z
                 noisy = getattr(mode, "quantiser", None) is not None
                 z_hat, z_likelihoods = self.entropy_bottleneck(z, noisy)
-        hyper = self.h_s(z_hat, quality)  # features at h/4, h/2 and h
+        # hyper features (B, C, h/4, w/4), (B, C, h/2, w/2) and (B, C, h, w)
+        hyper = self.h_s(z_hat, quality)
         if context:
             hyper = [own + other for own, other in zip(hyper, context, strict=True)]
+        # LF slices, then HF slices with all of LF as their prior
         return CodedLatents(*self.charm(hyper, mode, lf, hf), z_hat, z_likelihoods)
 
     def synthesise(self, lf_hat: Tensor, hf_hat: Tensor, quality: Tensor) -> Tensor:
         """What was coded, in quantiser steps -> image (B, 3, H, W): inverse shortcut plus g_s(IDWT3D(y_hat))."""
+        # quantiser steps -> natural units: LF (B, M, h, w) and HF (B, 3M, h, w)
         base_gain = GainUnit.base(lambda_of(quality))
         lf, hf = self.gain_lf.unscale(lf_hat, base_gain, quality), self.gain_hf.unscale(hf_hat, base_gain, quality)
         if not self.config.shortcut:
@@ -241,6 +248,7 @@ class WeConvene(nn.Module):
         """
         check_images(x)
         check_samples(x)
+        # streams y_lf, y_hf and z of each image; images are coded alone, so that a file does not depend on its batch
         x, coded = pad(x, self.stride), []
         for image in x.split(1):
             at, mode = self._quality(image, quality), EncodeMode(self.tables)
@@ -263,6 +271,7 @@ class WeConvene(nn.Module):
         """
         images = []
         for *streams, z in zip(*strings, strict=True):
+            # z first: its hyper features give the means and scales without which no slice can be read
             z_hat = self.entropy_bottleneck.read(z, self.z_size(shape))
             at, mode = self._quality(z_hat, quality), DecodeMode(self.tables, dict(zip(GROUPS, streams, strict=True)))
             coded = self.code_latents(at, mode, z_hat=z_hat)
@@ -317,6 +326,40 @@ class WeConvene(nn.Module):
                 f"quality={quality:g}: the model {self.config.name!r} was made for {only:g} alone; choose that."
             )
         return float(quality)
+
+
+def check_images(x: Tensor, stride: int = 1) -> None:
+    """Refuse what is no batch of images in floating point, without looking at the samples.
+
+    Raises
+    ------
+    WeconveneError
+        For another shape than (B, 3, H, W), an empty axis, an integer type, or sides that ``stride`` does not divide.
+    """
+    if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
+        raise WeconveneError(f"x has shape {tuple(x.shape)}; give images as (B, 3, H, W), none of them empty.")
+    if not x.is_floating_point():
+        raise WeconveneError(f"x has dtype {x.dtype}; give images as floats in 0..1: divide bytes by 255.")
+    height, width = x.shape[-2:]
+    if height % stride or width % stride:
+        raise WeconveneError(
+            f"x is {height} x {width}; forward needs multiples of {stride}, so pad it first (model.pad)."
+        )
+
+
+def check_samples(x: Tensor) -> None:
+    """Refuse NaN and samples outside 0..1.
+
+    Raises
+    ------
+    WeconveneError
+        If there are any.
+    """
+    low, high = (edge.item() for edge in torch.aminmax(x))  # both are NaN where one sample is
+    if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
+        raise WeconveneError(
+            f"x runs from {low:g} to {high:g}; images must lie in 0..1, without NaN: check the scaling."
+        )
 
 
 def slice_maker(config: ModelConfig) -> MakeSlice:

@@ -51,13 +51,7 @@ def label(size: tuple[int, int]) -> str:
 
 
 def peak_memories(names: Sequence[str], sizes: Sequence[tuple[int, int]], threads: int) -> dict[str, dict[str, float]]:
-    """Return :func:`peak_memory` of several models by name, as many processes at a time as the processors allow.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`peak_memory`.
-    """
+    """Return :func:`peak_memory` of several models by name, as many processes at a time as the processors allow."""
     with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:  # more would only wait for each other
         return dict(zip(names, pool.map(lambda name: peak_memory(name, sizes, threads), names), strict=True))
 

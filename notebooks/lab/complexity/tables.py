@@ -22,7 +22,6 @@ from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import DATA
 
-PUBLISHED = DATA / "published_complexity.csv"
 COLUMNS = [
     *("model", "image", "params_m", "kmac_px_encode", "kmac_px_decode"),
     *("encode_ms", "decode_ms", "entropy_coding_ms", "peak_mb", "threads", "device"),
@@ -171,14 +170,5 @@ def bars_table(rows: Sequence[tuple[str, float, float]]) -> pd.DataFrame:
 
 
 def published_complexity() -> pd.DataFrame:
-    """Return the figures that other authors published: model, params_m_low, params_m_high, kmac_px, source, note.
-
-    Raises
-    ------
-    WeconveneError
-        If the file is missing or unreadable.
-    """
-    try:
-        return pd.read_csv(PUBLISHED)
-    except (OSError, ValueError) as error:
-        raise WeconveneError(f"data/{PUBLISHED.name} cannot be read ({error}); restore it, as with git.") from error
+    """Return the figures that other authors published: model, params_m_low, params_m_high, kmac_px, source, note."""
+    return pd.read_csv(DATA / "published_complexity.csv")

@@ -52,8 +52,8 @@ def traced(call: Callable[[], object]) -> tuple[Trace, int]:
 def table(model: str = "lite", side: int = 128) -> tuple[pd.DataFrame, dict[str, Trace]]:
     """Trace ``forward`` and ``encode`` of ``side`` x ``side`` pixels of a photograph, both for the second time."""
     picture = np.asarray(load_rgb(image_set("default").paths[0]))[:side, :side]
-    network, x = api.load_model(model), from_8_bit(picture)
-    tasks = {"forward": lambda: network(x), "encode": lambda: api.encode(picture, 3, model)}
+    network, x, at = api.load_model(model), from_8_bit(picture), torch.tensor([3.0])
+    tasks = {"forward": lambda: network(x, at), "encode": lambda: api.encode(picture, 3, model)}
     rows, traces = [], {}
     for name, call in tasks.items():
         call()  # what is cached is cached

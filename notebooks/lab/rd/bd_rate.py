@@ -56,17 +56,13 @@ def bd_rate(anchor: Curve, test: Curve, method: Method = "pchip", within: Range 
     WeconveneError
         If a curve has under 4 points or does not rise strictly, the metrics differ, or no quality is common.
     """
-    anchor, test = _checked(anchor, test)
-    low, high = _overlap(
-        anchor.value, test.value, f"'{anchor.codec}' and '{test.codec}' share no quality range", within
-    )
-    mean_logs = [float(log_rate(curve, method).integrate(low, high)) / (high - low) for curve in (anchor, test)]
-    return BDRate(
-        bd_rate_pct=100.0 * (10.0 ** (mean_logs[1] - mean_logs[0]) - 1.0),
-        overlap_pct=100.0 * (high - low) / float(np.ptp(test.value)),
-        low_db=low,
-        high_db=high,
-    )
+    anchor, test = _in_one_metric(anchor, test)
+    logs = [log_rate(curve, method) for curve in (anchor, test)]
+    complaint = f"'{anchor.codec}' and '{test.codec}' share no quality range"
+    low, high = _overlap(anchor.value, test.value, complaint, within)
+    means = [float(log.integrate(low, high)) / (high - low) for log in logs]
+    covered = 100.0 * (high - low) / float(test.value[-1] - test.value[0])
+    return BDRate(100.0 * (10.0 ** (means[1] - means[0]) - 1.0), covered, low, high)
 
 
 def log_rate(curve: Curve, method: Method = "pchip") -> PPoly:
@@ -80,7 +76,7 @@ def log_rate(curve: Curve, method: Method = "pchip") -> PPoly:
         If the curve has under 4 points or does not rise strictly, or the method is unknown.
     """
     if method not in curve.fits:  # a bootstrap draw is compared with many anchors, but interpolated once
-        (checked,) = _checked(curve)
+        checked = _checked(curve.in_db())
         curve.fits[method] = _interpolator(checked.value, np.log10(checked.bpp), method)
     return curve.fits[method]
 
@@ -93,7 +89,7 @@ def bd_psnr(anchor: Curve, test: Curve, method: Method = "pchip") -> float:
     WeconveneError
         As :func:`bd_rate`, with the rate range in place of the quality range.
     """
-    anchor, test = _checked(anchor, test)
+    anchor, test = map(_checked, _in_one_metric(anchor, test))
     logs = [np.log10(curve.bpp) for curve in (anchor, test)]
     low, high = _overlap(*logs, f"'{anchor.codec}' and '{test.codec}' share no range of rates")
     means = [
@@ -171,25 +167,31 @@ def bootstrap_bd_rate(
     return float(low), float(high)
 
 
-def _checked(*given: Curve) -> tuple[Curve, ...]:
-    curves = tuple(curve.in_db() for curve in given)
-    if curves[0].metric != curves[-1].metric:
-        raise WeconveneError(f"A BD-rate needs one metric, not {curves[0].metric} against {curves[-1].metric}.")
-    for curve in curves:
-        if len(curve) < MIN_POINTS:
-            raise WeconveneError(
-                f"'{curve.codec}' has {len(curve)} points; a BD-rate needs {MIN_POINTS} or more: measure more rates."
-            )
-        if not curve.is_monotone():
-            raise WeconveneError(
-                f"'{curve.codec}' does not rise strictly in rate and quality, so a BD-rate is not defined on it: "
-                "remove the points that cost more and give less, and say so."
-            )
-    return curves
+def _in_one_metric(anchor: Curve, test: Curve) -> tuple[Curve, Curve]:
+    """Return both curves in dB; PSNR against MS-SSIM is refused."""
+    anchor, test = anchor.in_db(), test.in_db()
+    if anchor.metric != test.metric:
+        raise WeconveneError(f"A BD-rate needs one metric, not {anchor.metric} against {test.metric}.")
+    return anchor, test
+
+
+def _checked(curve: Curve) -> Curve:
+    """Return a curve that has a BD-rate; any other is refused."""
+    if len(curve) < MIN_POINTS:
+        raise WeconveneError(
+            f"'{curve.codec}' has {len(curve)} points; a BD-rate needs {MIN_POINTS} or more: measure more rates."
+        )
+    if not curve.is_monotone():
+        raise WeconveneError(
+            f"'{curve.codec}' does not rise strictly in rate and quality, so a BD-rate is not defined on it: "
+            "remove the points that cost more and give less, and say so."
+        )
+    return curve
 
 
 def _overlap(a: Floats, b: Floats, complaint: str, within: Range | None = None) -> Range:
-    low, high = max(float(a.min()), float(b.min())), min(float(a.max()), float(b.max()))
+    """Return what two rising arrays cover both, and ``within`` too."""
+    low, high = max(float(a[0]), float(b[0])), min(float(a[-1]), float(b[-1]))
     if within is not None:
         low, high = max(low, within[0]), min(high, within[1])
     if high <= low:

@@ -168,13 +168,7 @@ def image_curves(
 
 
 def only_dataset(points: pd.DataFrame, dataset: str | None) -> str:
-    """Return ``dataset``, or the only one in the table.
-
-    Raises
-    ------
-    WeconveneError
-        If none is named and the table does not hold exactly one.
-    """
+    """Return ``dataset``, or the only one in the table; several without a name are refused."""
     names = list(dict.fromkeys(points.dataset))
     if dataset is None and len(names) != 1:
         raise WeconveneError(f"The table holds {len(names)} datasets ({', '.join(names)}): name the one you mean.")

@@ -82,13 +82,7 @@ class FfmpegCodec:
         return image.crop((0, 0, image.width - bool(odd & ODD_WIDTH), image.height - bool(odd & ODD_HEIGHT)))
 
     def state(self) -> str:
-        """Return everything that the bytes and their measurement depend on: settings and versions.
-
-        Raises
-        ------
-        WeconveneError
-            As :meth:`program`.
-        """
+        """Return everything that the bytes and their measurement depend on: settings and versions."""
         settings = f"{self.encoder} {self.options} {self.pixel_filter('out')} {self.pixel_filter('in')}"
         return f"{settings} {_version(self.program())}, pytorch-msssim {version('pytorch-msssim')}"
 

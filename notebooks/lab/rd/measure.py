@@ -41,15 +41,10 @@ class ImageCodec(Protocol):
 
 
 class ClassicalCodec(ImageCodec, Protocol):
-    """A codec with a name, and the values of its quality parameter at which it is measured."""
+    """A codec with a name, and the values of its quality parameter at which it is measured, in rising rates."""
 
-    @property
-    def name(self) -> str:
-        """What tables and figures call it."""
-
-    @property
-    def qualities(self) -> tuple[float, ...]:
-        """Values of the quality parameter in the order of rising rates."""
+    name: str
+    qualities: tuple[float, ...]
 
     def state(self) -> str:
         """Return everything that the bytes and their measurement depend on: settings and versions."""
@@ -128,7 +123,7 @@ def measure(
     cache = MeasurementCache(name, state, folder) if state is not None else None
     hashes = {path: sha256_of(path) for path in images.paths} if cache else {}
     jobs = [(path, float(quality)) for path in images.paths for quality in qualities]
-    found = {(path, quality): cache.get(hashes[path], quality) if cache else None for path, quality in jobs}
+    found = {(path, quality): cache.known.get((hashes[path], quality)) if cache else None for path, quality in jobs}
     todo = [job for job, known in found.items() if known is None]
     results = _measure_all([(codec, path, quality) for path, quality in todo], processes)
     bar = tqdm(results, total=len(todo), desc=f"{name} on {images.label}", mininterval=5.0, disable=not todo)
@@ -143,13 +138,7 @@ def measure(
 def measure_codecs(
     images: ImageSet, codecs: Sequence[ClassicalCodec], processes: int | None = None, folder: Path = CACHE
 ) -> pd.DataFrame:
-    """Measure codecs at all of their qualities as :func:`measure` does, with one process per processor for None.
-
-    Raises
-    ------
-    WeconveneError
-        If there are no codecs, or as :func:`measure` and the codecs themselves.
-    """
+    """Measure codecs at all of their qualities as :func:`measure` does, with one process per processor for None."""
     workers = processes or os.cpu_count() or 1
     tables = [measure(c, c.name, images, c.qualities, c.state(), folder, workers) for c in codecs]
     return pd.concat(tables, ignore_index=True) if tables else with_means([])
@@ -203,11 +192,7 @@ class MeasurementCache:
     def __init__(self, codec: str, state: str, folder: Path = CACHE) -> None:
         digest = hashlib.sha256(f"{codec}\n{state}".encode()).hexdigest()[:16]
         self.path = folder / f"{digest}.csv"
-        self._known = self._read()
-
-    def get(self, image_sha256: str, quality: float) -> Measurement | None:
-        """Return the measurement of this image at this quality, or None when there is none yet."""
-        return self._known.get((image_sha256, quality))
+        self.known = self._read()
 
     def put(self, image_sha256: str, quality: float, measurement: Measurement) -> None:
         """Keep one measurement.
@@ -217,7 +202,6 @@ class MeasurementCache:
         WeconveneError
             If the cache cannot be written.
         """
-        self._known[(image_sha256, quality)] = measurement
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", newline="", encoding="utf-8") as file:

@@ -132,11 +132,5 @@ def measure_available(
     processes: int | None = None,
     folder: Path = CACHE,
 ) -> pd.DataFrame:
-    """Measure, as :func:`lab.rd.measure.measure_codecs`, the codecs that work here; a warning names the others.
-
-    Raises
-    ------
-    WeconveneError
-        If no codec works here, or a picture cannot be read.
-    """
+    """Measure, as :func:`lab.rd.measure.measure_codecs`, the codecs that work here; a warning names the others."""
     return measure_codecs(images, available(codecs), processes, folder)

@@ -147,13 +147,7 @@ def published_bd_table(
 def image_bd_rates(points: pd.DataFrame, codec: str, anchor: str, metric: Metric = "psnr_rgb") -> pd.Series:
     """Return one BD-rate per image (percent, PCHIP) of a measured codec against another, indexed by the image's name.
 
-    Images on which the two curves have no BD-rate are left out with a warning that says why.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`lab.rd.curves.image_curves`.
-    """
+    Images on which the two curves have no BD-rate are left out with a warning that says why."""
     names = sorted(set(points[points.codec == codec].image) - {MEAN})
     pair, found = [image_curves(points, name, metric) for name in (anchor, codec)], {}
     for i, name in enumerate(names):

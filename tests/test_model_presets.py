@@ -137,7 +137,7 @@ def check_training(config: ModelConfig) -> None:
     """One step in half precision: every parameter gets a finite gradient."""
     torch.manual_seed(0)
     model = stirred(config).train()
-    x = tensor(photograph(128, 128))
+    x = tensor(photograph(64, 64))
     quality = torch.full((1,), model.default_quality)
     # torch's own convolutions: on some processors with AVX512-BF16 oneDNN's gradients of so few channels, on two
     # threads, write past their memory ("free(): invalid next size"; not with AVX2, one thread, or without oneDNN)
