@@ -74,7 +74,9 @@ def test_the_average_never_bypasses_the_transforms(tmp_path: Path, pool: ImagePo
 
 def test_loss_is_rate_plus_weighted_distortion() -> None:
     one = torch.ones(1)
-    terms = RateDistortion(r_lf=one, r_hf=2 * one, r_z=0.5 * one, mse=one / 255**2, lam=0.0067 * one)
+    terms = RateDistortion(
+        r_lf=one, r_hf=2 * one, r_z=0.5 * one, mse=one / 255**2, lam=0.0067 * one, distortion=0.0067 * one
+    )
     assert terms.bpp.item() == 3.5
     torch.testing.assert_close(terms.loss(2.0, 0.5), torch.tensor([0.5 + 2 + 1 + 0.0067]))
     torch.testing.assert_close(terms.balanced(), terms.loss().mean())
@@ -83,7 +85,7 @@ def test_loss_is_rate_plus_weighted_distortion() -> None:
 def test_no_image_counts_for_more_than_the_largest_loss() -> None:
     rate = torch.tensor([0.5, 0.5, 300.0], requires_grad=True)
     zero = torch.zeros(3)
-    terms = RateDistortion(rate, zero, zero, zero, torch.full((3,), MIDDLE_LAMBDA))
+    terms = RateDistortion(rate, zero, zero, zero, torch.full((3,), MIDDLE_LAMBDA), zero)
     loss = terms.balanced(largest=2.0)
     loss.backward()
     assert loss.item() == pytest.approx((0.5 + 0.5 + 2.0) / 3)

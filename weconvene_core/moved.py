@@ -25,10 +25,10 @@ PLACES = """
     entropy.packed_tables:entropy.cdf_tables entropy.phases:entropy.charm
     entropy.steps:entropy.coding_steps layers.attention:layers.window_attention
     layers.convert:layers.convert_network layers.rate_table:layers.rate_conditioning
-    layers.shortcut:layers.wavelet_shortcut training.data:training.images training.guard:training.divergence_guard
-    training.interrupts:training.stop_signals training.loop:training.trainer training.parallel:training.distributed
+    layers.shortcut:layers.wavelet_shortcut training.data:training.images training.guard:training.safeguards
+    training.interrupts:training.safeguards training.loop:training.trainer training.parallel:training.distributed
     training.objective:training.losses training.reporting:training.log training.run:training.trainer
-    training.runlog:training.log training.sampling:training.crops training.schedule:training.config
+    training.runlog:training.log training.sampling:training.images training.schedule:training.config
     wavelets.axis:wavelets.dwt wavelets.eager:wavelets.lifting
     wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting_reference
     wavelets.operator:wavelets.lifting wavelets.plan:wavelets.lifting_plan wavelets.transform:wavelets.dwt

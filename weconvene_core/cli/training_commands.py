@@ -33,7 +33,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
     paths = folder_set(arguments.images or training_folder()).paths
     every = VALIDATION_EVERY if arguments.images is None and len(paths) >= VALIDATION_EVERY else 1
     path = CHECKPOINTS / f"{arguments.name}.safetensors"
-    before, images = path.stat().st_size, [image for image in decode(paths[::every])[0] if image is not None]
+    before, images = path.stat().st_size, [*decode(paths[::every]).values()]
     digest = calibrate_checkpoint(path, images)
     print(f"{path}: calibrated on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}")
     return 0

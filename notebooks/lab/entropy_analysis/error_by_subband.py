@@ -89,9 +89,7 @@ def at_bytes(curve: Sequence[Bands], size: int) -> pd.Series:
 
 
 def compare(
-    pictures: Sequence[np.ndarray],
-    qualities: Sequence[float] = QUALITIES,
-    codecs: Sequence[PillowCodec] = CODECS,
+    pictures: Sequence[np.ndarray], qualities: Sequence[float] = QUALITIES, codecs: Sequence[PillowCodec] = CODECS
 ) -> pd.DataFrame:
     """Return the errors of ``lite``'s files and of other codecs at equal bytes per picture.
 

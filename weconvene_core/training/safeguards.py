@@ -1,8 +1,12 @@
-"""What happens when a loss or a gradient is not finite: skip the batch, go back, or give up."""
+"""What keeps a run's state good: a stop between two updates only, and a guard against values that are not finite."""
 
 from __future__ import annotations
 
+import signal
+import threading
+import time
 from dataclasses import dataclass
+from types import FrameType
 
 from weconvene_core.errors import WeconveneError
 
@@ -21,9 +25,7 @@ class NonFiniteGuard:
 
     Attributes
     ----------
-    skipped : failures of the whole run.
-    failures : failures since the last calm.
-    in_a_row : failures without a good step between.
+    skipped, failures, in_a_row : failures of the whole run, since the last calm, and without a good step between.
     calm_at : step at which the learning rate is the scheduled one again.
     """
 
@@ -58,3 +60,43 @@ class NonFiniteGuard:
                 f"back to the last saved weights at a lower rate; lower the learning rate of stage {stage!r}."
             )
         return self.in_a_row % BACK_AFTER == 0
+
+
+class StopSignals:
+    """Ctrl-C, SIGTERM and a time limit: inside this context the first only sets ``wanted``.
+
+    The signal is delivered again on leaving, after the state was saved at a clean point, so a caller still sees
+    ``KeyboardInterrupt`` or the end of the process. A second signal acts at once. Outside the main thread, where Python
+    takes no signals, only the time limit counts.
+    """
+
+    def __init__(self, minutes: float | None = None) -> None:
+        self.deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
+        self.signal: int | None = None
+        self._before: dict[int, signal.Handlers | object] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether to stop at the next clean point."""
+        return self.signal is not None or time.monotonic() >= self.deadline
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._restore()
+        if kind is None and self.signal is not None:
+            signal.raise_signal(self.signal)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None:
+            self._restore()
+            signal.raise_signal(number)
+        self.signal = number
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
