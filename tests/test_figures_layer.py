@@ -137,7 +137,7 @@ def test_speed_bars_are_the_tables_and_the_plain_layer_has_no_floor():
 
 def test_trial_learns_from_photographs_and_gives_every_network_the_same_data():
     torch.manual_seed(0)
-    photographs = image_set("default")
+    photographs = image_set("default").paths
     crops, test = grey_crops(photographs, 16, 24), grey_crops(photographs, 4, 32, seed=5)
     assert crops.shape == (16, 1, 24, 24)
     assert torch.equal(crops, grey_crops(photographs, 16, 24))

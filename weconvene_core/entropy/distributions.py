@@ -111,15 +111,10 @@ def scale_indexes(scale: Tensor) -> Tensor:
     Index 0 stands for "certainly zero": such residuals are not coded at all.
     """
     table = torch.tensor(scale_table(), dtype=scale.dtype, device=scale.device)
-    return count_below(scale, (table[1:] * table[:-1]).sqrt())  # borders are geometric means
-
-
-def count_below(x: Tensor, thresholds: Tensor) -> Tensor:
-    """Return how many ascending thresholds are below each x (int64), quickly where most x are below all of them."""
-    x = x.contiguous()
-    found = torch.zeros(x.shape, dtype=torch.int64, device=x.device)
-    above = x > thresholds[0]
-    found[above] = torch.bucketize(x[above], thresholds)
+    borders, scale = (table[1:] * table[:-1]).sqrt(), scale.contiguous()  # geometric means
+    found = torch.zeros(scale.shape, dtype=torch.int64, device=scale.device)
+    above = scale > borders[0]  # most are not: so the search is among few
+    found[above] = torch.bucketize(scale[above], borders)
     return found
 
 

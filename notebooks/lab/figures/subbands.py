@@ -21,7 +21,7 @@ from torch import Tensor
 from lab.figures.pictures import draw
 from lab.figures.style import PALETTE, legend_below, new_figure, styled, write
 from lab.wavelet_analysis.energy_compaction import compaction, keep_largest, rebuilt
-from lab.wavelet_analysis.filter_factoring import lifting_scheme
+from lab.wavelet_analysis.filter_banks import lifting_scheme
 from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets import Pyramid, dwt1d, dwt2d, idwt1d
 

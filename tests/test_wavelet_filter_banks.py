@@ -9,8 +9,7 @@ import pytest
 import pywt
 import torch
 
-from lab.wavelet_analysis.filter_factoring import lifting_scheme
-from lab.wavelet_analysis.filter_gains import analysis_filters, conversion_table, energy_bounds
+from lab.wavelet_analysis.filter_banks import analysis_filters, conversion_table, energy_bounds, lifting_scheme
 from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets import SCHEMES, dwt1d, idwt1d
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lab.wavelet_analysis.filter_factoring import lifting_scheme
+from lab.wavelet_analysis.filter_banks import lifting_scheme
 from lab.wavelet_analysis.learnable_lifting import LearnableLifting
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConv3d
