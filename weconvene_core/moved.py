@@ -10,7 +10,7 @@ LABORATORY = ("applications", "evaluation", "figures", "reproduce")
 LABORATORY += ("layers.reach", "wavelets.factor", "wavelets.gains", "wavelets.learnable")
 PLACES = """
     bands:model.transforms checkpoint:model.checkpoint config:model.config config_checks:model.config
-    commands:cli.training_commands file_commands:cli.codec_commands files:atomic_files inputs:image_tensors
+    commands:cli.commands file_commands:cli.commands files:atomic_files inputs:image_tensors
     presets:model.presets transforms:model.transforms
     codec.checkpoints:model.released codec.grid:codec.tile_grid codec.images:codec.pictures
     codec.latents:codec.tile_streams codec.refining:codec.latent_refinement codec.sealing:exact.calibrate

@@ -27,9 +27,8 @@ from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
 
 FOLDING, OUTSIDE = "kernel folding", "outside the parts"
-ENCODER, DECODER = ("g_a", "h_a"), ("g_s",)
-"""Parts that run on one side alone; all other parts run on both sides."""
-TABLES_ONLY = "entropy_bottleneck"  # coding z looks up its tables; the network behind them does not run
+ENCODER, DECODER, TABLES = ("g_a", "h_a"), ("g_s",), ("entropy_bottleneck",)
+"""Parts that run on one side alone, and what coding replaces by tables; all other parts run on both sides."""
 Macs = dict[str, int]
 
 
@@ -96,7 +95,7 @@ def count_macs(model: CompressionModel, height: int, width: int) -> tuple[Macs, 
         whole = macs_of(part)[0]
         rest -= whole
         for macs, elsewhere in zip(sides, (DECODER, ENCODER), strict=True):
-            if whole and part not in (*elsewhere, TABLES_ONLY):
+            if whole and part not in (*elsewhere, *TABLES):
                 macs[part] = whole - folding
                 macs[FOLDING] = macs.get(FOLDING, 0) + folding
     for macs in sides:
