@@ -29,7 +29,7 @@ PLACES = """
     training.interrupts:training.safeguards training.loop:training.trainer training.parallel:training.distributed
     training.objective:training.losses training.reporting:training.log training.run:training.trainer
     training.runlog:training.log training.sampling:training.images training.schedule:training.config
-    wavelets.axis:wavelets.dwt wavelets.eager:wavelets.lifting
+    wavelets.axis:wavelets.dwt wavelets.pyramid:wavelets.dwt wavelets.eager:wavelets.lifting
     wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting_reference
     wavelets.operator:wavelets.lifting wavelets.plan:wavelets.lifting_plan wavelets.transform:wavelets.dwt
 """
