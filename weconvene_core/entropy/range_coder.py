@@ -28,11 +28,7 @@ class Encoder:
 
     def push(self, symbols: np.ndarray, indexes: np.ndarray, tables: Tables) -> None:
         """Append symbols (N,) of any int32 value; symbol i is coded with row ``indexes[i]`` (N,) of the tables."""
-        indexes = _checked_indexes(indexes, tables)
-        if symbols.shape != indexes.shape or symbols.dtype.kind not in "iu":
-            raise ValueError(f"integer symbols of shape {indexes.shape} expected, got {symbols.dtype} {symbols.shape}")
-        if symbols.size and not -(2**31) <= symbols.min() <= symbols.max() < 2**31:
-            raise ValueError("symbols must fit in 32 bits")
+        _check_rows(indexes, tables)
         value, escape = symbols.astype(np.int64) - tables.offset[indexes], tables.escape[indexes]
         outside = (value < 0) | (value >= escape)
         self._put(np.where(outside, escape, value), indexes, tables)
@@ -73,7 +69,7 @@ class Decoder:
 
     def pop(self, indexes: np.ndarray, tables: Tables) -> np.ndarray:
         """Return the next symbols, (N,) int32, of which symbol i was pushed with row ``indexes[i]`` of the tables."""
-        indexes = _checked_indexes(indexes, tables)
+        _check_rows(indexes, tables)
         bins, escape = self._get(indexes, tables), tables.escape[indexes]
         outside = bins == escape
         if outside.any():
@@ -117,12 +113,9 @@ def _by_row(indexes: np.ndarray) -> tuple[np.ndarray, Iterator[tuple[int, slice]
     return order, ((int(k), slice(int(stops[k] - counts[k]), int(stops[k]))) for k in used)
 
 
-def _checked_indexes(indexes: np.ndarray, tables: Tables) -> np.ndarray:
-    if indexes.ndim != 1 or indexes.dtype.kind not in "iu":
-        raise ValueError(f"a 1-D array of integer table rows expected, got {indexes.dtype} {indexes.shape}")
+def _check_rows(indexes: np.ndarray, tables: Tables) -> None:
     if indexes.size and not 0 <= indexes.min() <= indexes.max() < len(tables.cdf):
         raise ValueError(f"table rows must lie in 0..{len(tables.cdf) - 1}")
-    return indexes.astype(np.int64, copy=False)
 
 
 def _fold(value: np.ndarray, escape: np.ndarray) -> np.ndarray:
