@@ -16,7 +16,7 @@ from weconvene_core.entropy.charm import (
     passes_joined,
     slice_shapes,
 )
-from weconvene_core.entropy.slices import Prediction, SliceNetwork
+from weconvene_core.entropy.slices import SliceNetwork, SlicePrediction
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
@@ -30,7 +30,7 @@ class Recorder:
     def __init__(self) -> None:
         self.means: list[Tensor] = []
 
-    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         assert target is not None
         self.means.append(prediction.mean)
         return target - prediction.mean

@@ -8,13 +8,16 @@ import sys
 import pytest
 import torch
 from compressai.entropy_models import EntropyBottleneck, EntropyModel, GaussianConditional
+from compressai.registry import MODELS
 from torch import Tensor
 
+import weconvene_core
 from weconvene_core.entropy import ConditionalTables, FactorisedPrior
 from weconvene_core.entropy.cdf_tables import BUFFERS, TableBuffers, packed
 from weconvene_core.entropy.distributions import scale_table
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.model.checkpoint import read_tensors
+from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
 
 
@@ -133,6 +136,11 @@ def test_tables_of_another_size_are_loaded_and_prepared_anew() -> None:
     assert other.tables is before
     other.load_state_dict(wide.state_dict())
     assert (other.tables.cdf == wide.tables.cdf).all()
+
+
+def test_the_model_enters_the_registry_on_request() -> None:
+    weconvene_core.register()
+    assert MODELS["weconvene"] is WeConvene
 
 
 @pytest.mark.slow

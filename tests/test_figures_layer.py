@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from compressai.layers import GDN
 from torch import nn
 
 from lab.figures.layer import flow_figure, footprint_figure
@@ -29,6 +28,7 @@ from lab.layer_analysis.layer_internals import (
 )
 from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.layers import WeConv3d
+from weconvene_core.layers.blocks import GDN
 from weconvene_core.layers.convert_network import convert, from_conv
 
 PREDECESSOR = {"wavelet": "haar", "channel_dwt": False, "high_kernel": 3, "joint_high": True, "norm": GDN}
@@ -137,7 +137,7 @@ def test_speed_bars_are_the_tables_and_the_plain_layer_has_no_floor():
 
 def test_trial_learns_from_photographs_and_gives_every_network_the_same_data():
     torch.manual_seed(0)
-    photographs = image_set("default")
+    photographs = image_set("default").paths
     crops, test = grey_crops(photographs, 16, 24), grey_crops(photographs, 4, 32, seed=5)
     assert crops.shape == (16, 1, 24, 24)
     assert torch.equal(crops, grey_crops(photographs, 16, 24))

@@ -1,4 +1,4 @@
-"""Training images from folders: validation pictures by a list, synthetic ones beside; what is wrong is named."""
+"""Training images from folders, what is wrong with them, and the batches that are cut from them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from PIL import Image
 from weconvene_core.datasets.image_sets import folder_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.training.config import Stage, TrainConfig
-from weconvene_core.training.images import load_images, load_pool
+from weconvene_core.training.distributed import ProcessGroup
+from weconvene_core.training.images import Crop, ImagePool, Sampler, cut, draw_crops, load_images, load_pool, on_device
 from weconvene_core.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 STAGE = Stage("p", 4, 1e-3, 1e-4, batch=8, crop=32, warmup=1)
+WIDE = replace(STAGE, batch=64)
+GREEN = np.tile(np.array([1, 201, 3], np.uint8), (40, 60, 1))
+NOISE = np.random.default_rng(0).integers(256, size=(64, 64, 3), dtype=np.uint8)
+CONFIG = TrainConfig("tiny", (WIDE,), "unused", seed=5)
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -144,3 +149,111 @@ def test_synthetic_pictures_are_loaded_beside_and_their_absence_is_named(
     assert len(load_images(replace(config, images="one")).synthetic) == 5
     elsewhere = replace(config, images="one", synthetic_images=str(tmp_path / "one"))
     assert len(load_images(elsewhere).synthetic) == 5
+
+
+def test_images_smaller_than_the_crop_are_extended_and_counted() -> None:
+    small = np.arange(20 * 300 * 3, dtype=np.uint8).reshape(20, 300, 3)
+    (extended,) = on_device([small], 64, torch.device("cpu"))
+    assert extended.shape == (64, 300, 3)
+    assert torch.equal(extended[20:40], extended[:20].flip(0))
+
+
+def test_squares_keep_their_pixels_in_all_eight_orientations() -> None:
+    image = ramp(50, 60)
+    square = torch.from_numpy(image[7:39, 11:43]).permute(2, 0, 1)
+    turned = [torch.rot90(square, turns, (1, 2)) for turns in range(4)]
+    expected = {tuple(s.flatten().tolist()) for t in turned for s in (t, t.flip(2))}
+    batch = cut(on_device([image], 32, CPU), [Crop(0, 7, 11, 32, number) for number in range(8)], 32)
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    assert {tuple((255 * s).round().int().flatten().tolist()) for s in batch} == expected
+
+
+def test_low_qualities_are_drawn_more_often_when_asked(tmp_path: Path) -> None:
+    pool = ImagePool((ramp(64, 64),), (ramp(64, 64),))
+    stage = replace(STAGE, batch=1000)
+    config = TrainConfig("tiny", (stage,), str(tmp_path))
+    shares = [
+        (Sampler(pool, replace(config, quality_exponent=e), CPU).draw(0, stage, ProcessGroup())[1] < 2)
+        .float()
+        .mean()
+        .item()
+        for e in (1.0, 1.2)
+    ]
+    assert shares == pytest.approx([2 / 7, (2 / 7) ** (1 / 1.2)], abs=0.04)
+    assert shares[0] < shares[1]
+
+
+def test_scaled_squares_show_a_larger_piece_without_aliasing() -> None:
+    stripes = np.zeros((128, 128, 3), np.uint8)
+    stripes[:, ::2] = 200
+    batch = cut(on_device([stripes], 64, CPU), [Crop(0, 0, 0, 128, 0)], 64)
+    assert (batch[..., 2:-2] * 255 - 100).abs().max() < 15
+
+
+def test_scale_is_drawn_for_half_of_the_squares_and_fits_the_image() -> None:
+    images = on_device([ramp(100, 200)], 64, CPU)
+    sides = np.array([c.side for c in draw_crops(images, 2000, 64, np.random.default_rng(0), scale_min=0.5)])
+    assert 0.4 < (sides == 64).mean() < 0.6
+    assert sides.max() == 100  # the image's height, where 128 were allowed
+    crops = draw_crops(images, 200, 64, np.random.default_rng(0))
+    assert {c.side for c in crops} == {64}
+    assert (min(c.top for c in crops), max(c.top for c in crops)) == (0, 36)
+
+
+def test_shares_of_a_batch_make_the_whole() -> None:
+    config = TrainConfig("tiny", (STAGE,), "unused", scale_min=0.5)
+    sampler = Sampler(ImagePool((ramp(90, 70), ramp(40, 200)), ()), config, CPU)
+    x, quality = sampler.draw(5, STAGE, ProcessGroup())
+    noise = torch.rand(3)
+    shares = [sampler.draw(5, STAGE, ProcessGroup(rank, 4)) for rank in range(4)]
+    assert torch.equal(torch.cat([share[0] for share in shares]), x)
+    assert torch.equal(torch.cat([share[1] for share in shares]), quality)
+    assert torch.equal(torch.rand(3), noise)
+    assert not torch.equal(sampler.draw(6, STAGE, ProcessGroup())[0], x)
+
+
+def test_model_of_one_rate_is_trained_at_that_rate() -> None:
+    config = TrainConfig("tiny", (STAGE,), "unused", model={"quality": 2.0})
+    _, quality = Sampler(ImagePool((ramp(90, 70),), ()), config, CPU).draw(0, STAGE, ProcessGroup())
+    assert quality.unique().tolist() == [2.0]
+
+
+def batch(share: float, step: int = 3, group: ProcessGroup | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    pool = ImagePool((GREEN,), (), synthetic=(NOISE, NOISE[:50]))
+    return Sampler(pool, replace(CONFIG, synthetic_share=share), CPU).draw(step, WIDE, group or ProcessGroup())
+
+
+def of_photographs(x: torch.Tensor) -> torch.Tensor:
+    """Which pictures of a batch are crops of the only photograph there is."""
+    return (x == torch.from_numpy(GREEN[0, 0]).div(255)[:, None, None]).flatten(1).all(1)
+
+
+def test_batches_without_synthetic_pictures_are_those_of_before() -> None:
+    image = np.random.default_rng(0).integers(256, size=(40, 60, 3), dtype=np.uint8)
+    x, quality = Sampler(ImagePool((image,), ()), CONFIG, CPU).draw(3, WIDE, ProcessGroup())
+    rng = np.random.default_rng([CONFIG.seed, 3])
+    rng.integers(2**62)
+    assert torch.equal(x, cut([torch.from_numpy(image)], draw_crops([image], WIDE.batch, WIDE.crop, rng), 32))
+    assert np.array_equal(quality, rng.uniform(0, 7, WIDE.batch).astype(np.float32))
+
+
+def test_a_share_of_the_crops_is_synthetic_and_all_else_stays() -> None:
+    (x, quality), noise = batch(0.0), torch.rand(3)
+    (mixed, same_quality), same_noise = batch(0.5), torch.rand(3)
+    assert torch.equal(quality, same_quality)
+    assert torch.equal(noise, same_noise)
+    kept = of_photographs(mixed)
+    assert torch.equal(mixed[kept], x[kept])
+    assert 16 < kept.sum() < 48
+    assert of_photographs(batch(0.05)[0]).sum() > 54
+    assert mixed.is_contiguous(memory_format=torch.channels_last)
+    assert 0 <= mixed.min() < mixed.max() <= 1
+
+
+def test_synthetic_pictures_are_the_same_again_and_in_any_number_of_processes() -> None:
+    mixed, _ = batch(0.5)
+    assert torch.equal(batch(0.5)[0], mixed)
+    assert torch.equal(torch.cat([batch(0.5, group=ProcessGroup(rank, 4))[0] for rank in range(4)]), mixed)
+    other, _ = batch(0.5, step=4)
+    both = ~of_photographs(mixed) & ~of_photographs(other)
+    assert not (mixed[both] == other[both]).flatten(1).all(1).any()

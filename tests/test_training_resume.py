@@ -21,9 +21,9 @@ from PIL import Image
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import STATE, read_tensors, write_tensors
 from weconvene_core.training.config import Stage, TrainConfig
-from weconvene_core.training.divergence_guard import BACK_AFTER, CALM_STEPS, GIVE_UP_AFTER, NonFiniteGuard
 from weconvene_core.training.images import ImagePool
 from weconvene_core.training.log import LOG
+from weconvene_core.training.safeguards import BACK_AFTER, CALM_STEPS, GIVE_UP_AFTER, NonFiniteGuard
 from weconvene_core.training.trainer import Trainer, train_from_config
 
 ENTROPY = Stage("entropy", 15, 2e-3, 1e-3, batch=2, crop=32, warmup=2, transforms=False)

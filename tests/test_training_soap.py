@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from weconvene_core.errors import WeconveneError
 from weconvene_core.training.soap import REFRESH, Soap
 
 BETAS = (0.9, 0.99)
@@ -99,9 +98,3 @@ def test_its_state_goes_through_a_file_with_the_same_steps_after() -> None:
     second = Soap([resumed], 0.01)
     second.load_state_dict({"state": {0: state}, "param_groups": first.state_dict()["param_groups"]})
     assert torch.equal(follow(second, resumed, given[13:]), straight)
-
-
-@pytest.mark.parametrize("wrong", [{"lr": 0.0}, {"lr": 1e-3, "gram_decay": 1.0}, {"lr": 1e-3, "betas": (0.9, 1.0)}])
-def test_impossible_settings_are_named(wrong: dict[str, object]) -> None:
-    with pytest.raises(WeconveneError, match="decays"):
-        Soap([nn.Parameter(torch.zeros(2))], **wrong)

@@ -12,7 +12,7 @@ import torch
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model.checkpoint import load_model_file, read_tensors, release, write_tensors
+from weconvene_core.model.checkpoint import load_checked, read_tensors, release, write_tensors
 from weconvene_core.model.weconvene import pad
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import ImagePool, load_pool
@@ -73,8 +73,8 @@ def test_the_average_never_bypasses_the_transforms(tmp_path: Path, pool: ImagePo
 
 
 def test_loss_is_rate_plus_weighted_distortion() -> None:
-    one = torch.ones(1)
-    terms = RateDistortion(r_lf=one, r_hf=2 * one, r_z=0.5 * one, mse=one / 255**2, lam=0.0067 * one)
+    one, lam = torch.ones(1), torch.tensor([0.0067])
+    terms = RateDistortion(r_lf=one, r_hf=2 * one, r_z=0.5 * one, mse=one / 255**2, lam=lam, distortion=lam)
     assert terms.bpp.item() == 3.5
     torch.testing.assert_close(terms.loss(2.0, 0.5), torch.tensor([0.5 + 2 + 1 + 0.0067]))
     torch.testing.assert_close(terms.balanced(), terms.loss().mean())
@@ -83,7 +83,7 @@ def test_loss_is_rate_plus_weighted_distortion() -> None:
 def test_no_image_counts_for_more_than_the_largest_loss() -> None:
     rate = torch.tensor([0.5, 0.5, 300.0], requires_grad=True)
     zero = torch.zeros(3)
-    terms = RateDistortion(rate, zero, zero, zero, torch.full((3,), MIDDLE_LAMBDA))
+    terms = RateDistortion(rate, zero, zero, zero, torch.full((3,), MIDDLE_LAMBDA), zero)
     loss = terms.balanced(largest=2.0)
     loss.backward()
     assert loss.item() == pytest.approx((0.5 + 0.5 + 2.0) / 3)
@@ -94,7 +94,7 @@ def test_checkpoint_files_survive_and_fail_in_sentences(tmp_path: Path, pool: Im
     trainer = Trainer(config(tmp_path, ENTROPY), pool)
     path = tmp_path / "weights.safetensors"
     release(trainer.model, path, {"steps": 0})
-    loaded = load_model_file(path)
+    loaded = load_checked(path)[0]
     assert json.loads(path.with_suffix(".json").read_text())["architecture"]["name"] == "tiny"
     for name, tensor in loaded.state_dict().items():
         torch.testing.assert_close(tensor, trainer.model.state_dict()[name], atol=1e-3, rtol=1e-3)
@@ -103,12 +103,12 @@ def test_checkpoint_files_survive_and_fail_in_sentences(tmp_path: Path, pool: Im
     description["architecture"]["wide"] = 40
     write_tensors(tmp_path / "other.safetensors", tensors, description)
     with pytest.raises(WeconveneError, match="another architecture"):
-        load_model_file(tmp_path / "other.safetensors")
+        load_checked(tmp_path / "other.safetensors")
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(WeconveneError, match="damaged"):
-        load_model_file(path)
+        load_checked(path)
     with pytest.raises(WeconveneError, match="does not exist"):
-        load_model_file(tmp_path / "none.safetensors")
+        load_checked(tmp_path / "none.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_release_reads_tensors_only_after_they_came_to_the_cpu(
         patch.setattr(torch.Tensor, "cpu", cpu)
         patch.setattr(torch.Tensor, "numpy", numpy)
         release(trainer.model, tmp_path / "weights.safetensors", {"steps": 0})
-    load_model_file(tmp_path / "weights.safetensors")
+    load_checked(tmp_path / "weights.safetensors")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -158,7 +158,7 @@ def test_what_a_gpu_trained_is_released_and_codes(tmp_path: Path, pool: ImagePoo
     trainer = Trainer(config(tmp_path, ENTROPY), pool)
     model = trainer.run(resume=False)
     release(model, tmp_path / "weights.safetensors", {"steps": trainer.step})
-    load_model_file(tmp_path / "weights.safetensors")
+    load_checked(tmp_path / "weights.safetensors")
     x = torch.rand(1, 3, 64, 64, device=trainer.device)
     coded = model.compress(x, 3.0)
     assert model.decompress(coded["strings"], coded["shape"], 3.0)["x_hat"].shape == x.shape

@@ -10,9 +10,9 @@ LABORATORY = ("applications", "evaluation", "figures", "reproduce")
 LABORATORY += ("layers.reach", "wavelets.factor", "wavelets.gains", "wavelets.learnable")
 PLACES = """
     bands:model.transforms checkpoint:model.checkpoint config:model.config config_checks:model.config
-    commands:cli.training_commands file_commands:cli.codec_commands files:atomic_files inputs:image_tensors
+    commands:cli.commands file_commands:cli.commands files:atomic_files inputs:image_tensors
     presets:model.presets transforms:model.transforms
-    codec.checkpoints:model.released codec.grid:codec.tile_grid codec.images:codec.pictures
+    codec.checkpoints:model.checkpoint codec.grid:codec.tile_grid codec.images:codec.pictures
     codec.latents:codec.tile_streams codec.refining:codec.latent_refinement codec.sealing:exact.calibrate
     codec.tiles:codec.tile_coder codec.files:codec.pictures codec.lossless:codec.pictures
     codec.analysis:codec.tile_coder codec.effort:codec.latent_refinement codec.floor:codec.plain_coding
@@ -25,11 +25,11 @@ PLACES = """
     entropy.packed_tables:entropy.cdf_tables entropy.phases:entropy.charm
     entropy.steps:entropy.coding_steps layers.attention:layers.window_attention
     layers.convert:layers.convert_network layers.rate_table:layers.rate_conditioning
-    layers.shortcut:layers.wavelet_shortcut training.data:training.images training.guard:training.divergence_guard
-    training.interrupts:training.stop_signals training.loop:training.trainer training.parallel:training.distributed
+    layers.shortcut:layers.wavelet_shortcut training.data:training.images training.guard:training.safeguards
+    training.interrupts:training.safeguards training.loop:training.trainer training.parallel:training.distributed
     training.objective:training.losses training.reporting:training.log training.run:training.trainer
-    training.runlog:training.log training.sampling:training.crops training.schedule:training.config
-    wavelets.axis:wavelets.dwt wavelets.eager:wavelets.lifting
+    training.runlog:training.log training.sampling:training.images training.schedule:training.config
+    wavelets.axis:wavelets.dwt wavelets.pyramid:wavelets.dwt wavelets.eager:wavelets.lifting
     wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting_reference
     wavelets.operator:wavelets.lifting wavelets.plan:wavelets.lifting_plan wavelets.transform:wavelets.dwt
 """

@@ -240,7 +240,7 @@ def _bits_of_3x3(weight: Tensor, inputs: FixedPointRange) -> int:
 
 
 class ThresholdTable:
-    """As ``count_below`` of the entropy model, exactly and without a search, for thresholds that stay the same.
+    """As ``torch.bucketize``, exactly and without a search, for thresholds that stay the same.
 
     A table tells how many lie below each cell of an even grid. Cells are narrower than any two thresholds are apart, so
     that one comparison more is enough; their width is a power of two, so that no number is rounded into another cell.

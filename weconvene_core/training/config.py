@@ -15,7 +15,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.layers.rate_conditioning import check_quality
 from weconvene_core.model.presets import ModelConfig, preset
 from weconvene_core.model.weconvene import STRIDE
-from weconvene_core.training.losses import LAMBDA_EXPONENT, METRICS, MS_SSIM_SIDE, Metric
+from weconvene_core.training.losses import LAMBDA_EXPONENT, MS_SSIM_SIDE, Metric
 from weconvene_core.training.soap import OPTIMIZERS
 
 RENAMED = {"phases": "stages", "phase": "stage", "pack_steps": None, "compile": None, "tensorboard": None}
@@ -29,7 +29,7 @@ RANGES = {
     "scale_min": (0.25, 1.0), "quality_exponent": (0.25, 4.0), "synthetic_share": (0.0, 0.5),
     "largest_loss": (1e-3, math.inf),
 }  # fmt: skip
-CHOICES = {"optimizer": tuple(OPTIMIZERS), "quantiser": get_args(Quantiser), "metric": METRICS}
+CHOICES = {"optimizer": tuple(OPTIMIZERS), "quantiser": get_args(Quantiser), "metric": get_args(Metric)}
 
 
 def _require(condition: bool, sentence: str) -> None:
@@ -70,15 +70,11 @@ class Stage:
     transforms: bool = True
 
     def __post_init__(self) -> None:
-        named, rates = (
-            f"stage {self.name!r} has",
-            f"learning_rate={self.learning_rate} and final_rate={self.final_rate}",
-        )
+        named, falls = f"stage {self.name!r} has", 0 < self.final_rate <= self.learning_rate
         counts = f"steps={self.steps} and batch={self.batch}"
+        rates = f"learning_rate={self.learning_rate} and final_rate={self.final_rate}"
         _require(self.steps >= 1 and self.batch >= 1, f"{named} {counts}; both must be 1 or more.")
-        fits = self.crop >= STRIDE and self.crop % STRIDE == 0
-        _require(fits, f"{named} crop={self.crop}; use a multiple of {STRIDE}.")
-        falls = 0 < self.final_rate <= self.learning_rate
+        _require(self.crop > 0 and self.crop % STRIDE == 0, f"{named} crop={self.crop}; use a multiple of {STRIDE}.")
         _require(falls, f"{named} {rates}; both must be positive and the final one not larger.")
 
     def rate_at(self, step: int) -> float:

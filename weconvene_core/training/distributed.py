@@ -7,7 +7,7 @@ the loss, up to the order of additions. All processes read one output folder; th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -34,13 +34,7 @@ class ProcessGroup:
         return self.rank == 0
 
     def local_batch(self, batch: int) -> slice:
-        """Return which images of a batch this process works on.
-
-        Raises
-        ------
-        WeconveneError
-            If the batch cannot be divided evenly.
-        """
+        """Return which images of a batch this process works on; ``WeconveneError`` if it cannot be divided evenly."""
         if batch % self.size:
             raise WeconveneError(f"batch={batch} cannot be shared by {self.size} processes; use a multiple of it.")
         part = batch // self.size
@@ -77,9 +71,7 @@ class _LocalNoise(TorchFunctionMode):
         super().__init__()
         self.group = group
 
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Sequence[type], args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is not Tensor.uniform_:
             return function(*args, **(kwargs or {}))
         part, *bounds = args

@@ -78,13 +78,7 @@ class Learner:
         return tensors
 
     def restore(self, tensors: dict[str, Tensor], path: Path) -> None:
-        """Take up a state of :meth:`tensors`, read from ``path``.
-
-        Raises
-        ------
-        WeconveneError
-            If it belongs to another architecture.
-        """
+        """Take up a state of :meth:`tensors`, read from ``path``; ``WeconveneError`` if of another architecture."""
         load_weights(self.model, _under("model/", tensors), path)
         load_weights(self.ema, _under("ema/", tensors), path)
         for label, optimizer in self.optimizers.items():
@@ -92,13 +86,7 @@ class Learner:
 
 
 def _choose(model: WeConvene, prefixes: Sequence[str]) -> dict[str, nn.Parameter]:
-    """Freeze every parameter but those whose name starts with one of ``prefixes``; with none, nothing.
-
-    Raises
-    ------
-    WeconveneError
-        If a prefix names no parameter.
-    """
+    """Freeze every parameter but those whose name starts with one of ``prefixes``; with none, nothing."""
     every = dict(model.named_parameters())
     if unknown := [prefix for prefix in prefixes if not any(name.startswith(prefix) for name in every)]:
         parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in every))

@@ -33,7 +33,6 @@ class RunLog:
     def __init__(self, folder: Path, group: ProcessGroup) -> None:
         self.folder, self.group = folder, group
         self.rows: dict[str, list[Row]] = {table: [] for table in COLUMNS}
-        self._before = (0, 0.0)
 
     def start(self, step: int, seconds: float, total_steps: int) -> tqdm[Any]:
         """Open the bar and go on with the tables of a run that stands at ``step`` after ``seconds`` of training.
@@ -42,10 +41,10 @@ class RunLog:
         """
         self._before = step, seconds
         for table in COLUMNS if self.group.is_main else ():
-            path = self.folder / table
-            self.rows[table] = [row for row in _read(path) if row["step"] <= step] if step else []
-            path.unlink(missing_ok=True)
-            self._append(table, self.rows[table])
+            kept = [row for row in _read(self.folder / table) if row["step"] <= step] if step else []
+            (self.folder / table).unlink(missing_ok=True)
+            self.rows[table] = []
+            self.write(table, *kept)
         self.bar = tqdm(total=total_steps, initial=step, unit="step", mininterval=1.0, disable=not self.group.is_main)
         return self.bar
 
@@ -66,26 +65,15 @@ class RunLog:
 
     def validation(self, step: int, seconds: float, measured: Sequence[Row]) -> None:
         """Write and show what whole images gave: one row per quality and set."""
-        for row in measured:
-            self.write(VALIDATION_LOG, {"step": step, "seconds": round(seconds, 1), **row})
+        self.write(VALIDATION_LOG, *({"step": step, "seconds": round(seconds, 1), **row} for row in measured))
         each = (f"{row['set']} q{row['quality']:g} loss {row['loss']:.4f} {row['psnr_db']:.2f} dB" for row in measured)
         self.bar.write(f"step {step}: " + "  ".join(each))
 
-    def write(self, table: str, row: Row) -> None:
-        """Add a row to a table, in memory and on disk.
-
-        Raises
-        ------
-        WeconveneError
-            If the table cannot be written.
-        """
-        if self.group.is_main:
-            self.rows[table].append(row)
-            self._append(table, [row])
-
-    def _append(self, table: str, rows: Sequence[Row]) -> None:
-        if not rows:
+    def write(self, table: str, *rows: Row) -> None:
+        """Add rows to a table, in memory and on disk; ``WeconveneError`` if it cannot be written."""
+        if not rows or not self.group.is_main:
             return
+        self.rows[table] += rows
         path = self.folder / table
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

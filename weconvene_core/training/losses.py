@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from pytorch_msssim import ms_ssim
@@ -17,7 +17,6 @@ from weconvene_core.model.weconvene import WeConvene
 
 MIDDLE_LAMBDA = LAMBDAS[3]
 Metric = Literal["mse", "ms_ssim"]
-METRICS: tuple[str, ...] = get_args(Metric)
 MS_SSIM_WEIGHT = 1280.0  # per lambda, as between CompressAI's two lists: the rates stay near those of squared error
 MS_SSIM_SIDE = 192  # five scales with windows of 11 need more than 160 samples
 LAMBDA_EXPONENT = 0.4  # ours: divides each image's loss by lambda^0.4, so that no rate dominates a mixed batch
@@ -32,7 +31,7 @@ class RateDistortion:
     r_lf, r_hf, r_z : rates in bits per pixel.
     mse : mean squared error of samples in 0..1.
     lam : lambda.
-    distortion : the weighted distortion in the loss; None for lambda 255^2 MSE.
+    distortion : the weighted distortion in the loss, for squared error lambda 255^2 MSE.
     """
 
     r_lf: Tensor
@@ -40,7 +39,7 @@ class RateDistortion:
     r_z: Tensor
     mse: Tensor
     lam: Tensor
-    distortion: Tensor | None = None
+    distortion: Tensor
 
     @property
     def bpp(self) -> Tensor:
@@ -49,11 +48,10 @@ class RateDistortion:
 
     def loss(self, w_lf: float = 1.0, w_hf: float = 1.0) -> Tensor:
         """R_z + w_LF R_LF + w_HF R_HF + weighted distortion, per image (B,)."""
-        distortion = self.lam * 255**2 * self.mse if self.distortion is None else self.distortion
-        return self.r_z + w_lf * self.r_lf + w_hf * self.r_hf + distortion
+        return self.r_z + w_lf * self.r_lf + w_hf * self.r_hf + self.distortion
 
     def balanced(
-        self, w_lf: float = 1.0, w_hf: float = 1.0, exponent: float = LAMBDA_EXPONENT, largest: float = math.inf
+        self, w_lf: float = 1.0, w_hf: float = 1.0, exponent: float = LAMBDA_EXPONENT, largest: float | None = None
     ) -> Tensor:
         """Scalar training loss: the mean over images of different rates, each divided by lambda^exponent.
 
@@ -61,7 +59,7 @@ class RateDistortion:
         one-pixel checkerboard costs a hundred photographs, and would decide every step in which it occurs.
         """
         losses = self.loss(w_lf, w_hf) * (self.lam / MIDDLE_LAMBDA) ** -exponent
-        return (losses * (largest / losses.detach()).clamp(max=1.0)).mean()
+        return (losses * ((largest or math.inf) / losses.detach()).clamp(max=1.0)).mean()
 
 
 def rate_distortion(output: dict[str, Any], x: Tensor, quality: Tensor, metric: Metric = "mse") -> RateDistortion:
@@ -71,8 +69,8 @@ def rate_distortion(output: dict[str, Any], x: Tensor, quality: Tensor, metric: 
     """
     pixels = x.shape[2] * x.shape[3]
     rates = {name: -torch.log2(p).flatten(1).sum(1) / pixels for name, p in output["likelihoods"].items()}
-    mse = (output["x_hat"] - x).square().flatten(1).mean(1)
-    lam, distortion = lambda_of(quality), None
+    mse, lam = (output["x_hat"] - x).square().flatten(1).mean(1), lambda_of(quality)
+    distortion = lam * 255**2 * mse
     if metric == "ms_ssim":
         similarity = ms_ssim(output["x_hat"].float(), x, data_range=1.0, size_average=False)
         distortion = MS_SSIM_WEIGHT * lam * (1 - similarity)
@@ -86,7 +84,7 @@ def autocast(device: torch.device) -> AbstractContextManager[None]:
 
 
 class Objective(nn.Module):
-    """Model and loss as one module, which distributed training wraps.
+    """Model and loss as one module, which distributed training wraps; the last three arguments as in ``TrainConfig``.
 
     Images and qualities -> (loss with the auxiliary loss added, its terms per image). The auxiliary loss reaches only
     the quantiles of z, and the rest of the loss everything else, so one backward pass of the sum gives both gradients.
@@ -95,17 +93,16 @@ class Objective(nn.Module):
     def __init__(
         self,
         model: WeConvene,
-        lambda_exponent: float = LAMBDA_EXPONENT,
+        exponent: float = LAMBDA_EXPONENT,
         metric: Metric = "mse",
-        largest_loss: float | None = None,
+        largest: float | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.lambda_exponent, self.metric = model, lambda_exponent, metric
-        self.largest_loss = math.inf if largest_loss is None else largest_loss
+        self.model, self.exponent, self.metric, self.largest = model, exponent, metric, largest
 
     def forward(self, x: Tensor, quality: Tensor, w_lf: float, w_hf: float) -> tuple[Tensor, RateDistortion]:
         """Code a batch ``x`` (B, 3, H, W) in 0..1 at qualities (B,) with the two rates weighted."""
         with autocast(x.device):
             output = self.model(x, quality)
         terms = rate_distortion(output, x, quality, self.metric)
-        return terms.balanced(w_lf, w_hf, self.lambda_exponent, self.largest_loss) + self.model.aux_loss(), terms
+        return terms.balanced(w_lf, w_hf, self.exponent, self.largest) + self.model.aux_loss(), terms

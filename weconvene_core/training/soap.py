@@ -7,16 +7,15 @@ gains and costs here: ``results/tables/recipe.csv``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from weconvene_core.errors import WeconveneError
-
 REFRESH = 10  # steps between two updates of a kernel's bases
 SAMPLE = 2  # steps between two gradients that enter the covariances
+GRAM_DECAY = 0.95  # of the covariances, per step
 SMALLEST = 1e-8
 KERNEL_AXES = 4
 SIDES = ("out", "in")
@@ -34,20 +33,14 @@ class Soap(torch.optim.Optimizer):
     params : parameters, on any device.
     lr : step size; Adam's are a good start.
     betas : decay of the first and second moments.
-    gram_decay : decay of the covariances.
     """
 
-    def __init__(
-        self, params: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.95, 0.95), gram_decay: float = 0.95
-    ) -> None:
-        if lr <= 0 or not all(0 <= decay < 1 for decay in (*betas, gram_decay)):
-            raise WeconveneError(f"lr={lr}, betas={betas}, gram_decay={gram_decay}: use lr > 0 and decays in 0..1.")
-        super().__init__(params, {"lr": lr, "betas": betas, "gram_decay": gram_decay})
+    def __init__(self, params: Iterable[Tensor], lr: float, betas: tuple[float, float] = (0.95, 0.95)) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
-        loss = None if closure is None else closure()
         for group in self.param_groups:
             others = []
             for number, parameter in enumerate(group["params"]):
@@ -59,11 +52,11 @@ class Soap(torch.optim.Optimizer):
                     state = self.state[parameter] or _start(self.state[parameter], parameter.grad)
                     others.append((parameter, parameter.grad, state["exp_avg"], state["exp_avg_sq"], state["step"]))
             _adam(others, group)
-        return loss
 
     def _update_kernel(self, parameter: Tensor, group: dict[str, Any], number: int) -> None:
         """Adam in the eigenbases, where both moments live."""
-        state, gradient = self.state[parameter], _stacked(parameter.grad)
+        # (O, I, kh, kw) -> (O, kh kw, I), which a kernel whose channels are neighbours in memory is already
+        state, gradient = self.state[parameter], parameter.grad.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
         if not state:
             _start(state, gradient.transpose(0, 1))
             for side in SIDES:
@@ -73,27 +66,18 @@ class Soap(torch.optim.Optimizer):
         along = _rotate(gradient, state)
         change = torch.zeros_like(along)
         _adam([(change, along, *(_moment(state, key) for key in MOMENTS), state["step"])], group)
-        parameter.add_(_unstacked(_rotate_back(change, state), parameter))
+        change = _rotate(change, state, back=True).unflatten(1, parameter.shape[2:])  # (O, kh, kw, I)
+        parameter.add_(change.permute(0, 3, 1, 2))
         turn = int(state["step"]) + number  # kernels take turns with what is expensive
         if turn % SAMPLE == 0:
             for side in SIDES:
-                state[f"gram_{side}"].lerp_(_gram(gradient, side), 1 - group["gram_decay"] ** SAMPLE)
+                state[f"gram_{side}"].lerp_(_gram(gradient, side), 1 - GRAM_DECAY**SAMPLE)
         if turn % REFRESH == 0:
             _refresh(state)
 
 
 OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "soap": Soap}
 """What a training configuration can name."""
-
-
-def _stacked(kernel: Tensor) -> Tensor:
-    """(O, I, kh, kw) -> (O, kh kw, I), which a kernel whose channels are neighbours in memory is already."""
-    return kernel.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
-
-
-def _unstacked(change: Tensor, like: Tensor) -> Tensor:
-    """Invert :func:`_stacked` for a kernel of the shape of ``like``."""
-    return change.unflatten(1, like.shape[2:]).permute(0, 3, 1, 2)
 
 
 def _start(state: dict[str, Tensor], like: Tensor) -> dict[str, Tensor]:
@@ -144,24 +128,18 @@ def _gram(stack: Tensor, side: str) -> Tensor:
     return _product(flat, flat.T)
 
 
-def _between(left: Tensor, stack: Tensor, right: Tensor) -> Tensor:
-    """Multiply the matrix (O, I) at every position from both sides."""
+def _rotate(stack: Tensor, state: dict[str, Tensor], back: bool = False) -> Tensor:
+    """Turn the matrix (O, I) at every position into the eigenbases, or back."""
+    rows, columns = (state[f"basis_{side}"] for side in SIDES)
+    left, right = (rows, columns.T) if back else (rows.T, columns)
     half = _product(stack.flatten(0, 1), right)
     return _product(left, half.view(len(stack), -1)).view(stack.shape)
-
-
-def _rotate(stack: Tensor, state: dict[str, Tensor]) -> Tensor:
-    return _between(state["basis_out"].T, stack, state["basis_in"])
-
-
-def _rotate_back(stack: Tensor, state: dict[str, Tensor]) -> Tensor:
-    return _between(state["basis_out"], stack, state["basis_in"].T)
 
 
 def _refresh(state: dict[str, Tensor]) -> None:
     """One orthogonal iteration towards the covariances' eigenvectors, sorted by eigenvalue."""
     average, square = (_moment(state, key) for key in MOMENTS)
-    average = _rotate_back(average, state)
+    average = _rotate(average, state, back=True)
     for side, axis in zip(SIDES, (0, 2), strict=True):
         gram, basis = state[f"gram_{side}"], state[f"basis_{side}"]
         spread = _product(gram, basis)

@@ -17,14 +17,12 @@ from weconvene_core.model.checkpoint import STATE, load_start, read_tensors, rel
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS, ROOT, run_folder
 from weconvene_core.training.config import Stage, TrainConfig, load_config
-from weconvene_core.training.crops import Sampler
 from weconvene_core.training.distributed import ProcessGroup, default_device, join
-from weconvene_core.training.divergence_guard import NonFiniteGuard
-from weconvene_core.training.images import ImagePool, load_images
+from weconvene_core.training.images import ImagePool, Sampler, load_images
 from weconvene_core.training.learner import Learner
 from weconvene_core.training.log import RunLog
 from weconvene_core.training.losses import RateDistortion, autocast
-from weconvene_core.training.stop_signals import StopSignals
+from weconvene_core.training.safeguards import NonFiniteGuard, stop_requests
 from weconvene_core.training.validation import validate
 from weconvene_core.version import git_version
 
@@ -33,12 +31,9 @@ Watcher = Callable[["Trainer"], None]
 
 
 def train_from_config(path: Path | str, minutes: float | None = None) -> WeConvene:
-    """Train as a configuration file says, resuming an interrupted run; release the average where the file says so.
+    """Train as a TOML or JSON file says, resuming an interrupted run; release the average where the file says so.
 
-    Parameters
-    ----------
-    path : the configuration, TOML or JSON.
-    minutes : stop cleanly this long after the call; the same call goes on later.
+    With ``minutes`` it stops cleanly this long after the call; the same call goes on later.
 
     Raises
     ------
@@ -93,25 +88,25 @@ class Trainer:
         ``watch`` is called after every log line, for live curves. Ctrl-C, SIGTERM and the time limit save the state
         first; any other error leaves the last saved state as it is.
         """
-        with StopSignals(minutes) as signals:
+        with stop_requests(minutes) as stop_wanted:
             if self.group.any(resume and self.state_path.is_file())[0]:
                 self.load()
             else:
                 self.save()
             with self.log.start(self.step, self.seconds, self.config.total_steps):
-                while self.step < self.config.total_steps and self._advance(signals, watch):
+                while self.step < self.config.total_steps and self._advance(stop_wanted, watch):
                     pass
             if self.step == self.config.total_steps:
                 self.save()
         return self.ema
 
-    def _advance(self, signals: StopSignals, watch: Watcher | None) -> bool:
+    def _advance(self, stop_wanted: Callable[[], bool], watch: Watcher | None) -> bool:
         """Do one step; False when the run is to stop before it."""
         started = time.monotonic()
         stage, within = self.config.locate(self.step)
         self.learner.enter(stage)
         terms, finite = self.learner.gradients(*self.sampler.draw(self.step, stage, self.group), stage)
-        failed, stop = self.group.any(not finite, signals.wanted)
+        failed, stop = self.group.any(not finite, stop_wanted())
         if failed:
             self._recover(stage)
         else:
@@ -133,10 +128,8 @@ class Trainer:
         """Log, show and validate when it is time."""
         config = self.config
         if self.step % config.log_every == 0 or self.step == config.total_steps:
-            position = {
-                "step": self.step, "stage": stage.name, "learning_rate": rate, "seconds": round(self.seconds, 2),
-                "skipped": self.guard.skipped,
-            }  # fmt: skip
+            position = {"step": self.step, "stage": stage.name, "seconds": round(self.seconds, 2)}
+            position |= {"learning_rate": rate, "skipped": self.guard.skipped}
             self.log.training(position, stage, terms)
             if watch:
                 watch(self)
@@ -167,13 +160,7 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def load(self) -> None:
-        """Continue from the saved state.
-
-        Raises
-        ------
-        WeconveneError
-            If the state is damaged, or belongs to another configuration or architecture.
-        """
+        """Continue from the saved state; ``WeconveneError`` if it is damaged, or of another configuration."""
         tensors, position = read_tensors(self.state_path)
         if not self.config.goes_on_from(TrainConfig.from_dict(position["config"]), position["step"]):
             raise WeconveneError(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from weconvene_core.image_tensors import from_8_bit, pad
+from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.losses import rate_distortion
 
@@ -18,18 +18,12 @@ QUALITIES = (1.0, 3.0, 5.0)
 def validate(
     model: WeConvene, images: Sequence[np.ndarray], qualities: Sequence[float] | None = None
 ) -> list[dict[str, Any]]:
-    """Measure a model, which is put into evaluation mode, on whole images.
-
-    Parameters
-    ----------
-    model : on any device.
-    images : (H, W, 3) uint8 of any size.
-    qualities : None for low, middle and high, as far as the model has them.
+    """Measure a model, which is put into evaluation mode, on images (H, W, 3) uint8 of any size.
 
     Returns
     -------
-    One row per quality: means over the images of the estimated bpp (total, LF, HF, z), PSNR in dB and loss. Rates and
-    distortions are per pixel of the image, not of its padded copy.
+    One row per quality (None: low, middle and high, as far as the model has them): means over the images of the
+    estimated bpp (total, LF, HF, z), PSNR in dB and loss, per pixel of the image, not of its padded copy.
     """
     model.eval()
     if qualities is None:
@@ -44,19 +38,15 @@ def validate(
 
 @torch.no_grad()
 def estimate(model: WeConvene, image: np.ndarray, quality: float) -> tuple[dict[str, float], np.ndarray]:
-    """Return the numbers of :func:`validate` for one image at one quality, and the decoded picture.
-
-    Image and picture are (H, W, 3) uint8; the model is in evaluation mode.
-    """
+    """Return the numbers of :func:`validate` for one image, by a model in evaluation mode, and the decoded picture."""
     device = next(model.parameters()).device
     x = from_8_bit(image, device)
     at = torch.full((1,), quality, device=device)
     output = model(pad(x, model.config.stride), at)
-    x_hat = output["x_hat"][..., : x.shape[2], : x.shape[3]].float()
-    levels = (x_hat.clamp(0, 1) * 255).round()
-    terms = rate_distortion({**output, "x_hat": levels / 255}, x, at)
+    picture = to_8_bit(output["x_hat"][..., : x.shape[2], : x.shape[3]].float())
+    terms = rate_distortion({**output, "x_hat": from_8_bit(picture, device)}, x, at)
     numbers = {
         "bpp": terms.bpp.item(), "bpp_lf": terms.r_lf.item(), "bpp_hf": terms.r_hf.item(), "bpp_z": terms.r_z.item(),
         "psnr_db": -10 * float(np.log10(terms.mse.item())), "loss": terms.loss().item(),
     }  # fmt: skip
-    return numbers, levels[0].permute(1, 2, 0).to(torch.uint8).cpu().numpy()
+    return numbers, picture

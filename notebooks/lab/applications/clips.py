@@ -16,7 +16,7 @@ from torch import Tensor
 from lab.applications.study import data_path, warn_fallback
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.crops import cut, draw_crops
+from weconvene_core.training.images import cut, draw_crops
 
 Frames = NDArray[np.uint8]
 MAGIC, FRAME = b"YUV4MPEG2", b"FRAME"

@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from lab.applications.study import fit, spread, warn_fallback
 from weconvene_core.datasets.image_sets import MissingSetError, folder_set, image_set, load_rgb, training_folder
 from weconvene_core.training.config import Stage
-from weconvene_core.training.crops import cut, draw_crops, on_device
-from weconvene_core.training.images import load_pool
+from weconvene_core.training.images import cut, draw_crops, load_pool, on_device
 
 SIGMAS = (15, 25, 50)
 """Strengths of the noise that are measured, in steps of 8-bit pictures."""

@@ -28,7 +28,7 @@ from weconvene_core.layers import WeConvSpec
 from weconvene_core.layers.convert_network import obstacle, replace_convolutions
 from weconvene_core.paths import RESULTS, data_folder
 from weconvene_core.training.config import Stage
-from weconvene_core.training.divergence_guard import NonFiniteGuard
+from weconvene_core.training.safeguards import NonFiniteGuard
 from weconvene_core.training.soap import OPTIMIZERS
 
 TABLE = RESULTS / "tables" / "applications.csv"

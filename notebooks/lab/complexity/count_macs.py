@@ -27,8 +27,9 @@ from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
 
 FOLDING, OUTSIDE = "kernel folding", "outside the parts"
-ENCODER, DECODER = ("g_a", "h_a", "entropy_bottleneck"), ("g_s",)
+ENCODER, DECODER = ("g_a", "h_a"), ("g_s",)
 """Parts that run on one side alone; all other parts run on both sides."""
+TABLES_ONLY = "entropy_bottleneck"  # coding z looks up its tables; the network behind them does not run
 Macs = dict[str, int]
 
 
@@ -89,14 +90,13 @@ def count_macs(model: CompressionModel, height: int, width: int) -> tuple[Macs, 
 
     sides: tuple[Macs, Macs] = ({}, {})
     rest = counter.get_total_flops() // 2
-    tables_only = () if isinstance(model, WeConvene) else ("entropy_bottleneck",)  # CompressAI codes z without its net
     for part, child in model.named_children():
         layers = [f"{part}.{name}" for name, module in child.named_modules() if isinstance(module, WeConv3d)]
         folding = sum(everything - convolutions for everything, convolutions in map(macs_of, layers))
         whole = macs_of(part)[0]
         rest -= whole
         for macs, elsewhere in zip(sides, (DECODER, ENCODER), strict=True):
-            if whole and part not in (*elsewhere, *tables_only):
+            if whole and part not in (*elsewhere, TABLES_ONLY):
                 macs[part] = whole - folding
                 macs[FOLDING] = macs.get(FOLDING, 0) + folding
     for macs in sides:

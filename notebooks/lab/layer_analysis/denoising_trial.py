@@ -6,7 +6,8 @@ It is a trial of minutes, not a result: one task, one size, one seed, a few hund
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from weconvene_core.datasets.image_sets import ImageSet, load_rgb
+from weconvene_core.datasets.image_sets import load_rgb
 from weconvene_core.layers.blocks import ResidualBlock
 
 SIGMA = 25 / 255  # of the noise, for pictures in 0..1: the usual one of denoising papers
@@ -36,10 +37,10 @@ class Denoiser(nn.Module):
         return x - self.tail(self.blocks(self.head(x)))
 
 
-def grey_crops(images: ImageSet, count: int, side: int, seed: int = 0) -> Tensor:
+def grey_crops(paths: Sequence[Path], count: int, side: int, seed: int = 0) -> Tensor:
     """Return random grey crops (count, 1, side, side) in 0..1, the same number from each image as far as possible."""
     generator = torch.Generator().manual_seed(seed)
-    pictures = [torch.from_numpy(np.asarray(load_rgb(path).convert("L")).copy()) for path in images.paths]
+    pictures = [torch.from_numpy(np.asarray(load_rgb(path).convert("L")).copy()) for path in paths]
     crops = []
     for i in range(count):
         picture = pictures[i % len(pictures)]

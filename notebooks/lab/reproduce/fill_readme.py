@@ -27,8 +27,7 @@ from weconvene_core.atomic_files import sha256_of
 from weconvene_core.datasets.image_sets import TITLES
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact.calibrate import DIGEST, STORED
-from weconvene_core.model.checkpoint import weights_hash
-from weconvene_core.model.released import description_of
+from weconvene_core.model.checkpoint import description_of, weights_hash
 from weconvene_core.paths import CHECKPOINTS, RESULTS, ROOT
 
 README, CARD = ROOT / "README.md", CHECKPOINTS / "MODEL_CARD.md"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,7 @@ from lab.studies import runner
 from lab.studies.runner import MEASURED, Experiment, Study
 from lab.studies.training_recipe import CONFIG as RECIPE
 from lab.studies.training_recipe import soap
+from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.config import Stage
 
@@ -102,16 +104,12 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
             mine, other = (known.get(training.identity) for training in (own, reference))
             if mine is None:
                 continue
-            model = WeConvene(own.config.architecture)
-            encode, decode = kmac_per_pixel(model)
             at_three = mine[mine.quality == 3]
             facts = {
                 "question": row.question, "variant": row.variant, "seed": own.config.seed,
-                "steps": own.config.total_steps, "images": mine.image.nunique(),
-                "params_m": parameters_m(model),
-                "kmac_px_encode": encode, "kmac_px_decode": decode, "bpp_q3": at_three.bpp.mean(),
-                "psnr_q3_db": at_three.psnr_db.mean(), "ms_ssim_q3": at_three.ms_ssim.mean(),
-                "paper_pct": published_gain(row.variant),
+                "steps": own.config.total_steps, "images": mine.image.nunique(), **costs(own.config.architecture),
+                "bpp_q3": at_three.bpp.mean(), "psnr_q3_db": at_three.psnr_db.mean(),
+                "ms_ssim_q3": at_three.ms_ssim.mean(), "paper_pct": published_gain(row.variant),
             }  # fmt: skip
             if other is not None and reference.identity != own.identity:
                 facts |= {"reference": row.reference or f"{row.variant}, seed {SEEDS[0]}"} | difference(mine, other)
@@ -119,11 +117,12 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def kmac_per_pixel(model: WeConvene) -> tuple[float, float]:
-    """Return thousands of MACs per pixel of encoding and of decoding."""
-    height, width = COUNTING_SIZE
+@lru_cache
+def costs(config: ModelConfig) -> dict[str, float]:
+    """Return millions of parameters, and thousands of MACs per pixel of encoding and of decoding."""
+    model, (height, width) = WeConvene(config), COUNTING_SIZE
     encode, decode = (sum(macs.values()) / (1e3 * height * width) for macs in count_macs(model, height, width))
-    return encode, decode
+    return {"params_m": parameters_m(model), "kmac_px_encode": encode, "kmac_px_decode": decode}
 
 
 def published_gain(variant: str) -> float | None:

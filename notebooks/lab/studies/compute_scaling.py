@@ -24,7 +24,7 @@ from lab.rd.published_curves import anchor_curve
 from lab.studies.runner import TABLES, save
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model.checkpoint import load_model_file, load_weights, read_tensors, weights_hash
+from weconvene_core.model.checkpoint import load_checked, load_weights, read_tensors, weights_hash
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.training.config import TrainConfig
@@ -68,7 +68,7 @@ def load(path: Path) -> tuple[WeConvene, Compute]:
     """Load released weights, or the average in the saved state of a run, with what they cost."""
     tensors, said = read_tensors(path)
     if "architecture" in said:
-        return load_model_file(path), compute_of(said)
+        return load_checked(path)[0], compute_of(said)
     config = TrainConfig.from_dict(said["config"])
     model = WeConvene(config.architecture).eval()
     load_weights(model, {n.removeprefix("ema/"): t for n, t in tensors.items() if n.startswith("ema/")}, path)

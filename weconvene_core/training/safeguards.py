@@ -1,8 +1,16 @@
-"""What happens when a loss or a gradient is not finite: skip the batch, go back, or give up."""
+"""What keeps a run's state good: a stop between two updates only, and a guard against values that are not finite."""
 
 from __future__ import annotations
 
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
+from typing import Any
 
 from weconvene_core.errors import WeconveneError
 
@@ -21,9 +29,7 @@ class NonFiniteGuard:
 
     Attributes
     ----------
-    skipped : failures of the whole run.
-    failures : failures since the last calm.
-    in_a_row : failures without a good step between.
+    skipped, failures, in_a_row : failures of the whole run, since the last calm, and without a good step between.
     calm_at : step at which the learning rate is the scheduled one again.
     """
 
@@ -58,3 +64,35 @@ class NonFiniteGuard:
                 f"back to the last saved weights at a lower rate; lower the learning rate of stage {stage!r}."
             )
         return self.in_a_row % BACK_AFTER == 0
+
+
+@contextmanager
+def stop_requests(minutes: float | None = None) -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether to stop: Ctrl-C, SIGTERM or the time limit came since the block began.
+
+    The signal is delivered again when the block has ended, after the state was saved at a clean point, so a caller
+    still sees ``KeyboardInterrupt`` or the end of the process. A second signal acts at once. Outside the main thread,
+    where Python takes no signals, only the time limit counts.
+    """
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    came: list[int] = []
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if came:
+            restore()
+            signal.raise_signal(number)
+        came.append(number)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        before |= {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came) or time.monotonic() >= deadline
+    finally:
+        restore()
+    if came:
+        signal.raise_signal(came[0])
