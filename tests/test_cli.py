@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from lab.__main__ import main as laboratory
-from weconvene_core.cli import codec_commands
+from weconvene_core.cli import commands
 from weconvene_core.cli.main import main
 from weconvene_core.codec.container import Container, pack
 from weconvene_core.paths import CHECKPOINTS, ROOT
@@ -251,7 +251,7 @@ class TestOtherCommands:
         def read(source: Path) -> bytes:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(codec_commands, "_read", read)
+        monkeypatch.setattr(commands, "_read", read)
         assert_one_sentence(weconvene("info", compressed), "Interrupted", code=INTERRUPTED)
 
     @pytest.mark.slow

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from lab.rd.metrics import psnr_rgb
-from weconvene_core.cli import codec_commands, training_commands
+from weconvene_core.cli import commands
 from weconvene_core.cli.main import main
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
@@ -163,8 +163,7 @@ def test_the_command_calibrates_a_checkpoint_in_its_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], photo: Image.Image
 ) -> None:
     release(stirred(SMALL), folder / "tiny.safetensors", {"steps": 0})
-    for module in (codec_commands, training_commands):
-        monkeypatch.setattr(module, "CHECKPOINTS", folder)
+    monkeypatch.setattr(commands, "CHECKPOINTS", folder)
     (folder / "pictures").mkdir()
     photo.save(folder / "pictures" / "photo.png")
     assert main(["calibrate", "tiny", "--images", str(folder / "pictures")]) == 0

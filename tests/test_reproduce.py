@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from lab.reproduce import provenance
-from lab.reproduce.claims import read_claims
+from lab.reproduce import run_notebook
+from lab.reproduce.certificate import read_claims
 from lab.reproduce.run_notebook import run
 from lab.reproduce.run_records import (
     REPOSITORY,
@@ -27,7 +27,10 @@ from lab.reproduce.run_records import (
     altered,
     experiment_of,
     forget_void,
+    images_offered,
+    manifest,
     read_record,
+    write_manifest,
     write_record,
 )
 from weconvene_core.atomic_files import sha256_of
@@ -218,8 +221,8 @@ def test_rules_run_for_real_and_a_missed_claim_fails_the_run(clone: Path, tmp_pa
     assert "MISSED rate: expected 9 within 0.1, obtained 1.5000" in done.stdout
     assert "a claim is missed: results/certificate.md" in done.stderr
     assert (root / "results/certificate.csv").is_file()
-    manifest = json.loads((root / "results/manifest.json").read_text())
-    assert manifest["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
+    written = json.loads((root / "results/manifest.json").read_text())
+    assert written["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
 
     (root / "data/claims.csv").write_text((header + line).replace(",9,", ",1.5,"))
     assert planned(root) == {"certificate", "verdict", "all"}
@@ -242,7 +245,7 @@ def write_notebook(path: Path, code: str) -> None:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     monkeypatch.delenv("WECONVENE_DATA", raising=False)
-    monkeypatch.setattr(provenance, "environment", lambda tree: {"weconvene_data": False})
+    monkeypatch.setattr(run_notebook, "environment", lambda tree: {"weconvene_data": False})
     write_notebook(tmp_path / "notebooks/01_rates.ipynb", RATES)
     return Tree(tmp_path)
 
@@ -260,10 +263,10 @@ def test_a_finished_run_is_recorded(tree: Tree, capsys: pytest.CaptureFixture[st
     assert record.seconds > 0
     assert record.peak_memory_mb > 10
     assert str(tree.root) not in (tree.executed / "01_rates.ipynb").read_text()
-    manifest = provenance.manifest(tree)
-    assert manifest["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
-    assert manifest["files"]["results/tables/other.csv"]["notebook"] is None
-    assert manifest["notebooks"]["01_rates"]["environment"] == {"weconvene_data": False}
+    made = manifest(tree)
+    assert made["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
+    assert made["files"]["results/tables/other.csv"]["notebook"] is None
+    assert made["notebooks"]["01_rates"]["environment"] == {"weconvene_data": False}
     assert "  warning: one curve is left out\n" in capsys.readouterr().out
 
 
@@ -310,14 +313,14 @@ def test_a_record_is_void_when_results_are_not_as_they_were(tree: Tree) -> None:
 
 def test_a_clone_keeps_the_record_of_the_runs_that_its_results_came_from(tree: Tree) -> None:
     run_rates(tree)
-    provenance.write_manifest(tree)
+    write_manifest(tree)
     stored = json.loads(tree.manifest.read_text())
     stored["notebooks"]["01_rates"]["digest"] = "of release 0.2"
     tree.manifest.write_text(json.dumps(stored))
     tree.record_path("01_rates").unlink()
-    assert provenance.manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
+    assert manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
     (tree.results / "tables/rates.csv").write_text("edited")
-    assert provenance.manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] is None
+    assert manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] is None
 
 
 def test_images_are_told_by_name_and_size_and_not_by_their_place(
@@ -325,7 +328,7 @@ def test_images_are_told_by_name_and_size_and_not_by_their_place(
 ) -> None:
     monkeypatch.setenv("WECONVENE_CACHE", str(tmp_path / "downloads"))
     monkeypatch.delenv("WECONVENE_DATA", raising=False)
-    found = [provenance.images_offered()]
+    found = [images_offered()]
 
     def put(name: str) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -334,10 +337,10 @@ def test_images_are_told_by_name_and_size_and_not_by_their_place(
     for place in ("here/photos", "there/photos"):
         put(f"{place}/kodak/kodim01.png")
         monkeypatch.setenv("WECONVENE_DATA", str(tmp_path / place))
-        found.append(provenance.images_offered())
+        found.append(images_offered())
     put("there/photos/kodak/kodim02.png")
-    found.append(provenance.images_offered())
+    found.append(images_offered())
     put("downloads/kodak/kodim01.png")
-    found.append(provenance.images_offered())
+    found.append(images_offered())
     assert found[1] == found[2]
     assert len(set(found)) == 4

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from lab.studies.synthetic_pictures import FAMILIES, MIX, PATTERNS, write
+from lab.studies.synthetic_pictures import FAMILIES, MIX, write
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_pictures_come_from_their_generator_alone(family: str) -> None:
-    pictures = [np.asarray(FAMILIES[family](np.random.default_rng(seed), 64)) for seed in (*range(12), *range(12))]
-    assert {(picture.shape, picture.dtype) for picture in pictures} == {((64, 64, 3), np.dtype(np.uint8))}
+@pytest.mark.parametrize("side", [64, 97])
+def test_pictures_come_from_their_generator_alone(family: str, side: int) -> None:
+    pictures = [np.asarray(FAMILIES[family](np.random.default_rng(seed), side)) for seed in (*range(12), *range(12))]
+    assert {(picture.shape, picture.dtype) for picture in pictures} == {((side, side, 3), np.dtype(np.uint8))}
     assert all(np.array_equal(one, again) for one, again in zip(pictures[:12], pictures[12:], strict=True))
     assert len({picture.tobytes() for picture in pictures}) == 12
     assert np.mean([picture.std() for picture in pictures]) > 20
 
 
-@pytest.mark.parametrize("side", [32, 97, 256])
-def test_pictures_have_any_side(side: int) -> None:
-    for draw in FAMILIES.values():
-        assert all(draw(np.random.default_rng(seed), side).shape == (side, side, 3) for seed in range(8))
-    assert sum(MIX.values()) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("pattern", PATTERNS)
-def test_patterns_span_their_range(pattern: Callable[[np.random.Generator, int], np.ndarray]) -> None:
-    planes = [pattern(np.random.default_rng(seed), 50) for seed in range(40)]
-    assert {plane.shape for plane in planes} == {(50, 50)}
-    assert min(plane.min() for plane in planes) >= 0
-    assert max(plane.max() for plane in planes) <= 1
-    assert np.ptp(planes, axis=(1, 2)).max() > 0.9
-
-
 def test_a_folder_of_pictures_grows_without_changing(tmp_path: Path) -> None:
+    assert sum(MIX.values()) == pytest.approx(1)
     write(tmp_path / "few", 3, 48)
     write(tmp_path / "more", 5, 48)
     few, more = (sorted((tmp_path / name).iterdir()) for name in ("few", "more"))

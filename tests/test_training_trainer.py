@@ -73,10 +73,8 @@ def test_the_average_never_bypasses_the_transforms(tmp_path: Path, pool: ImagePo
 
 
 def test_loss_is_rate_plus_weighted_distortion() -> None:
-    one = torch.ones(1)
-    terms = RateDistortion(
-        r_lf=one, r_hf=2 * one, r_z=0.5 * one, mse=one / 255**2, lam=0.0067 * one, distortion=0.0067 * one
-    )
+    one, lam = torch.ones(1), torch.tensor([0.0067])
+    terms = RateDistortion(r_lf=one, r_hf=2 * one, r_z=0.5 * one, mse=one / 255**2, lam=lam, distortion=lam)
     assert terms.bpp.item() == 3.5
     torch.testing.assert_close(terms.loss(2.0, 0.5), torch.tensor([0.5 + 2 + 1 + 0.0067]))
     torch.testing.assert_close(terms.balanced(), terms.loss().mean())

@@ -8,7 +8,7 @@ import pytest
 import pywt
 import torch
 
-from lab.wavelet_analysis import channel_correlation, energy_compaction, lossless_bits
+from lab.wavelet_analysis import energy_compaction, lossless_bits
 from lab.wavelet_analysis.learnable_lifting import LearnableLifting
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
@@ -104,12 +104,12 @@ def test_the_channel_dwt_gathers_what_neighbouring_channels_share():
     unlike = torch.diag(torch.ones(6, dtype=torch.float64))
     in_pairs = torch.block_diag(*[torch.ones(2, 2, dtype=torch.float64)] * 3)
     apart = torch.tensor([0, 2, 1, 3, 4, 5])
-    assert channel_correlation.channel_low_share(alike, "haar") == pytest.approx(1.0)
-    assert channel_correlation.channel_low_share(unlike, "haar") == pytest.approx(0.5)
-    assert channel_correlation.channel_low_share(in_pairs, "haar") == pytest.approx(1.0)
-    assert channel_correlation.channel_low_share(in_pairs, "haar", apart) == pytest.approx(2 / 3)
+    assert energy_compaction.channel_low_share(alike, "haar") == pytest.approx(1.0)
+    assert energy_compaction.channel_low_share(unlike, "haar") == pytest.approx(0.5)
+    assert energy_compaction.channel_low_share(in_pairs, "haar") == pytest.approx(1.0)
+    assert energy_compaction.channel_low_share(in_pairs, "haar", apart) == pytest.approx(2 / 3)
     white = torch.eye(256, dtype=torch.float64)
-    assert [channel_correlation.channel_low_share(white, name) for name in ("5/3", "9/7")] == pytest.approx([0.5, 0.5])
+    assert [energy_compaction.channel_low_share(white, name) for name in ("5/3", "9/7")] == pytest.approx([0.5, 0.5])
 
 
 @pytest.mark.parametrize("wavelet", ["5/3", "9/7"])
@@ -125,7 +125,7 @@ def test_energies_of_a_3d_transform_come_by_halves(wavelet):
 def test_channel_correlation_is_numpys_and_a_constant_channel_correlates_with_none():
     features = torch.randn(2, 3, 4, 5)
     features[:, 2] = 7.0
-    found = channel_correlation.channel_correlation(features)
+    found = energy_compaction.channel_correlation(features)
     np.testing.assert_allclose(found[:2, :2], np.corrcoef(features.permute(1, 0, 2, 3).reshape(3, -1)[:2]), atol=1e-6)
     assert not found[2].any()
 
@@ -135,19 +135,19 @@ def test_stack_gain_without_channels_is_that_of_the_pictures_and_the_klt_bounds_
     mixing = torch.eye(8) + 0.8 * torch.eye(8).roll(1, 0)
     maps = torch.einsum("ij,jhw->ihw", mixing, torch.randn(8, 64, 64))
     flat = [energy_compaction.coding_gain_db(m, "9/7", 2) for m in maps]
-    assert channel_correlation.stack_gain_db(maps, "9/7", 2, 0) == pytest.approx(np.mean(flat), abs=0.05)
-    bound = channel_correlation.channel_bound_db(channel_correlation.channel_correlation(maps[None]))
-    assert 0.1 < channel_correlation.stack_gain_db(maps, "haar", 0, 1) < bound
+    assert energy_compaction.stack_gain_db(maps, "9/7", 2, 0) == pytest.approx(np.mean(flat), abs=0.05)
+    bound = energy_compaction.channel_bound_db(energy_compaction.channel_correlation(maps[None]))
+    assert 0.1 < energy_compaction.stack_gain_db(maps, "haar", 0, 1) < bound
 
 
 def test_order_is_what_a_channel_dwt_lives_on():
     torch.manual_seed(0)
     smooth = torch.nn.functional.interpolate(torch.rand(1, 1, 9, 9) * 255, size=96, mode="bicubic")[0, 0]
-    ordered = channel_correlation.edge_stack(smooth + torch.randn(96, 96))
+    ordered = energy_compaction.edge_stack(smooth + torch.randn(96, 96))
     shuffled = ordered[torch.randperm(16)]
     assert (
-        channel_correlation.stack_gain_db(ordered, "9/7", 0, 1)
-        > channel_correlation.stack_gain_db(shuffled, "9/7", 0, 1) + 3
+        energy_compaction.stack_gain_db(ordered, "9/7", 0, 1)
+        > energy_compaction.stack_gain_db(shuffled, "9/7", 0, 1) + 3
     )
     assert ordered.min() >= 0
 

@@ -10,7 +10,7 @@ LABORATORY = ("applications", "evaluation", "figures", "reproduce")
 LABORATORY += ("layers.reach", "wavelets.factor", "wavelets.gains", "wavelets.learnable")
 PLACES = """
     bands:model.transforms checkpoint:model.checkpoint config:model.config config_checks:model.config
-    commands:cli.training_commands file_commands:cli.codec_commands files:atomic_files inputs:image_tensors
+    commands:cli.commands file_commands:cli.commands files:atomic_files inputs:image_tensors
     presets:model.presets transforms:model.transforms
     codec.checkpoints:model.checkpoint codec.grid:codec.tile_grid codec.images:codec.pictures
     codec.latents:codec.tile_streams codec.refining:codec.latent_refinement codec.sealing:exact.calibrate
@@ -29,7 +29,7 @@ PLACES = """
     training.interrupts:training.safeguards training.loop:training.trainer training.parallel:training.distributed
     training.objective:training.losses training.reporting:training.log training.run:training.trainer
     training.runlog:training.log training.sampling:training.images training.schedule:training.config
-    wavelets.axis:wavelets.dwt wavelets.eager:wavelets.lifting
+    wavelets.axis:wavelets.dwt wavelets.pyramid:wavelets.dwt wavelets.eager:wavelets.lifting
     wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting_reference
     wavelets.operator:wavelets.lifting wavelets.plan:wavelets.lifting_plan wavelets.transform:wavelets.dwt
 """

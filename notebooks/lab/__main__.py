@@ -11,7 +11,7 @@ from lab.rd.our_codec import FileCodec
 from lab.rd.published_curves import anchors_of
 from lab.rd.tables import bd_table
 from lab.reproduce import certificate
-from weconvene_core.cli.codec_commands import check_model
+from weconvene_core.cli.commands import check_model
 from weconvene_core.cli.main import quality_number
 from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError

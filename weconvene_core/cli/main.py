@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from weconvene_core.cli import codec_commands, training_commands
+from weconvene_core.cli import commands
 from weconvene_core.codec.tile_grid import DEFAULT_MEMORY
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
@@ -26,24 +26,20 @@ EXIT_CODES = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code; argparse itself exits with 2 on a wrong command line."""
     arguments = _parser().parse_args(argv)
+    code = commands.FAILED
     try:
         with warnings.catch_warnings():
             # Libraries' notes to programmers, such as torch.jit's deprecation: a user can do nothing with them.
             warnings.simplefilter("ignore", FutureWarning)
             return arguments.run(arguments)
     except KeyboardInterrupt:
-        return _fail("Interrupted; files that were complete before are complete now.", 130)
+        sentence, code = "Interrupted; files that were complete before are complete now.", 130
     except MemoryError:
-        return _fail("There is not enough memory for this: use a smaller picture, or close other programs.")
-    except CorruptFileError as error:
-        return _fail(str(error), codec_commands.DAMAGED)
+        sentence = "There is not enough memory for this: use a smaller picture, or close other programs."
     except WeconveneError as error:
-        return _fail(str(error))
+        sentence, code = str(error), commands.DAMAGED if isinstance(error, CorruptFileError) else commands.FAILED
     except OSError as error:
-        return _fail(f"{error.filename or 'The system'}: {error.strerror or error}.")
-
-
-def _fail(sentence: str, code: int = 1) -> int:
+        sentence = f"{error.filename or 'The system'}: {error.strerror or error}."
     print(f"weconvene: {sentence}", file=sys.stderr)
     return code
 
@@ -60,62 +56,53 @@ def _parser() -> argparse.ArgumentParser:
 def _add_codec_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     encode = subparsers.add_parser("encode", help="compress pictures")
     _add_files(encode, "pictures (PNG, JPEG, TIFF, WebP ...), folders of them, or - for a pipe", "photo.wcv")
-    encode.add_argument(
-        "--quality", type=quality_number, required=True, metavar="Q", help="a number from 0 (small) to 7 (fine)"
-    )
+    said = "a number from 0 (small) to 7 (fine)"
+    encode.add_argument("--quality", type=quality_number, required=True, metavar="Q", help=said)
     encode.add_argument("--model", default="lite", help="name of a trained model (default: %(default)s)")
-    encode.add_argument(
-        "--effort", type=int, choices=range(4), default=0,
-        help="search for a better file: 0 codes at once, 3 takes longest (default: %(default)s)",
-    )  # fmt: skip
-    encode.set_defaults(run=codec_commands.encode)
+    said = "search for a better file: 0 codes at once, 3 takes longest (default: %(default)s)"
+    encode.add_argument("--effort", type=int, choices=range(4), default=0, help=said)
+    encode.set_defaults(run=commands.encode)
 
     decode = subparsers.add_parser("decode", help="turn compressed files into pictures")
     _add_files(decode, "compressed files, folders of them, or - for a pipe", "photo.png")
     decode.add_argument("--preview", action="store_true", help="decode what is there, even if the file is cut")
-    decode.add_argument(
-        "--format", default="png", metavar="EXT", help="format in a folder or a pipe (default: %(default)s)"
-    )
-    decode.set_defaults(run=codec_commands.decode)
+    said = "format in a folder or a pipe (default: %(default)s)"
+    decode.add_argument("--format", default="png", metavar="EXT", help=said)
+    decode.set_defaults(run=commands.decode)
 
     info = subparsers.add_parser("info", help="show what a compressed file contains")
     info.add_argument("file", type=Path, metavar="FILE", help="a compressed file, or - for a pipe")
     info.add_argument("--json", action="store_true", help="print one JSON object")
-    info.set_defaults(run=codec_commands.info)
+    info.set_defaults(run=commands.info)
 
 
 def _add_files(parser: argparse.ArgumentParser, what: str, example: str) -> None:
     parser.add_argument("inputs", type=Path, nargs="+", metavar="IN", help=what)
-    parser.add_argument(
-        "output", type=Path, metavar="OUT", help=f"the result, e.g. {example}; a folder; or - for a pipe"
-    )
+    said = f"the result, e.g. {example}; a folder; or - for a pipe"
+    parser.add_argument("output", type=Path, metavar="OUT", help=said)
     parser.add_argument("--force", action="store_true", help="replace what exists")
-    parser.add_argument(
-        "--max-memory", type=int, default=DEFAULT_MEMORY, metavar="MIB",
-        help="working memory beyond the picture itself; larger pictures are coded in tiles (default: %(default)s)",
-    )  # fmt: skip
+    said = "working memory beyond the picture itself; larger pictures are coded in tiles (default: %(default)s)"
+    parser.add_argument("--max-memory", type=int, default=DEFAULT_MEMORY, metavar="MIB", help=said)
 
 
 def _add_training_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     train = subparsers.add_parser("train", help="train a model, or go on with an interrupted training")
     train.add_argument("config", type=Path, metavar="CONFIG", help="the training's configuration, JSON or TOML")
     train.add_argument("--minutes", type=float, metavar="N", help="save and stop cleanly after N minutes")
-    train.set_defaults(run=training_commands.train)
+    train.set_defaults(run=commands.train)
 
-    calibrate = subparsers.add_parser(
-        "calibrate", help="calibrate a model's integer path: its files decode to the same bits on every machine"
-    )
+    said = "calibrate a model's integer path: its files decode to the same bits on every machine"
+    calibrate = subparsers.add_parser("calibrate", help=said)
     calibrate.add_argument("name", metavar="NAME", help="name of a trained model; its file is replaced")
-    calibrate.add_argument(
-        "--images", type=Path, metavar="DIR", help="photographs to measure on (default: those kept out of training)"
-    )
-    calibrate.set_defaults(run=training_commands.calibrate)
+    said = "photographs to measure on (default: those kept out of training)"
+    calibrate.add_argument("--images", type=Path, metavar="DIR", help=said)
+    calibrate.set_defaults(run=commands.calibrate)
 
     data = subparsers.add_parser("data", help="get image sets")
     actions = data.add_subparsers(required=True, metavar="ACTION")
     fetch = actions.add_parser("fetch", help="download an image set of data/registry.csv and verify it")
     fetch.add_argument("name", metavar="NAME", help="e.g. kodak")
-    fetch.set_defaults(run=training_commands.fetch)
+    fetch.set_defaults(run=commands.fetch)
 
 
 def quality_number(text: str) -> float:

@@ -81,9 +81,8 @@ def load_images(config: TrainConfig, quiet: bool = False) -> ImagePool:
         largest = max(stage.crop for stage in config.stages)
         if small := sum(min(image.shape[:2]) < largest for image in pool.train):
             tqdm.write(f"{small} of {len(pool.train)} training images are smaller than the crop: padded by reflection")
-    return replace(
-        pool, synthetic=tuple(decode(folder_set(synthetic).paths).values() if config.synthetic_share else ())
-    )
+    drawn = decode(folder_set(synthetic).paths) if config.synthetic_share else {}
+    return replace(pool, synthetic=tuple(drawn.values()))
 
 
 def load_pool(paths: Sequence[Path], validation: Sequence[Path] | None = None) -> ImagePool:
@@ -221,11 +220,8 @@ def on_device(images: Sequence[np.ndarray], crop: int, device: torch.device) -> 
     """
     padded = []
     for image in images:
-        missing = [max(0, crop - side) for side in image.shape[:2]]
-        extended = (
-            np.pad(image, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric") if any(missing) else image
-        )
-        padded.append(extended)
+        below, beside = (max(0, crop - side) for side in image.shape[:2])
+        padded.append(np.pad(image, [(0, below), (0, beside), (0, 0)], mode="symmetric") if below or beside else image)
     if device.type == "cuda" and sum(image.nbytes for image in padded) > torch.cuda.mem_get_info(device)[0] / 2:
         device = torch.device("cpu")
     return [torch.from_numpy(image).to(device) for image in padded]

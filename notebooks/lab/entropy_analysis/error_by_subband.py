@@ -6,8 +6,8 @@ training, never on test images, and writes ``results/tables/diagnosis_*.csv`` in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -16,14 +16,14 @@ from PIL import Image
 from scipy.interpolate import PchipInterpolator
 
 from lab.entropy_analysis.scale_calibration import calibration_table
-from lab.entropy_analysis.slice_bits import CodedSlice, as_input, coded_slices, subbands
+from lab.entropy_analysis.slice_bits import as_input, channel_table, coded_slices
 from lab.rd.metrics import PEAK, bpp
 from lab.rd.pillow_codecs import JPEG_2000, PillowCodec, avif
 from lab.studies.runner import training_images
 from lab.wavelet_analysis.energy_compaction import weighted_bands
 from weconvene_core.codec.api import decode, encode, load_model
 from weconvene_core.image_tensors import middle
-from weconvene_core.layers.wavelet_shortcut import COLOURS, LEVELS, WAVELET, colour_matrix
+from weconvene_core.layers.wavelet_shortcut import LEVELS, WAVELET, colour_matrix
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import RESULTS
 from weconvene_core.wavelets import dwt2d
@@ -37,14 +37,7 @@ CODECS = (
     replace(avif(), qualities=(0, 3, *avif().qualities)),
 )
 ALL, TINY = "all", 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class Bands:
-    """One coded picture: bytes of its file, and its squared error (per sample, 0..255) by (subband, colour)."""
-
-    size: int
-    error: pd.Series
+BY_BAND = ["subband", "colour"]
 
 
 def photographs() -> list[np.ndarray]:
@@ -69,22 +62,22 @@ def band_errors(original: np.ndarray, decoded: np.ndarray) -> pd.Series:
     whole, stretch = error.square().mean().item(), max(sum(parts.values()), TINY)
     split = pd.Series(parts) * whole / stretch
     split[ALL, ALL] = whole
-    return split.rename_axis(["subband", "colour"])
+    return split.rename_axis(BY_BAND)
 
 
-def coded_by(codec: PillowCodec, picture: np.ndarray) -> list[Bands]:
-    """Code a picture at all qualities of a codec, in the order of rising bytes, each number of bytes once."""
-    coded: dict[int, Bands] = {}
+def coded_by(codec: PillowCodec, picture: np.ndarray) -> dict[int, pd.Series]:
+    """Code a picture at all qualities of a codec; return :func:`band_errors` by bytes of the file, in rising order."""
+    coded = {}
     for quality in codec.qualities:
         data = codec.encode(Image.fromarray(picture), quality)
-        coded[len(data)] = Bands(len(data), band_errors(picture, np.asarray(codec.decode(data))))
-    return [coded[size] for size in sorted(coded)]
+        coded[len(data)] = band_errors(picture, np.asarray(codec.decode(data)))
+    return dict(sorted(coded.items()))
 
 
-def at_bytes(curve: Sequence[Bands], size: int) -> pd.Series:
+def at_bytes(curve: Mapping[int, pd.Series], size: int) -> pd.Series:
     """Interpolate the errors of every band at so many bytes (PCHIP over logarithms); nan outside the curve."""
-    sizes, errors = np.log([point.size for point in curve]), pd.DataFrame([point.error for point in curve])
-    found = PchipInterpolator(sizes, np.log(errors.clip(lower=TINY)), extrapolate=False)(np.log(size))
+    errors = pd.DataFrame(curve).T
+    found = PchipInterpolator(np.log(errors.index), np.log(errors.clip(lower=TINY)), extrapolate=False)(np.log(size))
     return pd.Series(np.exp(found), index=errors.columns)
 
 
@@ -110,7 +103,7 @@ def compare(
 
 def image_table(compared: pd.DataFrame) -> pd.DataFrame:
     """Return per picture, quality and anchor the PSNR of both and the gain in dB at equal bytes."""
-    table = compared[compared.subband == ALL].drop(columns=["subband", "colour"])
+    table = compared[compared.subband == ALL].drop(columns=BY_BAND)
     ours, theirs = (10 * np.log10(PEAK**2 / table[name]) for name in ("mse", "anchor_mse"))
     table = table.assign(psnr_db=ours, anchor_psnr_db=theirs, gain_db=ours - theirs)
     columns = ["anchor", "quality", "picture", "bpp", "psnr_db", "anchor_psnr_db", "gain_db"]
@@ -132,36 +125,29 @@ def subband_errors(compared: pd.DataFrame) -> pd.DataFrame:
 def bits(
     model: WeConvene, pictures: Sequence[np.ndarray], qualities: Sequence[float] = QUALITIES
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return where the estimated bits go: by quality and slice, and by quality, subband and colour; pixels together."""
-    pixels = sum(picture.shape[0] * picture.shape[1] for picture in pictures)
-    by_slice, by_band = [], []
+    """Return where the estimated bits go, of all pictures together: by quality and slice, and by quality and band.
+
+    Bands are those of the three-level pyramid, by colour; what lies inside its LL band counts as that.
+    """
+    pixels, tables = sum(picture.shape[0] * picture.shape[1] for picture in pictures), []
     for quality in qualities:
         for picture in pictures:
-            slices = coded_slices(model, picture, quality)
             with torch.no_grad():
-                chances_of_z = model(as_input(model, picture), quality)["likelihoods"]["z"]
-            by_slice += [(quality, "z", -chances_of_z.log2().sum().item())]
-            by_slice += [(quality, coded.name, coded.total) for coded in slices]
-            by_band += [(quality, *row) for row in _by_band(slices, model)]
-    tables = (
-        pd.DataFrame(by_slice, columns=["quality", "slice", "bpp"]),
-        pd.DataFrame(by_band, columns=["quality", "subband", "colour", "bpp"]),
-    )
-    first, second = (t.groupby(list(t.columns[:-1]), sort=False).bpp.sum().div(pixels).reset_index() for t in tables)
-    return tuple(t.assign(share_pct=100 * t.bpp / t.groupby("quality").bpp.transform("sum")) for t in (first, second))
+                chances = model(as_input(model, picture), quality)["likelihoods"]["z"]
+            of_z = pd.DataFrame({"slice": ["z"], "bits": -chances.log2().sum().item()})
+            of_y = channel_table(coded_slices(model, picture, quality), model.config)
+            tables += [of_z.assign(quality=quality), of_y.assign(quality=quality)]
+    table = pd.concat(tables)
+    bands = table[table["slice"] != "z"]
+    inside = bands.subband.str[-1].astype(int) > LEVELS
+    bands = bands.assign(subband=bands.subband.mask(inside, f"LL{LEVELS}"))
+    return _shares(table, ["slice"], pixels), _shares(bands, BY_BAND, pixels)
 
 
-def _by_band(slices: Sequence[CodedSlice], model: WeConvene) -> list[tuple[str, str, float]]:
-    """Bits by band of the three-level pyramid (what lies inside its LL band counts as that) and colour.
-
-    Colours alternate from channel to channel in every slice of the shortcut's polyphase order.
-    """
-    rows = []
-    for coded, names in zip(slices, subbands(model.config), strict=True):
-        for channel, (name, spent) in enumerate(zip(names, coded.bits, strict=True)):
-            band = name if int(name[-1]) <= LEVELS else f"LL{LEVELS}"
-            rows.append((band, "chroma" if channel % COLOURS else "luma", float(spent.sum())))
-    return rows
+def _shares(table: pd.DataFrame, keys: list[str], pixels: int) -> pd.DataFrame:
+    """Sum up bits by quality and keys: bits per pixel, and percent of the quality's bits."""
+    bpp = table.groupby(["quality", *keys], sort=False).bits.sum() / pixels
+    return pd.DataFrame({"bpp": bpp, "share_pct": 100 * bpp / bpp.groupby("quality").transform("sum")}).reset_index()
 
 
 def main() -> None:
@@ -169,7 +155,7 @@ def main() -> None:
     pictures, model = photographs(), load_model()
     compared = compare(pictures)
     by_slice, by_band = bits(model, pictures)
-    errors = subband_errors(compared).merge(by_band, how="left", on=["quality", "subband", "colour"])
+    errors = subband_errors(compared).merge(by_band, how="left", on=["quality", *BY_BAND])
     tables = {
         "images": image_table(compared), "subbands": errors, "slices": by_slice,
         "calibration": calibration_table(model, pictures, QUALITIES),

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from lab.entropy_analysis.slice_bits import Call, calls
 from weconvene_core.entropy import LIKELIHOODS
@@ -21,14 +20,8 @@ from weconvene_core.layers.wavelet_shortcut import COLOURS
 from weconvene_core.model.weconvene import WeConvene
 
 FACTORS = tuple(2 ** (k / 32) for k in range(-32, 33))
-PRIOR = 64.0
-"""How many symbols the Laplacian is worth where other pictures' counts make the table: rare symbols keep a share."""
+PRIOR = 64.0  # symbols that the Laplacian is worth beside other pictures' counts: rare symbols keep a share
 COUNTS = ["slice", "index", "symbol", "count"]
-CHROMA = ["slice", "chroma_bits", "luma_known_bits"]
-COLUMNS = [
-    "quality", "slice", "coded_pct", "bpp", "entropy_bpp", "entropy_saves_pct", "held_out_bpp", "held_out_saves_pct",
-    "best_factor", "factor_saves_pct",
-]  # fmt: skip
 
 
 def symbol_counts(coded: Sequence[Call]) -> pd.DataFrame:
@@ -58,13 +51,10 @@ def chroma_bits(coded: Sequence[Call], likelihood: Likelihood) -> pd.DataFrame:
             known, left = indexes[colour] > 0, offset[colour]
             slope = (residual[0] * left / scale[colour] ** 2).sum() / (residual[0] / scale[colour]).square().sum()
             predicted = left - slope.nan_to_num() * residual[0]
-            spent, less = (_sum_bits(likelihood(t.round(), scale[colour])[known]) for t in (left, predicted))
+            chances = (likelihood(t.round(), scale[colour])[known] for t in (left, predicted))
+            spent, less = (-chance.double().log2().sum().item() for chance in chances)
             rows.append((call.name, spent, min(spent, less)))
-    return pd.DataFrame(rows, columns=CHROMA)
-
-
-def _sum_bits(chances: Tensor) -> float:
-    return -chances.double().log2().sum().item()
+    return pd.DataFrame(rows, columns=["slice", "chroma_bits", "luma_known_bits"])
 
 
 def calibration_table(model: WeConvene, pictures: Sequence[np.ndarray], qualities: Sequence[float]) -> pd.DataFrame:
@@ -96,7 +86,7 @@ def table_costs(counts: pd.DataFrame, pixels: int, likelihood: Likelihood) -> pd
 
     Returns
     -------
-    Columns :data:`COLUMNS`: ``coded_pct`` of the coefficients are not certainly zero; ``bpp`` as coded; ``entropy_bpp``
+    ``coded_pct`` of the coefficients are not certainly zero; ``bpp`` as coded; ``entropy_bpp``
     with each table replaced by these very symbols' histogram (a bound: such tables know what they code);
     ``held_out_bpp`` with the histogram of the other pictures; ``best_factor`` on all scales of the slice, and what it
     would save.
@@ -104,19 +94,22 @@ def table_costs(counts: pd.DataFrame, pixels: int, likelihood: Likelihood) -> pd
     rows = []
     for (quality, name), part in counts.groupby(["quality", "slice"], sort=False):
         coded = part[part["index"] > 0]
-        share = 100 * coded["count"].sum() / part["count"].sum()
-        rows.append([quality, name, share, *_costs(coded, pixels, likelihood)])
-    return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def _costs(coded: pd.DataFrame, pixels: int, likelihood: Likelihood) -> list[float]:
-    spent = _bits(coded, _promised(coded, likelihood))
-    ideal = _bits(coded, coded.groupby(["index", "symbol"])["count"].transform("sum") / _per_table(coded))
-    others = _bits(coded, _held_out(coded, likelihood))
-    by_factor = [_bits(coded, _promised(coded, likelihood, factor)) for factor in FACTORS]
-    saved = [100 * (1 - bits / max(spent, 1e-9)) for bits in (ideal, others, min(by_factor))]
-    best = FACTORS[int(np.argmin(by_factor))]
-    return [spent / pixels, ideal / pixels, saved[0], others / pixels, saved[1], best, saved[2]]
+        count, promised = coded["count"], _promised(coded, likelihood)
+        sums = (coded.groupby(["index", *more])["count"].transform("sum") for more in ([], ["symbol"], ["picture"]))
+        of_table, of_symbol, of_picture = sums
+        held_out = (of_symbol - count + PRIOR * promised) / (of_table - of_picture + PRIOR)
+        chances = [promised, of_symbol / of_table, held_out, *(_promised(coded, likelihood, f) for f in FACTORS)]
+        spent, ideal, others, *by_factor = (float(-(count * np.log2(chance)).sum()) for chance in chances)
+        ideal_saves, others_save, factor_saves = (100 * (1 - bits / max(spent, 1e-9))
+                                                  for bits in (ideal, others, min(by_factor)))  # fmt: skip
+        rows.append({
+            "quality": quality, "slice": name, "coded_pct": 100 * count.sum() / part["count"].sum(),
+            "bpp": spent / pixels,
+            "entropy_bpp": ideal / pixels, "entropy_saves_pct": ideal_saves,
+            "held_out_bpp": others / pixels, "held_out_saves_pct": others_save,
+            "best_factor": FACTORS[int(np.argmin(by_factor))], "factor_saves_pct": factor_saves,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def _promised(coded: pd.DataFrame, likelihood: Likelihood, factor: float = 1.0) -> pd.Series:
@@ -124,18 +117,3 @@ def _promised(coded: pd.DataFrame, likelihood: Likelihood, factor: float = 1.0) 
     scale = factor * torch.tensor(scale_table(), dtype=torch.float64)[torch.tensor(coded["index"].to_numpy())]
     chance = likelihood(torch.tensor(coded.symbol.to_numpy(), dtype=torch.float64), scale)
     return pd.Series(chance.numpy(), index=coded.index)
-
-
-def _per_table(coded: pd.DataFrame) -> pd.Series:
-    return coded.groupby("index")["count"].transform("sum")
-
-
-def _held_out(coded: pd.DataFrame, likelihood: Likelihood) -> pd.Series:
-    """The probability of every symbol by the histogram of all other pictures, and a little of the Laplacian."""
-    own_table = coded.groupby(["picture", "index"])["count"].transform("sum")
-    same = coded.groupby(["index", "symbol"])["count"].transform("sum") - coded["count"]
-    return (same + PRIOR * _promised(coded, likelihood)) / (_per_table(coded) - own_table + PRIOR)
-
-
-def _bits(coded: pd.DataFrame, probability: pd.Series) -> float:
-    return float(-(coded["count"] * np.log2(probability)).sum())

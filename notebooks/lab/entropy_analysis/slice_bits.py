@@ -127,10 +127,8 @@ def coded_slices(model: WeConvene, picture: np.ndarray, quality: float) -> list[
     shapes = slice_shapes(config.layout, config.hyper_features)
     if config.layout.ll_passes:
         passes, stride = len(parts) - len(shapes) + 1, config.coded_stride * 2**config.layout.ll_levels
-        of_ll = [
-            passes_joined(tensors, height // stride, width // stride) for tensors in zip(*parts[:passes], strict=True)
-        ]
-        parts = [(of_ll[0], of_ll[1]), *parts[passes:]]
+        of_ll = zip(*parts[:passes], strict=True)
+        parts = [tuple(passes_joined(t, height // stride, width // stride) for t in of_ll), *parts[passes:]]
     slices = []
     for name, (seen, _), (likelihood, residual) in zip(slice_names(config), shapes, parts, strict=True):
         bits = -likelihood[0].double().log2()
@@ -193,15 +191,22 @@ def subbands(config: ModelConfig) -> list[list[str]]:
     return coarse + [bands[stop - width : stop] for stop, width in zip(stops, widths, strict=True)]
 
 
+def channel_table(slices: Sequence[CodedSlice], config: ModelConfig) -> pd.DataFrame:
+    """Return slice, subband, colour, bits and coefficients of every channel, coarsest subband first.
+
+    With the shortcut, colours alternate from channel to channel in every slice.
+    """
+    rows = [(coded.name, name, "chroma" if channel % COLOURS else "luma", float(spent.sum()), spent.size)
+            for coded, names in zip(slices, subbands(config), strict=True)
+            for channel, (name, spent) in enumerate(zip(names, coded.bits, strict=True))]  # fmt: skip
+    return pd.DataFrame(rows, columns=["slice", "subband", "colour", "bits", "coefficients"])
+
+
 def subband_table(slices: Sequence[CodedSlice], config: ModelConfig, pixels: int) -> pd.DataFrame:
     """Return bits per pixel, coefficients per pixel and bits per coefficient of every subband, coarsest first."""
-    rows = [(name, float(bits.sum()), bits.size)
-            for coded, names in zip(slices, subbands(config), strict=True)
-            for name, bits in zip(names, coded.bits, strict=True)]  # fmt: skip
-    sums = pd.DataFrame(rows, columns=["subband", "bits", "count"]).groupby("subband", sort=False).sum()
-    table = pd.DataFrame({"bpp": sums.bits / pixels, "coefficients_px": sums["count"] / pixels,
-                          "bits_per_coefficient": sums.bits / sums["count"]})  # fmt: skip
-    return table.reset_index()
+    sums = channel_table(slices, config).groupby("subband", sort=False)[["bits", "coefficients"]].sum()
+    table = sums.div(pixels).rename(columns={"bits": "bpp", "coefficients": "coefficients_px"})
+    return table.assign(bits_per_coefficient=sums.bits / sums.coefficients).reset_index()
 
 
 def stream_sizes(model: WeConvene, picture: np.ndarray, quality: float) -> pd.DataFrame:

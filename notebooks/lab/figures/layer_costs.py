@@ -46,7 +46,7 @@ def cost_figure(table: pd.DataFrame) -> Figure:
 def speed_figure(table: pd.DataFrame) -> Figure:
     """Draw the milliseconds of each layer as bars, one panel per direction, groups by memory layout.
 
-    ``table`` is of one device and size, as :func:`lab.layer_analysis.layer_speed.measure_layers` makes it.
+    ``table`` is of one device and size, as :func:`lab.wavelet_analysis.dwt_speed.measure_layers` makes it.
     """
     device, channels, side = table[["device", "channels", "side"]].iloc[0]
     layers, layouts, directions = (list(dict.fromkeys(table[column])) for column in ("layer", "layout", "direction"))

@@ -1,1 +1,1 @@
-"""What the 3DM-WeConv layer does: its bands, receptive field, speed, and a denoising trial."""
+"""What the 3DM-WeConv layer does: its bands, receptive field, and a denoising trial."""

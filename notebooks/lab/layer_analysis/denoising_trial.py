@@ -18,11 +18,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from weconvene_core.datasets.image_sets import load_rgb
 from weconvene_core.layers.blocks import ResidualBlock
 
-SIGMA = 25 / 255
-"""Standard deviation of the noise, the usual one of denoising papers, for pictures in 0..1."""
+SIGMA = 25 / 255  # of the noise, for pictures in 0..1: the usual one of denoising papers
 RATE = 1e-3
-BACKWARD = 3
-"""A training step multiplies about three times as much as a forward pass: twice more for the two gradients."""
+BACKWARD = 3  # a training step multiplies three times as much as a forward pass: twice more for the two gradients
 
 
 class Denoiser(nn.Module):

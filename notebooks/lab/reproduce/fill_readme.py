@@ -19,8 +19,7 @@ import pandas as pd
 from lab.applications.study import findings
 from lab.rd.curves import METRIC_TITLES
 from lab.rd.published_curves import ANCHOR_NAMES
-from lab.reproduce.claims import accept as accept_claims
-from lab.reproduce.run_records import REPOSITORY
+from lab.reproduce.certificate import accept_claims
 from lab.studies.compute_scaling import compute_of
 from lab.studies.design_choices import ledger_markdown, ledger_summary, read_ledger
 from lab.studies.larger_sets import SETS
@@ -306,7 +305,7 @@ def main() -> int:
     """Accept the tables and rewrite the blocks of all documents."""
     try:
         accept()
-        for change in accept_claims(REPOSITORY):
+        for change in accept_claims():
             print(f"expected from now on: {change}")
         for path in BLOCKS:
             path.write_text(rendered(path), encoding="utf-8")

@@ -20,8 +20,7 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from lab.reproduce import provenance
-from lab.reproduce.run_records import REPOSITORY, RunRecord, Tree, write_record
+from lab.reproduce.run_records import REPOSITORY, RunRecord, Tree, environment, write_record
 from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import data_folder
@@ -63,7 +62,7 @@ def run(tree: Tree, notebook: Path, mode: str, patterns: Sequence[str]) -> RunRe
         peak_memory_mb=round(_children_peak_mb(), 1),
         finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
         artifacts={tree.relative(path): sha256_of(path) for path in sorted(written)},
-        environment=provenance.environment(tree),
+        environment=environment(tree),
     )
     write_record(tree, record)
     print(f"{notebook.stem} ({mode}): {seconds:.0f} s, {record.peak_memory_mb:.0f} MiB, {len(written)} files")

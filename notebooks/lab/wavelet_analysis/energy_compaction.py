@@ -1,8 +1,9 @@
-"""How well a wavelet packs a picture or feature maps into few coefficients.
+"""How well a wavelet packs pictures or feature maps into few coefficients, across space and across channels.
 
 Haar is orthonormal: dropping a coefficient c costs exactly c^2 of squared error. 5/3 and 9/7 are biorthogonal: it costs
 about (c n_b)^2, with n_b the L2 norm of the band's synthesis function. Rankings and coding gains use these weights, as
-JPEG 2000 does (ISO/IEC 15444-1, annex E). The energy of a band is that of the picture rebuilt from this band alone.
+JPEG 2000 does (ISO/IEC 15444-1, annex E). Channels have no order by nature: a stack made in order (frames, angles,
+scales) has one, a network's feature maps only if training gave them one.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import Details, Pyramid, Scaling, Wavelet, dwt2d, idwt2d, idwt3d
+from weconvene_core.wavelets import AxisDWT, Details, Pyramid, Scaling, Wavelet, dwt2d, dwt3d, idwt2d, idwt3d
 
 PEAK = 255.0
-SUPPORTS = 12
-"""Side of the picture, in coarsest coefficients, on which synthesis functions are drawn: longer than any of them."""
+SUPPORTS = 12  # side of the picture, in coarsest coefficients, on which synthesis functions are drawn
+SILENT = 1e-12  # variance below which a coefficient counts as constant
 
 
 @lru_cache(maxsize=32)
@@ -55,12 +58,10 @@ def band_energies(pyramid: Pyramid) -> pd.DataFrame:
     One row per band; after a 3-D DWT one per band and ``half`` (channel-low, channel-high) of its channels. The energy
     is that of what the inverse transform makes of this part alone, so it means the same for every wavelet.
     """
-    if pyramid.channel_split is None:
-        inverse, halves = idwt2d, {"all channels": ...}
-    else:
-        split, area = pyramid.channel_split.sizes[0], (slice(None), slice(None))
-        inverse = idwt3d
-        halves = {"channel-low": (..., slice(split), *area), "channel-high": (..., slice(split, None), *area)}
+    inverse, halves = idwt2d, {"all channels": np.s_[...]}
+    if pyramid.channel_split is not None:
+        low = pyramid.channel_split.sizes[0]
+        inverse, halves = idwt3d, {"channel-low": np.s_[..., :low, :, :], "channel-high": np.s_[..., low:, :, :]}
     nothing = {name: torch.zeros_like(band) for name, band in pyramid.bands().items()}
     rows = []
     for name, band in pyramid.bands().items():
@@ -69,8 +70,8 @@ def band_energies(pyramid: Pyramid) -> pd.DataFrame:
             alone[place] = band[place]
             energy = inverse(_with_bands(pyramid, nothing | {name: alone})).double().square().sum().item()
             rows.append([name, half, float(band[place].numel()), energy])
-    table = pd.DataFrame(rows, columns=["band", "half", "coefficients_pct", "energy_pct"])
     shares = ["coefficients_pct", "energy_pct"]
+    table = pd.DataFrame(rows, columns=["band", "half", *shares])
     table[shares] *= 100 / table[shares].sum().clip(lower=1e-12)
     return table
 
@@ -128,9 +129,76 @@ def coding_gain_db(x: Tensor, wavelet: str, levels: int) -> float:
     It is the variance of the samples over the geometric mean of the bands' weighted variances, each band counted by its
     share of the coefficients (Katto and Yasuda, 1991); 6.02 dB are worth one bit per coefficient at high rate.
     """
-    centred = x.double() - x.double().mean()
-    log_mean = 0.0
-    for band in weighted_bands(dwt2d(centred, wavelet, levels)).values():
-        variance = band.square().mean().item() if band.numel() else 1.0
-        log_mean += band.numel() / x.numel() * math.log10(variance or 1e-12)
-    return 10 * (math.log10(centred.square().mean().item() or 1e-12) - log_mean)
+    return stack_gain_db(x[None], wavelet, levels, channel_levels=0)
+
+
+def stack_gain_db(maps: Tensor, wavelet: str, levels: int, channel_levels: int, packets: bool = False) -> float:
+    """Return the coding gain of a 3-D DWT of maps (C, H, W) in dB, over coding the channels as they are.
+
+    Every channel of every band has its own variance, as if each had a code of its own. ``levels=0`` leaves space alone,
+    ``channel_levels=0`` the channels.
+    """
+    centred = maps.double() - maps.double().mean((1, 2), keepdim=True)
+    _, synthesis = AxisDWT(len(maps), wavelet, channel_levels, packets).matrices()
+    weights = synthesis.square().sum(0)  # squared norms of the channel axis's synthesis functions
+    norms, after = synthesis_norms(wavelet, levels), 0.0
+    pyramid = dwt3d(centred, wavelet, levels, channel_levels=channel_levels, channel_packets=packets)
+    for name, band in pyramid.bands().items():
+        if band.numel():
+            variances = band.square().mean((1, 2)) * weights * norms[name] ** 2
+            after += band.numel() / maps.numel() * _mean_log(variances)
+    return 10 * (_mean_log(centred.square().mean((1, 2))) - after)
+
+
+def _mean_log(variances: Tensor) -> float:
+    return float(variances.clamp_min(SILENT).log10().mean())
+
+
+def channel_correlation(features: Tensor) -> Tensor:
+    """Return the correlation (C, C) of the channels of feature maps (B, C, H, W) over all positions, in float64.
+
+    Channels have unit variance in it, so that a few loud ones do not decide; a constant one correlates with none.
+    """
+    samples = features.detach().double().transpose(0, 1).flatten(1)  # (B, C, H, W) -> (C, B H W)
+    unit = F.normalize(samples - samples.mean(1, keepdim=True), dim=1)
+    return unit @ unit.T
+
+
+def channel_bound_db(correlation: Tensor) -> float:
+    """Return the largest coding gain in dB of any orthonormal transform of the channels, that of the KLT.
+
+    The eigenvalues of ``correlation`` (C, C), see :func:`channel_correlation`, are the variances after the KLT.
+    """
+    return -10 * _mean_log(torch.linalg.eigvalsh(correlation))
+
+
+def channel_low_share(covariance: Tensor, wavelet: str, order: Tensor | None = None) -> float:
+    """Return the share (0 to 1) of the energy that the channel DWT puts into the channel-low half.
+
+    Both halves are measured by what the inverse transform makes of them alone; white channels give one half.
+
+    Parameters
+    ----------
+    covariance : (C, C), see :func:`channel_correlation`.
+    wavelet : of the channel DWT.
+    order : a permutation (C,) of the channels to apply first; None leaves them as they are.
+    """
+    if order is not None:
+        covariance = covariance[order][:, order]
+    analysis, synthesis = AxisDWT(len(covariance), wavelet).matrices()
+    half = -(-len(covariance) // 2)
+    low = synthesis[:, :half] @ analysis[:half]  # channels in, their low part out; the rest is the high part
+    high = torch.eye(len(low), dtype=low.dtype) - low
+    energies = [torch.trace(part @ covariance @ part.T) for part in (low, high)]
+    return float(energies[0] / sum(energies))
+
+
+def edge_stack(grey: Tensor, angles: int = 16) -> Tensor:
+    """Return maps (angles, H, W) of the slope of a picture (H, W) towards neighbouring directions, negative ones cut.
+
+    A hand-made feature map whose channels do have an order: oriented edges behind a ReLU, half around the circle (the
+    other half would be a linear function of this one).
+    """
+    down, across = torch.gradient(F.avg_pool2d(grey[None], 3, 1, 1)[0])
+    theta = torch.arange(angles) * (math.pi / angles)
+    return F.relu(theta.cos()[:, None, None] * across + theta.sin()[:, None, None] * down)

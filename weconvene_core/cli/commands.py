@@ -1,4 +1,4 @@
-"""What ``weconvene encode``, ``decode`` and ``info`` do, with one file or many, or with pipes.
+"""What the commands do: one function each, from parsed arguments to an exit code.
 
 torch is imported only after the cheap checks, so that wrong input is answered at once.
 """
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +117,40 @@ def info(arguments: argparse.Namespace) -> int:
     return DAMAGED
 
 
+def train(arguments: argparse.Namespace) -> int:
+    """Train as a configuration says, resuming where an earlier run of it stopped."""
+    if not arguments.config.is_file():
+        raise WeconveneError(f"There is no training configuration {arguments.config}: give a JSON or TOML file.")
+    from weconvene_core.training.trainer import train_from_config
+
+    train_from_config(arguments.config, arguments.minutes)
+    return 0
+
+
+def calibrate(arguments: argparse.Namespace) -> int:
+    """Calibrate a released model's integer path in its file: its files then decode to the same bits anywhere."""
+    check_model(arguments.name)
+    from weconvene_core.datasets.image_sets import folder_set, training_folder
+    from weconvene_core.exact.calibrate import calibrate_checkpoint
+    from weconvene_core.training.images import VALIDATION_EVERY, decode
+
+    paths = folder_set(arguments.images or training_folder()).paths
+    every = VALIDATION_EVERY if arguments.images is None and len(paths) >= VALIDATION_EVERY else 1
+    path = CHECKPOINTS / f"{arguments.name}.safetensors"
+    before, images = path.stat().st_size, [*decode(paths[::every]).values()]
+    digest = calibrate_checkpoint(path, images)
+    print(f"{path}: calibrated on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}")
+    return 0
+
+
+def fetch(arguments: argparse.Namespace) -> int:
+    """Download an image set and print the folder that it lies in."""
+    from weconvene_core.datasets import registry
+
+    print(registry.fetch(arguments.name))
+    return 0
+
+
 def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> list[Job]:
     """Plan as ``cp`` does: one file to a name, or files and folders into a folder, which is made if missing."""
     sources, output = arguments.inputs, arguments.output
@@ -126,8 +160,11 @@ def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> li
         raise WeconveneError("A pipe takes one picture: give '-' as the only input, or with a single one as output.")
     if output.exists() and not output.is_dir():
         raise WeconveneError(f"{output} is a file: several pictures need a folder.")
-    found = [(path, base) for source in sources for path, base in _files(source, suffixes)]
-    jobs = [Job(path, output / path.relative_to(base).with_suffix(suffix)) for path, base in found]
+    jobs = []
+    for source in sources:
+        inside = (path for path in sorted(source.rglob("*")) if path.suffix.lower() in suffixes and path.is_file())
+        base, paths = (source, inside) if source.is_dir() else (source.parent, [source])
+        jobs += [Job(path, output / path.relative_to(base).with_suffix(suffix)) for path in paths]
     if not jobs:
         where = ", ".join(map(str, sources))
         raise WeconveneError(f"There is nothing to do: no file in {where} has a known extension.")
@@ -136,16 +173,6 @@ def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> li
         if seen.setdefault(job.target, job.source) != job.source:
             raise WeconveneError(f"{seen[job.target]} and {job.source} would both become {job.target}: rename one.")
     return jobs
-
-
-def _files(source: Path, suffixes: list[str]) -> Iterator[tuple[Path, Path]]:
-    """Yield a file, or the files below a folder, each with the folder that its name is relative to."""
-    if not source.is_dir():
-        yield source, source.parent
-        return
-    for path in sorted(source.rglob("*")):
-        if path.suffix.lower() in suffixes and path.is_file():
-            yield path, source
 
 
 def _run(jobs: list[Job], one: Callable[[Job], str], force: bool) -> int:
