@@ -217,11 +217,3 @@ def code_polyphase_passes(
             y_hat = y_hat.clone()  # the passes before need theirs for the gradient
             y_hat[..., *at] = decoded
     return y_hat
-
-
-def passes_joined(parts: Sequence[Tensor], height: int, width: int) -> Tensor:
-    """Put what :func:`code_polyphase_passes` handed to its mode, (B, c, ...) each, back into (B, c, height, width)."""
-    whole = parts[0].new_zeros(*parts[0].shape[:2], height, width)
-    for part, at in zip(parts, pass_positions(height, width), strict=True):
-        whole[..., *at] = part
-    return whole

@@ -59,13 +59,11 @@ class _LaplaceLikelihood(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Differentiate: inside and outside have the same two formulas, and at the lower bound there is no slope."""
+        """Differentiate; at the lower bound there is no slope."""
         # d near / d r = -sign(r) sqrt(2) / s near inside and outside alike, far likewise
         residual, scale, likelihood, near, far = ctx.saved_tensors
         slope = torch.where(likelihood > LIKELIHOOD_MIN, gradient, 0.0).div_(scale).mul_(-math.sqrt(0.5))
-        by_residual = by_scale = None
-        if ctx.needs_input_grad[0]:
-            by_residual = (near - far).mul_(slope).mul_(residual.sign())
+        by_scale, by_residual = None, (near - far).mul_(slope).mul_(residual.sign())
         if ctx.needs_input_grad[1]:
             distance = residual.abs()
             by_scale = ((0.5 - distance).mul_(near) + (0.5 + distance).mul_(far)).mul_(slope).div_(scale)

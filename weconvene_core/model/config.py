@@ -221,11 +221,8 @@ def _widths(name: str, slices: Slices, channels: int) -> tuple[int, ...]:
     return slices
 
 
-# --- what a configuration must satisfy; every refusal names the field, its value and what is allowed ------------------
-
-
 def _requirements(c: ModelConfig) -> Iterator[tuple[bool, str]]:
-    """Yield whether each requirement is met, and what is said where it is not."""
+    """Yield whether each requirement is met, and the refusal: the field, its value and what is allowed."""
     positive = ("narrow", "wide", "hyper", "z_channels", "slice_hidden", "latent_channels", "channel_levels")
     least = dict.fromkeys(positive, 1) | dict.fromkeys(("blocks_a", "blocks_s", "hyper_blocks", "levels"), 0)
     for name, minimum in (least | {"scales_a": 2, "scales_s": 2}).items():
@@ -253,11 +250,7 @@ def _requirements(c: ModelConfig) -> Iterator[tuple[bool, str]]:
             f"scales_{side}={scales} with patch_{side}={patch} ends at 1/{coarsest} of the image; "
             f"latent_stride={stride} needs {' or '.join(f'1/{one}' for one in fits if one)}.",
         )
-    yield from _requirements_of_switches(c)
-
-
-def _requirements_of_switches(c: ModelConfig) -> Iterator[tuple[bool, str]]:
-    """As :func:`_requirements`, for switches that exclude or need each other."""
+    # switches that exclude or need each other
     yield (
         c.wavelet_entropy or c.hf_slices in (0, ()),
         f"hf_slices={c.hf_slices} contradicts wavelet_entropy=False: y itself has no HF; use hf_slices=0.",

@@ -88,7 +88,6 @@ class WeConvene(nn.Module):
     first_coded : the lowest scale index whose residuals are coded; lower ones say "certainly zero".
     quantiser : what training puts in place of rounding (see ``entropy.coding_steps``).
     default_quality : what is taken where no quality is given.
-    stride : sides of what ``forward`` takes are multiples of this.
     """
 
     first_coded = 1
@@ -155,7 +154,7 @@ class WeConvene(nn.Module):
     def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Image -> what is coded, (LF, HF) in quantiser steps: DWT3D(g_a(x)) plus the wavelet shortcut.
 
-        ``x`` is (B, 3, H, W) in 0..1, with sides that are multiples of ``stride``; ``quality`` is (B,), from 0 to 7.
+        ``x`` is as in :meth:`forward`, ``quality`` is (B,), from 0 to 7.
         """
         # sqrt(lambda 255^2 / 26) (B, 1, 1, 1): the high-rate optimum of the inverse step
         base_gain = GainUnit.base(lambda_of(quality))

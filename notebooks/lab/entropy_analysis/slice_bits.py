@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lab.complexity.count_macs import slice_names
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
-from weconvene_core.entropy.charm import passes_joined, slice_shapes
+from weconvene_core.entropy.charm import pass_positions, slice_shapes
 from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.slices import SlicePrediction, interleaved
 from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
@@ -214,3 +214,11 @@ def stream_sizes(model: WeConvene, picture: np.ndarray, quality: float) -> pd.Da
     rows = [(name, -likelihoods[name].double().log2().sum().item() / 8, len(streams[0]))
             for name, streams in strings.items()]  # fmt: skip
     return pd.DataFrame(rows, columns=["stream", "estimate", "bytes"])
+
+
+def passes_joined(parts: Sequence[Tensor], height: int, width: int) -> Tensor:
+    """Put what ``code_polyphase_passes`` handed to its mode, (B, c, ...) each, back into (B, c, height, width)."""
+    whole = parts[0].new_zeros(*parts[0].shape[:2], height, width)
+    for part, at in zip(parts, pass_positions(height, width), strict=True):
+        whole[..., *at] = part
+    return whole
