@@ -87,7 +87,7 @@ def write_change(path: Path, tensors: Mapping[str, Tensor], description: Mapping
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
-            description = _checked(json.loads((file.metadata() or {})[DESCRIPTION]))
+            description = _description(file)
             return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118  # no mapping
     except FileNotFoundError as error:
         raise WeconveneError(f"the checkpoint {path} does not exist; train it or check the name.") from error
@@ -97,8 +97,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
-def _checked(description: Any) -> dict[str, Any]:
-    """Return a description as it is; ``ValueError`` where it or its base is not what :func:`release` writes."""
+def _description(file: Any) -> dict[str, Any]:
+    """Return an open file's description; ``ValueError`` or ``KeyError`` where it is not what :func:`release` writes."""
+    description = json.loads((file.metadata() or {})[DESCRIPTION])
     if not isinstance(description, dict):
         raise ValueError("its description is no JSON object")
     base = description.get(BASE)
@@ -184,9 +185,6 @@ def load_weights(model: WeConvene, state: Mapping[str, Tensor], path: Path) -> N
         ) from error
 
 
-# --- released models, as the codec needs them: found by name and checked before use ----------------------------------
-
-
 @dataclass(frozen=True)
 class LoadedModel:
     """A released model as it is used: its network in floating point and, where there is one, its integer form.
@@ -219,11 +217,10 @@ def installed(folder: Path) -> list[str]:
 def description_of(path: Path) -> dict[str, Any]:
     """Return what a checkpoint says of itself, without reading its tensors; nothing where that cannot be read."""
     try:
-        with safe_open(path, framework="np") as file:
-            found = json.loads((file.metadata() or {})[DESCRIPTION])
+        with safe_open(path, framework="pt") as file:
+            return _description(file)
     except (KeyError, ValueError, SafetensorError, OSError):
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def load_checked(path: Path) -> tuple[WeConvene, bytes]:
