@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -33,7 +32,7 @@ from lab.reproduce.run_records import (
     write_manifest,
     write_record,
 )
-from weconvene_core.atomic_files import sha256_of
+from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import ROOT
 
@@ -250,10 +249,22 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     return Tree(tmp_path)
 
 
-def run_rates(tree: Tree, patterns: Sequence[str] = ("tables/rates.csv", "figures/rd_*")) -> None:
-    run(tree, tree.notebooks[0], "quick", patterns)
+def run_rates(tree: Tree) -> None:
+    run(tree, tree.notebooks[0], "quick", ("tables/rates.csv", "figures/rd_*"))
 
 
+def record_rates(tree: Tree) -> RunRecord:
+    """The table and the record that a run leaves, without a kernel."""
+    table = tree.results / "tables/rates.csv"
+    write_text(table, "mode,bpp\nquick,1.5\n")
+    record = RunRecord(
+        "01_rates", "quick", {}, 1.0, 1.0, "2026-01-01T00:00:00+00:00", {tree.relative(table): sha256_of(table)}
+    )
+    write_record(tree, record)
+    return record
+
+
+@pytest.mark.slow
 def test_a_finished_run_is_recorded(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     run_rates(tree)
     record = read_record(tree, "01_rates")
@@ -270,6 +281,7 @@ def test_a_finished_run_is_recorded(tree: Tree, capsys: pytest.CaptureFixture[st
     assert "  warning: one curve is left out\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_failing_cell_is_named_and_leaves_no_record_and_no_copy(tree: Tree) -> None:
     (tree.root / "stop").touch()
     failing = nbformat.read(tree.notebooks[0], as_version=4).cells[1].id
@@ -280,6 +292,7 @@ def test_a_failing_cell_is_named_and_leaves_no_record_and_no_copy(tree: Tree) ->
     assert not list(tree.executed.glob("*"))
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_told(tree: Tree) -> None:
     write_notebook(tree.notebooks[0], "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(WeconveneError, match="the kernel of 01_rates stopped before the last cell"):
@@ -291,8 +304,7 @@ def test_a_record_is_void_when_results_are_not_as_they_were(tree: Tree) -> None:
     declared = {"01_rates": ["results/tables/rates.csv"]}
     notes.mkdir(parents=True)
     (notes / "of_a_run").touch()
-    run_rates(tree)
-    record = read_record(tree, "01_rates")
+    record = record_rates(tree)
 
     def is_kept(tables: dict[str, list[str]] = declared) -> bool:
         write_record(tree, record)
@@ -306,13 +318,13 @@ def test_a_record_is_void_when_results_are_not_as_they_were(tree: Tree) -> None:
     assert not is_kept()
     table.unlink()
     assert not is_kept()
-    run_rates(tree)
+    record_rates(tree)
     (notes / "of_a_run").unlink()
     assert not is_kept()
 
 
 def test_a_clone_keeps_the_record_of_the_runs_that_its_results_came_from(tree: Tree) -> None:
-    run_rates(tree)
+    record_rates(tree)
     write_manifest(tree)
     stored = json.loads(tree.manifest.read_text())
     stored["notebooks"]["01_rates"]["digest"] = "of release 0.2"
