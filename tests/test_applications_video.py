@@ -24,7 +24,7 @@ from lab.applications.clip_codecs import (
 )
 from lab.applications.clips import Clip, clips, load_clip, moved_photograph, moving_pairs
 from lab.applications.study import with_weconv
-from weconvene_core.codec.tile_streams import padded_length
+from weconvene_core.codec.tile_coder import padded_length
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.layers import WeConvSpec

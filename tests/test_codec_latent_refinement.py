@@ -172,7 +172,10 @@ def test_tiles_are_refined_too(photo: np.ndarray) -> None:
         ({"effort": -1}, "effort=-1: choose 0 .*, 1, 2 or 3"),
         ({"effort": 4}, "effort=4"),
         ({"effort": 2, "max_memory": 60}, "Refining takes [0-9]+ MiB of working memory at least, and 60 are allowed"),
-        ({"effort": 1, "model": "lite_msssim"}, "was tuned for ms_ssim, and effort=1 minimises squared error"),
+        (
+            {"effort": 1, "model": "lite_msssim"},
+            "was tuned for ms_ssim, and effort=1 minimises squared error",
+        ),
     ],
 )
 def test_effort_that_cannot_be_made_is_refused(photo: np.ndarray, arguments: dict[str, object], message: str) -> None:

@@ -22,8 +22,7 @@ from weconvene_core.codec.pictures import (
     PictureWarning,
     load,
     pack_alpha,
-    pack_profile,
-    save,
+    to_bytes,
     to_pil,
     turned,
     turned_back,
@@ -43,7 +42,7 @@ def test_round_trip_through_files_without_loss(tmp_path: Path, suffix: str, mode
     channels = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]
     first = load(RGBA[..., :channels])
     path = tmp_path / f"picture{suffix}"
-    save(to_pil(first.rgb, first.mode, first.alpha), path)
+    path.write_bytes(to_bytes(to_pil(first.rgb, first.mode, first.alpha), path))
     second = load(path)
     np.testing.assert_array_equal(second.rgb, first.rgb)
     assert (second.alpha is None) == (first.alpha is None)
@@ -51,7 +50,6 @@ def test_round_trip_through_files_without_loss(tmp_path: Path, suffix: str, mode
         np.testing.assert_array_equal(second.alpha, first.alpha)
     if suffix != ".webp":  # which has no grey
         assert second.mode == mode
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -224,10 +222,9 @@ def test_decompression_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("name", "mode"), [("a.xyz", "RGB"), ("a", "RGB"), ("a.jpg", "RGBA"), ("a.jpeg", "LA")])
-def test_saving_what_a_format_cannot_hold(tmp_path: Path, name: str, mode: str) -> None:
+def test_saving_what_a_format_cannot_hold(name: str, mode: str) -> None:
     with pytest.raises(WeconveneError, match=".png"):
-        save(Image.new(mode, (3, 3)), tmp_path / name)
-    assert not list(tmp_path.iterdir())
+        to_bytes(Image.new(mode, (3, 3)), name)
 
 
 def webp(image: Image.Image) -> bytes:
@@ -272,7 +269,7 @@ def test_damaged_alpha_is_refused(data: bytes) -> None:
 @settings(deadline=None, max_examples=30)
 @given(st.binary(max_size=3000))
 def test_profiles_survive(profile: bytes) -> None:
-    assert unpack_profile(pack_profile(profile)) == profile
+    assert unpack_profile(zlib.compress(profile, level=9)) == profile
 
 
 def test_an_endless_profile_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

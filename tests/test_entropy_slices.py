@@ -13,7 +13,7 @@ from torch import Tensor
 from lab.complexity.count_macs import slice_macs
 from lab.entropy_analysis.context_ablation import context_gains
 from lab.entropy_analysis.slice_bits import calls, coded_slices
-from weconvene_core.codec.tile_streams import TruncatedDecodeMode
+from weconvene_core.codec.tile_coder import TruncatedDecodeMode
 from weconvene_core.entropy import EncodeMode
 from weconvene_core.entropy.slices import SliceNetwork, SlicePrediction, chroma_of, code_slice, interleaved, luma_of
 from weconvene_core.errors import WeconveneError

@@ -40,7 +40,7 @@ def register() -> None:
 
 def __getattr__(name: str) -> Any:
     if name in ("decode", "encode", "load_model"):
-        from weconvene_core import codec
+        from weconvene_core.codec import api
 
-        return getattr(codec, name)
+        return getattr(api, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

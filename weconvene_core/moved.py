@@ -13,7 +13,7 @@ PLACES = """
     commands:cli.commands file_commands:cli.commands files:atomic_files inputs:image_tensors
     presets:model.presets transforms:model.transforms
     codec.checkpoints:model.checkpoint codec.grid:codec.tile_grid codec.images:codec.pictures
-    codec.latents:codec.tile_streams codec.refining:codec.latent_refinement codec.sealing:exact.calibrate
+    codec.latents:codec.tile_coder codec.refining:codec.latent_refinement codec.sealing:exact.calibrate
     codec.tiles:codec.tile_coder codec.files:codec.pictures codec.lossless:codec.pictures
     codec.analysis:codec.tile_coder codec.effort:codec.latent_refinement codec.floor:codec.plain_coding
     codec.orientation:codec.pictures codec.streams:codec.container

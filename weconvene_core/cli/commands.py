@@ -67,7 +67,7 @@ def encode(arguments: argparse.Namespace) -> int:
 def decode(arguments: argparse.Namespace) -> int:
     """Turn compressed files into pictures."""
     from weconvene_core.codec.container import unpack, unpack_prefix
-    from weconvene_core.codec.pictures import format_of, save
+    from weconvene_core.codec.pictures import format_of, to_bytes
 
     piped = Path(f"picture.{arguments.format}")
     jobs = _jobs(arguments, [COMPRESSED], piped.suffix)
@@ -83,9 +83,7 @@ def decode(arguments: argparse.Namespace) -> int:
             image = api.preview(data, api.ALL, max_memory=arguments.max_memory)
         else:
             image = api.decode(data, max_memory=arguments.max_memory)
-        buffer = io.BytesIO()  # a TIFF needs a file that it can go back in
-        save(image, piped if job.target == PIPE else job.target, buffer)
-        _write(buffer.getvalue(), job.target)
+        _write(to_bytes(image, piped if job.target == PIPE else job.target), job.target)
         return f"{job.target}: {image.width} x {image.height}, {image.mode}"
 
     return _run(jobs, one, arguments.force)

@@ -1,7 +1,6 @@
-"""The codec in a few calls: ``load_model``, ``encode``, ``decode``, ``preview`` and ``decode_progressive``.
+"""The codec in a few calls: a picture of any size and mode becomes one self-contained file, and comes back.
 
-An image of any size and mode becomes one self-contained file (see ``data/FORMAT.md``) and comes back. All calls may be
-used from several threads at once.
+All calls may be used from several threads at once. The format: ``data/FORMAT.md``.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from zlib import compress
 
 import numpy as np
 import torch
@@ -18,19 +18,16 @@ from PIL import Image
 from weconvene_core.atomic_files import HASH_BYTES
 from weconvene_core.codec import pictures
 from weconvene_core.codec.container import Container, PartialFile, pack, unpack, unpack_prefix
-from weconvene_core.codec.latent_refinement import Refinement, best_orientation, checked_effort, refining_cell
+from weconvene_core.codec.latent_refinement import Refinement, best_orientation, search_of
 from weconvene_core.codec.pictures import Picture, turned, turned_back
 from weconvene_core.codec.plain_coding import DistortionMonitor, rate_distortion_loss, without_transforms
-from weconvene_core.codec.tile_coder import decode_tiles, encode_tiles, hash_latents
-from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, choose_tile, working_memory
-from weconvene_core.codec.tile_streams import ALL, footprint
+from weconvene_core.codec.tile_coder import ALL, decode_tiles, encode_tiles, hash_latents
+from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, choose_tile, footprint, working_memory
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.exact.calibrate import load_integer_path, stated_digests
 from weconvene_core.model.checkpoint import LoadedModel, description_of, installed, load_checked
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
-
-__all__ = ["DEFAULT_MODEL", "decode", "decode_progressive", "encode", "latent_hash", "load_model", "preview"]
 
 DEFAULT_MODEL = "lite"
 
@@ -74,10 +71,9 @@ def encode(
 
     Parameters
     ----------
-    image : a path, a Pillow image, an array (H, W[, C]) of uint8 or uint16, or a Picture; any H, W >= 1. Grey is coded
-        as RGB and comes back grey, alpha is kept without loss (see :mod:`weconvene_core.codec.pictures`).
+    image : a path, a Pillow image, an array (H, W[, C]) of uint8 or uint16, or a Picture; any H, W >= 1. Grey comes
+        back grey, alpha is kept without loss (see :mod:`weconvene_core.codec.pictures`).
     quality : a real number from 0 (smallest file) to 7 (finest).
-    model : name of a released checkpoint.
     max_memory : working memory in MiB, beyond the picture's own pixels; larger pictures are coded in tiles, and a
         decoder needs about the same memory.
     tile : side of the tiles in pixels (one of ``TILE_EDGES``; 0: no tiles) instead of what ``max_memory`` asks.
@@ -96,33 +92,29 @@ def encode(
     loaded = _loaded(model)
     exact = loaded.exact is not None if exact is None else exact
     network, digest = load_model(model, exact=exact), loaded.exact_digest if exact else loaded.digests[0]
-    orientations, refinement = 1, None
-    if effort:
-        orientations, passes = checked_effort(effort, model, loaded.metric)
-        if passes:
-            refinement = Refinement(loaded.network, passes, refining_cell(loaded.network, max_memory))
+    orientations, refinement = search_of(effort, loaded, max_memory) if effort else (1, None)
     picture, quality = pictures.load(image), network.check_quality(quality)
     height, width = picture.rgb.shape[:2]
     header = Container(digest, width, height, picture.mode, quality, exact=exact, icc=picture.icc is not None)
 
-    def tiled(header: Container) -> Container:
-        height, width = header.coded_size
-        chosen = choose_tile(footprint(network), width, height, max_memory) if tile is None else tile
-        return replace(header, tile=chosen)
+    def tiled(orientation: int) -> Container:
+        turned_header = replace(header, orientation=orientation)
+        height, width = turned_header.coded_size
+        memory = footprint(network.config, exact)
+        return replace(turned_header, tile=choose_tile(memory, width, height, max_memory) if tile is None else tile)
 
-    header = tiled(header)
-    best = 0
+    header, best = tiled(0), 0
     if orientations > 1:
         best = best_orientation(loaded.network, picture.rgb, header.quality, orientations, header.tile)
     monitor = DistortionMonitor(network, torch.tensor([header.quality])) if network.config.shortcut else None
-    data = _encode(network, tiled(replace(header, orientation=best)), picture, refinement, monitor)
+    data = _encode(network, tiled(best), picture, refinement, monitor)
     if monitor is None or not monitor.suspicious:
         return data
-    plain = _encode(without_transforms(network), replace(header, plain=True), picture)
-    losses = [
-        rate_distortion_loss(len(file), picture.rgb, _decode(_complete(file), ALL, max_memory)[0], header.quality)
-        for file in (data, plain)
-    ]
+    # the learned transforms may do harm: both ways are tried, and the better file is kept
+    plain, losses = _encode(monitor.plain, replace(header, plain=True), picture), []
+    for coder, file in ((network, data), (monitor.plain, plain)):
+        decoded, _ = _decode(coder, _complete(file), ALL, max_memory)
+        losses.append(rate_distortion_loss(len(file), picture.rgb, decoded, header.quality))
     return plain if losses[1] < losses[0] else data
 
 
@@ -130,10 +122,9 @@ def _encode(
     network: WeConvene, header: Container, picture: Picture,
     refinement: Refinement | None = None, monitor: DistortionMonitor | None = None,
 ) -> bytes:  # fmt: skip
-    """Return the file of a picture whose header is known."""
     streams = encode_tiles(network, header, turned(picture.rgb, header.orientation), refinement, monitor)
     if picture.icc is not None:
-        streams["icc", 0] = pictures.pack_profile(picture.icc)
+        streams["icc", 0] = compress(picture.icc, level=9)
     if picture.alpha is not None:
         streams["alpha", 0] = pictures.pack_alpha(picture.alpha)
     ordered = (streams[kind, index] for kind, count in header.counts.items() for index in range(count))
@@ -156,8 +147,7 @@ def decode(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
     WeconveneError
         If it would take more memory.
     """
-    file = _complete(data)
-    return _picture(file.container, _decode(file, ALL, max_memory)[0])
+    return _picture(_complete(data), ALL, max_memory)[0]
 
 
 def preview(data: bytes, slices: int = 0, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
@@ -169,10 +159,9 @@ def preview(data: bytes, slices: int = 0, *, max_memory: int = DEFAULT_MEMORY) -
     Raises
     ------
     CutFileError
-        If even the hyperprior, which stands first, is not complete; otherwise as :func:`decode`.
+        If not even the hyperprior, which stands first, is complete; otherwise as :func:`decode`.
     """
-    file = unpack_prefix(data)
-    return _picture(file.container, _decode(file, slices, max_memory)[0])
+    return _picture(unpack_prefix(data), slices, max_memory)[0]
 
 
 def decode_progressive(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Iterator[Image.Image]:
@@ -183,17 +172,14 @@ def decode_progressive(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Iter
     """
     file = unpack_prefix(data)
     for slices in range(1 + len(_network_of(file.container).config.layout.hf)):
-        pixels, reached = _decode(file, slices, max_memory)
+        picture, reached = _picture(file, slices, max_memory)
         if reached < slices:
             return
-        yield _picture(file.container, pixels)
+        yield picture
 
 
 def latent_hash(data: bytes) -> str:
-    """Return the SHA-256 (hexadecimal) of a file's y_hat: of an exact file the same on every machine.
-
-    Errors are those of :func:`decode`.
-    """
+    """Return the SHA-256 (hexadecimal) of a file's y_hat, for an exact file the same on every machine."""
     file = _complete(data)
     return hash_latents(_network_of(file.container), file)
 
@@ -202,12 +188,12 @@ def _complete(data: bytes) -> PartialFile:
     return PartialFile(unpack(data), b"", len(data))
 
 
-def _decode(file: PartialFile, slices: int, max_memory: int) -> tuple[np.ndarray, int]:
+def _decode(network: WeConvene, file: PartialFile, slices: int, max_memory: int) -> tuple[np.ndarray, int]:
     """Return the pixels (H, W, 3) uint8 and how many HF slices the furthest tile has."""
-    container, network = file.container, _network_of(file.container)
+    container = file.container
     network.check_quality(container.quality)
     height, width = container.coded_size
-    needed = working_memory(footprint(network), width, height, container.tile)
+    needed = working_memory(footprint(network.config, container.exact), width, height, container.tile)
     if needed > max_memory:
         raise WeconveneError(
             f"Decoding {width} x {height} pixels, as this file holds them, takes about {needed} MiB of working memory, "
@@ -217,14 +203,17 @@ def _decode(file: PartialFile, slices: int, max_memory: int) -> tuple[np.ndarray
     return turned_back(pixels, container.orientation), reached
 
 
-def _picture(container: Container, pixels: np.ndarray) -> Image.Image:
+def _picture(file: PartialFile, slices: int, max_memory: int) -> tuple[Image.Image, int]:
+    """Return the picture with at most ``slices`` HF slices, and how many of them were there."""
+    container = file.container
+    pixels, reached = _decode(_network_of(container), file, slices, max_memory)
     alpha, icc = container.of("alpha"), container.of("icc")
     plane = pictures.unpack_alpha(alpha[0], container.height, container.width) if alpha else None
-    return pictures.to_pil(pixels, container.mode, plane, pictures.unpack_profile(icc[0]) if icc else None)
+    return pictures.to_pil(pixels, container.mode, plane, pictures.unpack_profile(icc[0]) if icc else None), reached
 
 
 def _network_of(container: Container) -> WeConvene:
-    """Return the installed model whose weights a file was made with, without transforms where that is how."""
+    """Return the installed model that a file was made with."""
     names = installed(CHECKPOINTS)
     stated = [name for name in names if container.model_hash in stated_digests(CHECKPOINTS / f"{name}.safetensors")]
     for name in stated or names:
@@ -240,7 +229,6 @@ def _network_of(container: Container) -> WeConvene:
 
 @lru_cache(maxsize=4)
 def _loaded(name: str) -> LoadedModel:
-    """Read a checkpoint once."""
     known = installed(CHECKPOINTS)
     if name not in known:
         raise WeconveneError(f"There is no trained model '{name}': known here are {', '.join(known) or 'none'}.")

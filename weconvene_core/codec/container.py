@@ -9,6 +9,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal, get_args
 
 from weconvene_core.atomic_files import HASH_BYTES
@@ -45,12 +46,11 @@ class Container:
 
     Attributes
     ----------
-    model_hash : the first 8 bytes of the SHA-256 of the model's weights; a decoder must have the same ones.
-    width, height : size of the picture in pixels, at least 1 each, at most 2^29 together.
-    mode : what the picture was, see Mode.
+    model_hash : the first 8 bytes of the SHA-256 of the model's weights.
+    width, height : size of the picture in pixels, at least 1 each; their product is at most 2^29.
     quality : 0 to 65.535; rounded to thousandths here, so that encoder and decoder hold the same number.
     streams : the payloads in the order of :attr:`kinds`.
-    exact : the entropy model computed in integers, the same on every machine (False: in floating point).
+    exact : the entropy model computed in integers.
     icc : a colour profile is among the streams.
     tile : longest side of a tile in pixels, one of TILE_EDGES; 0 for a picture in one piece.
     orientation : how the picture was turned before coding, 0 to 7 (see :func:`weconvene_core.codec.pictures.turned`).
@@ -97,8 +97,8 @@ class Container:
     @property
     def tiling(self) -> tuple[int, int]:
         """Rows and columns of tiles."""
-        height, width = self.coded_size
-        return tile_count(height, self.tile), tile_count(width, self.tile)
+        rows, columns = (tile_count(side, self.tile) for side in self.coded_size)
+        return rows, columns
 
     @property
     def groups(self) -> list[TileGroup]:
@@ -109,11 +109,10 @@ class Container:
     @property
     def counts(self) -> dict[Kind, int]:
         """How many streams of each kind there are, in the file's order."""
-        rows, columns = self.tiling
-        height, width = self.coded_size
-        groups = group_count(height, self.tile) * group_count(width, self.tile)
-        numbers = (groups, groups if self.tile else 0, rows * columns)
-        return dict(zip(KINDS, (*numbers, int(self.icc), int(self.mode.endswith("A")), rows * columns), strict=True))
+        tiles = prod(self.tiling)
+        groups = prod(group_count(side, self.tile) for side in self.coded_size)
+        numbers = (groups, groups * bool(self.tile), tiles, int(self.icc), int(self.mode.endswith("A")), tiles)
+        return dict(zip(KINDS, numbers, strict=True))
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -162,19 +161,12 @@ class PartialFile:
 
 
 def pack(container: Container) -> bytes:
-    """Return the file's bytes; one picture without tiles, profile and alpha has less than 42 bytes over its streams.
-
-    Raises
-    ------
-    WeconveneError
-        If the streams are not those that the header announces.
-    """
+    """Return the file's bytes; without tiles, profile and alpha it has less than 42 bytes over its streams."""
     if len(container.streams) != len(container.kinds):
         raise WeconveneError(f"{len(container.streams)} streams were given where {len(container.kinds)} belong.")
     flags = MODES.index(container.mode) | EXACT * container.exact | ICC * container.icc
     flags |= TILE_EDGES.index(container.tile) << 4
-    turned = container.orientation | PLAIN * container.plain
-    quality = round(container.quality * 1000)
+    turned, quality = container.orientation | PLAIN * container.plain, round(container.quality * 1000)
     data = FIXED.pack(MAGIC, VERSION, flags, turned, 0, container.model_hash, quality)
     data += b"".join(map(_varint, (container.width, container.height, *map(len, container.streams))))
     parts, checksum = [data], zlib.crc32(data)
@@ -185,7 +177,7 @@ def pack(container: Container) -> bytes:
 
 
 def unpack(data: bytes) -> Container:
-    """Read a file's bytes; memory stays in proportion to ``len(data)``.
+    """Read a file; memory stays in proportion to ``len(data)``.
 
     Raises
     ------
@@ -204,13 +196,7 @@ def unpack(data: bytes) -> Container:
 
 
 def unpack_prefix(data: bytes) -> PartialFile:
-    """Read as much of a file as is there.
-
-    Raises
-    ------
-    CutFileError, CorruptFileError
-        If not even the header is complete; otherwise as :func:`unpack`.
-    """
+    """Read as much of a file as is there; errors are those of :func:`unpack`, CutFileError for a cut header alone."""
     header, lengths, position = header_and_lengths(data)
     checksum, size = zlib.crc32(data[:position]), position + sum(lengths) + CHECKSUM_BYTES * len(lengths)
     streams: list[bytes] = []
@@ -231,10 +217,7 @@ def unpack_prefix(data: bytes) -> PartialFile:
 
 
 def header_and_lengths(data: bytes) -> tuple[Container, list[int], int]:
-    """Read what stands before the first stream: the header, the lengths of all streams, and where the first begins.
-
-    The first stream's checksum covers it, so it may still be wrong. Errors are those of :func:`unpack_prefix`.
-    """
+    """Read, without checksum, what stands first: the header, the streams' lengths, and where the first one begins."""
     if not data or not data.startswith(MAGIC[: len(data)]):
         raise CorruptFileError(
             "This is not a WeConvene file: it does not start with 'WCV'; choose a file made by encode."

@@ -2,13 +2,6 @@
 
 Decoders notice nothing: it is the same network and the same format. Everything is judged by squared error. What each
 level of effort costs and brings: ``results/tables/effort.csv``.
-
-g_a gives every picture the latents that were best on average over the training photographs. An encoder that has time
-can do better by descending the rate-distortion loss over the latents of one picture (Campos et al., 2019; Yang, Bamler
-and Mandt, 2020, with other relaxations of rounding). Here a few plain steps do (ours): the rate is its mean over the
-rounding noise, what is decoded is rounded with the gradient of the identity, and a coefficient moves only where the
-loss falls by more than ``THRESHOLD`` bits for a whole quantiser step. Without that threshold all zeros drift at once,
-and nothing is gained.
 """
 
 from __future__ import annotations
@@ -22,8 +15,7 @@ import torch
 from torch import Tensor
 
 from weconvene_core.codec.pictures import turned
-from weconvene_core.codec.tile_grid import HALO, UNIT, spans
-from weconvene_core.codec.tile_streams import Latent, footprint
+from weconvene_core.codec.tile_grid import HALO, UNIT, footprint, spans
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
 from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.distributions import Likelihood, straight_through_round
@@ -31,6 +23,7 @@ from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad
 from weconvene_core.layers.rate_conditioning import lambda_of
+from weconvene_core.model.checkpoint import LoadedModel
 from weconvene_core.model.weconvene import WeConvene
 
 STEP = 0.01  # quantiser steps that a coefficient moves for each bit per quantiser step that the loss would fall by
@@ -45,25 +38,28 @@ EFFORTS = ((1, 0), (4, 0), (4, 3), (8, 20))
 """By level of effort: how many orientations are tried, the first of the eight, and passes of refinement."""
 
 
-def checked_effort(effort: int, model: str, metric: str) -> tuple[int, int]:
-    """Return the entry of EFFORTS; refuse other levels, and a ``model`` that was not trained for squared error."""
+def search_of(effort: int, loaded: LoadedModel, max_memory: int) -> tuple[int, Refinement | None]:
+    """Return how many orientations a level of effort above 0 tries, and how it refines within ``max_memory`` MiB.
+
+    Raises
+    ------
+    WeconveneError
+        For other levels, for a model that was not trained for squared error, or if the memory is too small.
+    """
     if effort not in range(len(EFFORTS)):
         raise WeconveneError(f"effort={effort}: choose 0 (code at once), 1, 2 or {len(EFFORTS) - 1} (search longest).")
-    if effort and metric != "mse":
+    if loaded.metric != "mse":
         raise WeconveneError(
-            f"The model '{model}' was tuned for {metric}, and effort={effort} minimises squared error: use effort 0."
+            f"The model was tuned for {loaded.metric}, and effort={effort} minimises squared error: use effort 0."
         )
-    return EFFORTS[effort]
+    (orientations, passes), network = EFFORTS[effort], loaded.network
+    return orientations, Refinement(network, passes, refining_cell(network, max_memory)) if passes else None
 
 
 def best_orientation(model: WeConvene, pixels: np.ndarray, quality: float, count: int, tile: int) -> int:
-    """Return which of the first ``count`` orientations has the smallest estimated loss.
+    """Return which of the first ``count`` orientations of a picture (H, W, 3) has the smallest estimated loss.
 
-    Parameters
-    ----------
-    model : in floating point, which is quicker; its estimates are those of rounded latents.
-    pixels : the picture, (H, W, 3) uint8.
-    tile : side of the tiles that are estimated one by one, 0: as a whole.
+    The estimate is in floating point, which is quicker, of tiles with the side ``tile`` one by one (0: of the whole).
     """
     estimate, at, losses = Refinement(model), torch.tensor([quality]), np.zeros(count)
     for row, column in product(*(spans(length, tile) for length in pixels.shape[:2])):
@@ -76,12 +72,13 @@ def refining_cell(model: WeConvene, limit: int) -> int:
     """Return the side of the parts in which latents are refined within ``limit`` MiB; 0 where a model has no tiles."""
     if UNIT % model.config.stride:
         return 0
-    needed = {cell: int(GRADIENTS * footprint(model).coding * (cell + 2 * HALO) ** 2) >> 20 for cell in CELLS}
-    for cell, memory in needed.items():
-        if memory <= limit:
+    per_pixel = GRADIENTS * footprint(model.config, exact=False).coding
+    for cell in CELLS:
+        needed = int(per_pixel * (cell + 2 * HALO) ** 2) >> 20
+        if needed <= limit:
             return cell
     raise WeconveneError(
-        f"Refining takes {min(needed.values())} MiB of working memory at least, and {limit} are allowed: raise "
+        f"Refining takes {needed} MiB of working memory at least, and {limit} are allowed: raise "
         "--max-memory, or use --effort 1."
     )
 
@@ -89,16 +86,14 @@ def refining_cell(model: WeConvene, limit: int) -> int:
 class NoiseAveragedMode:
     """A coding mode with gradients: rounding in what is decoded, the mean over the rounding noise in the rate.
 
-    Attributes
-    ----------
-    bits : the rate of all slices so far, a number.
+    ``bits`` is the rate of all slices so far.
     """
 
     def __init__(self, likelihood: Likelihood) -> None:
         self.likelihood, self.bits = likelihood, torch.zeros(())
 
     def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
-        """Return the residual, rounded with the gradient of the identity, and add up what it costs."""
+        """Return the rounded residual, and add up what it costs."""
         assert target is not None, "refining needs the latent itself"
         offset, coded = target - prediction.mean, prediction.indexes > 0
         noisy = [self.likelihood(offset + noise, prediction.scale).log2() for noise in NOISE]
@@ -108,7 +103,13 @@ class NoiseAveragedMode:
 
 @dataclass(frozen=True)
 class Refinement:
-    """Descends the loss of one picture over its latents.
+    """Descends the rate-distortion loss of one picture over its latents (Campos et al., 2019).
+
+    g_a gives every picture the latents that were best on average over the training photographs; time can buy better
+    ones. A few plain steps do it here (ours; other relaxations of rounding: Yang, Bamler and Mandt, 2020). The rate is
+    its mean over the rounding noise, what is decoded is rounded with the gradient of the identity. A coefficient moves
+    only where the loss falls by more than ``THRESHOLD`` bits for a whole quantiser step: without that threshold all
+    zeros drift at once, and nothing is gained.
 
     Attributes
     ----------
@@ -121,17 +122,11 @@ class Refinement:
     passes: int = 0
     cell: int = 0
 
-    def __call__(self, x: Tensor, quality: Tensor) -> Latent:
-        """Return the refined latents, or those of g_a where rounding them exactly as a file does shows no gain.
+    def __call__(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the refined LF and HF, or those of g_a where rounding them exactly as a file does shows no gain.
 
-        Parameters
-        ----------
-        x : one image (1, 3, H, W) in 0..1, of any size; the loss is taken over its own pixels, not the padding.
-        quality : (1,), from 0 to 7.
-
-        Returns
-        -------
-        LF and HF (1, C, h, w) of the padded image, in quantiser steps.
+        ``x`` is one image (1, 3, H, W) in 0..1; the loss is taken over its own pixels, not the padding. ``quality`` is
+        (1,), from 0 to 7.
         """
         best = start = self.start(x, quality)
         y = start.clone()
@@ -174,6 +169,6 @@ class Refinement:
         error = decoded[..., : x.shape[2], : x.shape[3]] - x
         return lambda_of(quality).sum() * 255**2 * error.square().sum() / x.shape[1] - coded.z_likelihoods.log2().sum()
 
-    def _split(self, y: Tensor) -> Latent:
+    def _split(self, y: Tensor) -> tuple[Tensor, Tensor]:
         lf = sum(self.model.config.layout.lf)
         return y[:, :lf], y[:, lf:]

@@ -1,12 +1,11 @@
 """Any picture in, any picture out: reading, turning and saving pictures, and what a file keeps of them without loss.
 
-Policy. The codec sees 8-bit RGB. The EXIF orientation is applied and not stored. Grey (1, L, LA) is coded as RGB with
-equal channels and comes back as grey, the mean of the three. Palettes become RGB. Alpha and colour profiles (ICC) are
-kept without loss beside the codec; a profile that says sRGB is left out, because that is what no profile means. Other
-metadata is dropped. Three things are done with a PictureWarning: 16-bit samples are reduced to 8 bits (grey is divided
-by 257 and rounded; colour is reduced by Pillow, which keeps the high byte), of an animation the first frame is taken,
-and a profile above 4 MiB is dropped. CMYK and floating-point pictures are refused, because converting them needs
-choices (an ink profile, a range) that are the user's.
+The codec sees 8-bit RGB. The EXIF orientation is applied and not stored. Grey (1, L, LA) is coded as RGB with equal
+channels and comes back as the mean of the three. Palettes become RGB. Alpha and colour profiles are kept without loss;
+a profile that says sRGB is left out, since no profile means that. Other metadata is dropped. With a PictureWarning,
+16-bit samples are reduced to 8 bits (grey is divided by 257 and rounded, of colour Pillow keeps the high byte), an
+animation to its first frame, and a profile above 4 MiB is dropped. CMYK and floating-point pictures are refused: their
+conversion needs choices (an ink profile, a range) that are the user's.
 """
 
 from __future__ import annotations
@@ -20,16 +19,14 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from weconvene_core.atomic_files import atomic_file
 from weconvene_core.codec.container import TRANSPOSED, Mode
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 GREY = ("1", "L", "LA", "La")
 COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "YCbCr", "HSV")
-EXIF_ORIENTATION = 0x0112
 MIRRORED, FLIPPED = 1, 2  # bits of an orientation
 STRIP = 1024  # rows that are converted at a time
 EIGHT_BITS = "16-bit samples are reduced to 8 bits."
@@ -40,16 +37,13 @@ DECODER_ERRORS = (  # what missing, too large and damaged pictures make Pillow r
 )  # fmt: skip
 WEBP_SIDE = 16383  # pixels; the format has 14 bits for a side
 WEBP_PIXELS = 1 << 26  # Pillow warns of pictures above 89 million
-WEBP_START = b"RIFF"
 MAX_PROFILE = 4 << 20  # bytes; the largest profiles in use, tables for printing, have about two million
 
 FORMATS: dict[str, tuple[str, dict[str, object]]] = {
     ".png": ("PNG", {}),
-    ".tif": ("TIFF", {"compression": "tiff_deflate"}),
-    ".tiff": ("TIFF", {"compression": "tiff_deflate"}),
+    **dict.fromkeys((".tif", ".tiff"), ("TIFF", {"compression": "tiff_deflate"})),
     ".webp": ("WEBP", {"lossless": True, "exact": True}),
-    ".jpg": ("JPEG", {"quality": 95, "subsampling": 0}),
-    ".jpeg": ("JPEG", {"quality": 95, "subsampling": 0}),
+    **dict.fromkeys((".jpg", ".jpeg"), ("JPEG", {"quality": 95, "subsampling": 0})),
 }
 """Picture formats by extension, with Pillow's options: those that keep alpha without loss, and JPEG."""
 
@@ -60,39 +54,23 @@ class PictureWarning(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture as the codec takes it.
+    """A picture as the codec takes it: its colours, its former mode, alpha (modes RGBA and LA) and colour profile."""
 
-    Attributes
-    ----------
-    rgb : (H, W, 3) uint8.
-    mode : what the picture was.
-    alpha : (H, W) uint8 for the modes RGBA and LA, else None.
-    icc : its colour profile, where it has one.
-    """
-
-    rgb: np.ndarray
+    rgb: np.ndarray  # (H, W, 3) uint8
     mode: Mode
-    alpha: np.ndarray | None = None
+    alpha: np.ndarray | None = None  # (H, W) uint8
     icc: bytes | None = None
 
 
 def load(source: str | Path | IO[bytes] | Image.Image | np.ndarray | Picture) -> Picture:
-    """Read a picture from a file, a Pillow image, or an array.
+    """Read a picture from a file, a Pillow image, or an array; a Picture is returned as it is.
 
-    Parameters
-    ----------
-    source : a path or an open file; an image; an array (H, W) or (H, W, C), C = 1 grey, 2 grey and alpha, 3 RGB,
-        4 RGBA, of uint8 (0..255) or uint16 (0..65535); or a Picture, which is returned as it is.
+    Arrays are (H, W) or (H, W, C), C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA, of uint8 (0..255) or uint16 (0..65535).
 
     Raises
     ------
     WeconveneError
-        If the file is missing, unreadable or too large, or its kind is refused (see the module's policy).
-
-    Warns
-    -----
-    PictureWarning
-        Of 16-bit samples, an animation, or an overlong colour profile.
+        If the file is missing, unreadable or too large, or its kind is refused (see this module).
     """
     if isinstance(source, Picture):
         return source
@@ -123,7 +101,7 @@ def _from_pil(image: Image.Image) -> Picture:
         warnings.warn(f"Of {image.n_frames} frames only the first is kept.", PictureWarning, stacklevel=3)
     if _has_deep_colour(image):
         warnings.warn(EIGHT_BITS, PictureWarning, stacklevel=3)
-    if image.getexif().get(EXIF_ORIENTATION, 1) != 1:  # else it would be copied for nothing
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be copied for nothing
         image = ImageOps.exif_transpose(image)
     if image.mode in SIXTEEN_BITS:
         return replace(_from_array(_sixteen_bits(image)), icc=icc)
@@ -188,11 +166,9 @@ def _from_array(array: np.ndarray) -> Picture:
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Return a view of a picture (H, W, 3) as it is coded.
+    """Return a view of a picture (H, W, 3) as it is coded; one ``orientation`` of the eight gives the best file.
 
-    Networks and scan order treat left and right, top and bottom, rows and columns differently, so one ``orientation``
-    of the eight gives the best file. Bit 0 mirrors left and right, then bit 1 top and bottom, then bit 2 swaps rows and
-    columns.
+    Bit 0 mirrors left and right, then bit 1 top and bottom, then bit 2 swaps rows and columns.
     """
     pixels = _mirrored(pixels, orientation)
     return pixels.swapaxes(0, 1) if orientation & TRANSPOSED else pixels
@@ -222,7 +198,7 @@ def pack_alpha(alpha: np.ndarray) -> bytes:
 
 def unpack_alpha(data: bytes, height: int, width: int) -> np.ndarray:
     """Return the plane (height, width) uint8 that :func:`pack_alpha` compressed; other data is refused."""
-    if not data.startswith(WEBP_START):
+    if not data.startswith(b"RIFF"):  # which begins a WebP
         rows = np.frombuffer(_inflate(data, height * width, "alpha plane"), np.uint8)
         if rows.size != height * width:
             raise CorruptFileError(f"The alpha plane in the file has {rows.size} samples, not {width} x {height}.")
@@ -237,13 +213,8 @@ def unpack_alpha(data: bytes, height: int, width: int) -> np.ndarray:
         raise CorruptFileError("The alpha plane in the file is damaged; get a fresh copy.") from error
 
 
-def pack_profile(profile: bytes) -> bytes:
-    """Compress a colour profile."""
-    return zlib.compress(profile, level=9)
-
-
 def unpack_profile(data: bytes) -> bytes:
-    """Return the colour profile that :func:`pack_profile` compressed; what is none, or above 4 MiB, is refused."""
+    """Return the colour profile that zlib compressed; other data, or more than 4 MiB, is refused."""
     return _inflate(data, MAX_PROFILE, "colour profile")
 
 
@@ -260,13 +231,9 @@ def _inflate(data: bytes, most: int, name: str) -> bytes:
 
 
 def to_pil(rgb: np.ndarray, mode: Mode, alpha: np.ndarray | None = None, icc: bytes | None = None) -> Image.Image:
-    """Return rgb (H, W, 3) uint8 as an image: grey, the rounded mean of the channels, for the modes L and LA.
+    """Return a decoded picture (see :class:`Picture`) as an image, grey as the rounded mean of the channels.
 
-    Parameters
-    ----------
-    mode : RGB or L, each with A where there is an alpha plane.
-    alpha : (H, W) uint8; without it (in a preview) the image is opaque whatever the mode says.
-    icc : colour profile, kept in ``info`` as Pillow's formats do.
+    Without ``alpha`` (in a preview) the image is opaque, whatever the mode says. The profile goes into its ``info``.
     """
     # Sums of three bytes, rounded: exact where the channels are equal.
     samples = ((rgb.sum(axis=2, dtype=np.uint16) + 1) // 3).astype(np.uint8) if mode.startswith("L") else rgb
@@ -286,27 +253,19 @@ def format_of(name: str | Path) -> tuple[str, dict[str, object]]:
     return FORMATS[suffix]
 
 
-def save(image: Image.Image, name: str | Path, file: IO[bytes] | None = None) -> None:
-    """Save a picture, with its colour profile, in the format that the extension of ``name`` says.
-
-    Parameters
-    ----------
-    file : an open file to write to; None: the file called ``name``, which is replaced at the very end.
+def to_bytes(image: Image.Image, name: str | Path) -> bytes:
+    """Return a picture, with its colour profile, in the format that the extension of ``name`` says.
 
     Raises
     ------
     WeconveneError
-        For an unknown extension, a format that cannot hold the picture's mode, or a failed write.
+        For an unknown extension, or a format that cannot hold the picture's mode.
     """
-    kind, options = format_of(name)
-    if file is None:
-        with atomic_file(name) as opened:
-            return save(image, name, opened)
+    (kind, options), buffer = format_of(name), io.BytesIO()
     try:
-        image.save(file, kind, icc_profile=image.info.get("icc_profile"), **options)
+        image.save(buffer, kind, icc_profile=image.info.get("icc_profile"), **options)
+        return buffer.getvalue()
     except (OSError, ValueError) as error:
-        if getattr(error, "errno", None):  # the disk, not the picture
-            raise
         raise WeconveneError(
             f"A {image.width} x {image.height} picture of mode {image.mode} cannot be saved as {kind}: use .png."
         ) from error

@@ -20,8 +20,7 @@ DEFAULT_QUALITY = 3.0
 class WcvImageFile(ImageFile.ImageFile):
     """A compressed file; ``info`` holds its quality and its colour profile."""
 
-    format = FORMAT
-    format_description = "3DM-WeConvene compressed picture"
+    format, format_description = FORMAT, "3DM-WeConvene compressed picture"
 
     def _open(self) -> None:
         self._data = self.fp.read()

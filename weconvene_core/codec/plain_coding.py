@@ -1,9 +1,7 @@
 """Coding without the learned transforms, for pictures that they would harm.
 
 g_a and g_s were trained on photographs. On textures as fine as the pixels, such as dithering, they can make things
-worse, and more bits do not help. The wavelet shortcut alone cannot fail like that: without g_a, g_s and LRP, what is
-coded comes back within half a quantiser step. To know which is better costs a second encoding. So
-:class:`DistortionMonitor` first looks at what g_s makes of the few places with most detail.
+worse, and more bits do not help. Without g_a, g_s and LRP, what is coded comes back within half a quantiser step.
 """
 
 from __future__ import annotations
@@ -14,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weconvene_core.codec.tile_streams import Latent
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.image_tensors import from_8_bit, pad
 from weconvene_core.layers.rate_conditioning import lambda_of
@@ -33,8 +30,7 @@ LEAST_ERROR = 1.0  # grey levels squared, below which nothing is suspect
 def without_transforms(model: WeConvene) -> WeConvene:
     """Return a view, sharing all weights, that codes the image's own pyramid as it is: without g_a, g_s and LRP.
 
-    Its steps are those of the base gain, and no coefficient is certainly zero. So what is coded comes back within half
-    a step, whatever the networks predict: they decide over the rate alone.
+    Its steps are those of the base gain, and no coefficient is certainly zero: the networks decide over the rate alone.
 
     Raises
     ------
@@ -56,9 +52,8 @@ def without_transforms(model: WeConvene) -> WeConvene:
 class DistortionMonitor:
     """Compares the squared error of what is being coded with that of plain coding, in the squares with most detail.
 
-    Attributes
-    ----------
-    suspicious : somewhere it is so much larger that plain coding should be tried.
+    A second encoding costs as much as the first. So it is tried only where ``suspicious`` says that somewhere the error
+    is much larger than that of plain coding.
     """
 
     def __init__(self, model: WeConvene, quality: Tensor) -> None:
@@ -66,7 +61,7 @@ class DistortionMonitor:
         self.suspicious = False
 
     @torch.no_grad()
-    def __call__(self, pixels: np.ndarray, decoded: Latent) -> None:
+    def __call__(self, pixels: np.ndarray, decoded: tuple[Tensor, Tensor]) -> None:
         """Look at a tile: ``pixels`` (H, W, 3) uint8, and its latents as a decoder has them."""
         count = min(MOST_SQUARES, max(1, pixels.shape[0] * pixels.shape[1] // PIXELS_PER_SQUARE))
         images, latents, scale = [], [], self.model.config.coded_stride
@@ -84,7 +79,7 @@ class DistortionMonitor:
 
 
 def finest_squares(pixels: np.ndarray, count: int) -> list[tuple[int, int]]:
-    """Find the ``count`` squares whose neighbouring pixels differ most; return where they begin with their halos.
+    """Return where the ``count`` squares begin, with their halos, whose neighbouring pixels differ most.
 
     Padded squares lie within ``pixels`` (H, W, 3); along a side that is too short for one they take all of it.
     """

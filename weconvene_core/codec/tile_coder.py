@@ -1,9 +1,14 @@
-"""Coding a picture tile by tile; a picture in one piece is the case of one tile."""
+"""Coding a picture tile by tile; a picture in one piece is the case of one tile.
+
+``compress`` and ``decompress`` of the model take whole pictures. A tile is coded with a halo of its neighbours, so the
+model's parts (h_a, h_s and 3DWeChARM) are called one by one here; see :mod:`.tile_grid` for the words.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -13,26 +18,37 @@ from torch import Tensor
 from weconvene_core.codec.container import Container, CutFileError, Kind, PartialFile
 from weconvene_core.codec.latent_refinement import Refinement
 from weconvene_core.codec.plain_coding import DistortionMonitor
-from weconvene_core.codec.tile_grid import HALO, UNIT, Span, Tile, TileGroup, spans
-from weconvene_core.codec.tile_streams import ALL, Latent, TileGroupCoder, TruncatedDecodeMode, padded_length
-from weconvene_core.entropy import EncodeMode
-from weconvene_core.errors import WeconveneError
+from weconvene_core.codec.tile_grid import HALO, UNIT, Tile, TileGroup, spans
+from weconvene_core.entropy import DecodeMode, EncodeMode, InteriorMode
+from weconvene_core.entropy.cdf_tables import Tables
+from weconvene_core.entropy.coding_steps import SliceCodingMode
+from weconvene_core.entropy.slices import SlicePrediction
+from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
 from weconvene_core.model.weconvene import WeConvene
 
-Streams = dict[tuple[Kind, int], bytes]
-"""Streams by kind and index of the tile group or tile."""
+WORD = 4  # bytes that the coder reads at a time
+LARGEST = b"\xff" * 64 * WORD  # the largest continuation of a cut stream; zeros, which a decoder assumes, the smallest
+ALL = 1 << 30  # more slices than any model has
+HYPER_HALO = 4  # positions of z around a tile that its hyper features depend on, and that z depends on
+SLICE_HALO = 1  # coefficients around a tile that its slices' 3x3 kernels see
+
+Latent = tuple[Tensor, Tensor]
+"""LF and HF (1, C, h, w), in quantiser steps."""
+Area = tuple[slice, ...]
+"""Rows and columns."""
 
 
 @torch.no_grad()
 def encode_tiles(
     model: WeConvene, header: Container, pixels: np.ndarray,
     refinement: Refinement | None = None, monitor: DistortionMonitor | None = None,
-) -> Streams:  # fmt: skip
-    """Code the pixels (H, W, 3) uint8, turned as the header says, in its tiles.
+) -> dict[tuple[Kind, int], bytes]:  # fmt: skip
+    """Code a picture in the tiles of its header; return the streams by kind and index of the tile group or tile.
 
     Parameters
     ----------
+    pixels : (H, W, 3) uint8, turned as the header says.
     refinement : what to do to the latents before they are coded.
     monitor : is shown what a decoder will have of each tile.
 
@@ -43,21 +59,19 @@ def encode_tiles(
     """
     if header.tile and UNIT % model.config.stride:
         raise WeconveneError(f"Model '{model.config.name}' needs blocks of {model.config.stride} pixels: use no tiles.")
-    streams: Streams = {}
+    streams: dict[tuple[Kind, int], bytes] = {}
     for group in header.groups:
-        coder, tiles = TileGroupCoder(model, group, torch.tensor([header.quality])), group.tiles
-        latents = zip(*(analyse(model, pixels, tile, coder.quality, refinement) for tile in tiles), strict=True)
+        coder = TileGroupCoder(model, header, group)
+        latents = zip(*(analyse(model, pixels, tile, coder.quality, refinement) for tile in group.tiles), strict=True)
         lf, hf = (coder.assembled(parts, coder.ratio) for parts in latents)
-        coder.z_hat = coder.assembled([coder.quantised_z((lf, hf), tile) for tile in tiles], 1)
-        streams["z", group.index] = model.entropy_bottleneck.write(coder.z_hat)
-        ll_hat = None
+        streams["z", group.index] = coder.write_z(lf, hf)
         if header.tile:
             mode = EncodeMode(model.tables)
-            ll_hat = coder.code_ll(mode, lf[:, : model.charm.layout.lf[0]])
+            coder.code_ll(mode, lf[:, : model.charm.layout.lf[0]])
             streams["y_ll", group.index] = mode.streams().get("y_lf", b"")
-        for tile in tiles:
+        for tile in group.tiles:
             mode, index = EncodeMode(model.tables), header.tile_index(tile)
-            decoded = coder.code_tile(tile, mode, ll_hat, lf, hf) if header.tile else coder.code_whole(mode, lf, hf)
+            decoded = coder.code(tile, mode, lf, hf)
             if monitor is not None:
                 monitor(pixels[tile[0].interior, tile[1].interior], decoded)
             found = mode.streams()
@@ -79,24 +93,10 @@ def analyse(
         for column in columns:
             x = from_8_bit(pixels[row.padded, column.padded])
             latent = refinement(x, quality) if refinement else model.analyse(pad(x, model.config.stride), quality)
-            area = tuple(_interior(model, span) for span in (row, column))
+            area = [_coefficients(model, span.halo_before, span.length) for span in (row, column)]
             parts.append((latent[0][..., *area], latent[1][..., *area]))
         bands.append(_joined(parts, 3))
     return _joined(bands, 2)
-
-
-def _interior(model: WeConvene, span: Span) -> slice:
-    """Return where the coefficients of a tile's interior lie in those of the padded tile."""
-    start, scale = span.interior.start - span.padded.start, model.config.coded_stride
-    return slice(start // scale, (start + padded_length(model, span.length)) // scale)
-
-
-def _joined(parts: Sequence[Latent], axis: int) -> Latent:
-    """Put latents beside each other, along the height (2) or the width (3)."""
-    if len(parts) == 1:
-        return parts[0]
-    lf, hf = zip(*parts, strict=True)
-    return torch.cat(lf, axis), torch.cat(hf, axis)
 
 
 @torch.no_grad()
@@ -126,18 +126,12 @@ def decode_tiles(model: WeConvene, file: PartialFile, slices: int = ALL) -> tupl
         parts += [here] + ([] if below is None else [(below[0][:, :, :halo], below[1][:, :, :halo])])
         band = _joined(parts, 2)
         for column in columns:
-            pixels[row.interior, column.interior] = _synthesise(model, band, quality, row, column)
+            area = _coefficients(model, column.padded.start, column.padded.stop - column.padded.start)
+            x_hat = model.synthesise(band[0][..., area], band[1][..., area], quality)
+            inside = (slice(span.halo_before, span.halo_before + span.length) for span in (row, column))
+            pixels[row.interior, column.interior] = to_8_bit(x_hat[..., *inside])
         above, here, reached = here, below, max(reached, further)
     return pixels, reached
-
-
-def _synthesise(model: WeConvene, band: Latent, quality: Tensor, row: Span, column: Span) -> np.ndarray:
-    """Synthesise a padded tile from the latents of its row, and return the pixels of its interior."""
-    start, scale = column.padded.start, model.config.coded_stride
-    area = slice(start // scale, (start + padded_length(model, column.padded.stop - start)) // scale)
-    x_hat = model.synthesise(band[0][..., area], band[1][..., area], quality)
-    top, left = (span.interior.start - span.padded.start for span in (row, column))
-    return to_8_bit(x_hat[:, :, top : top + row.length, left : left + column.length])
 
 
 @torch.no_grad()
@@ -152,32 +146,208 @@ def hash_latents(model: WeConvene, file: PartialFile) -> str:
 
 def _decode_rows(model: WeConvene, file: PartialFile, slices: int) -> Iterator[tuple[Latent, int]]:
     """Yield the latents of each row of tiles, and the number of HF slices of its furthest tile."""
-    if len(file.container.of("z")) < file.container.counts["z"]:
+    header = file.container
+    if len(header.of("z")) < header.counts["z"]:
         raise CutFileError("The file is cut inside its hyperprior: there is no preview yet; get a fresh copy.")
-    for _, groups in groupby(file.container.groups, key=lambda group: group.rows[0].index):
-        decoders = [TileGroupDecoder(model, file, group, slices) for group in groups]
-        for row in decoders[0].coder.group.rows:
-            tiles = [(decoder, (row, column)) for decoder in decoders for column in decoder.coder.group.columns]
-            latents, reached = zip(*(decoder.decode(tile) for decoder, tile in tiles), strict=True)
-            yield _joined(latents, 3), max(reached)
+    for _, groups in groupby(header.groups, key=lambda group: group.rows[0].index):
+        coders = [TileGroupCoder(model, header, group) for group in groups]
+        for coder in coders:
+            coder.read_z(file.stream("z", coder.group.index)[0])
+            if header.tile:
+                coder.code_ll(TruncatedDecodeMode(model.tables, {"y_lf": file.stream("y_ll", coder.group.index)}))
+        for row in coders[0].group.rows:
+            latents, reached = [], 0
+            for coder, column in ((own, column) for own in coders for column in own.group.columns):
+                tile = row, column
+                streams = {kind: file.stream(kind, header.tile_index(tile)) for kind in ("y_lf", "y_hf")}
+                mode = TruncatedDecodeMode(model.tables, streams, slices, model.config.calls_per_slice)
+                latents.append(coder.code(tile, mode))
+                reached = max(reached, mode.decoded)
+            yield _joined(latents, 3), reached
 
 
-class TileGroupDecoder:
-    """Decodes a tile group: z and the LL band at once, then tiles on demand, with at most ``slices`` HF slices."""
+class TileGroupCoder:
+    """The entropy model on one tile group, for encoder and decoder alike.
 
-    def __init__(self, model: WeConvene, file: PartialFile, group: TileGroup, slices: int) -> None:
-        self.file, self.slices, self.ll_hat = file, slices, None
-        self.coder = TileGroupCoder(model, group, torch.tensor([file.container.quality]))
-        self.coder.read_z(file.stream("z", group.index)[0])
-        if file.container.tile:
-            mode = TruncatedDecodeMode(model.tables, {"y_lf": file.stream("y_ll", group.index)})
-            self.ll_hat = self.coder.code_ll(mode)
+    z and the LL band belong to the whole group; each tile's part of them is made from the tile and a halo, which keeps
+    memory small. The slices are coded tile by tile. First comes z, then the LL band, where there are tiles.
 
-    def decode(self, tile: Tile) -> tuple[Latent, int]:
-        """Return the latents of a tile, and how many of its HF slices were there."""
-        model, container = self.coder.model, self.file.container
-        index = container.tile_index(tile)
-        streams = {group: self.file.stream(group, index) for group in ("y_lf", "y_hf")}
-        mode = TruncatedDecodeMode(model.tables, streams, self.slices, model.config.calls_per_slice)
-        latent = self.coder.code_tile(tile, mode, self.ll_hat) if container.tile else self.coder.code_whole(mode)
-        return latent, mode.decoded
+    Attributes
+    ----------
+    shape : height and width of the group's z.
+    ratio : coefficients per position of z, along an axis.
+    """
+
+    z_hat: Tensor  # (1, z_channels, *shape)
+    ll_hat: Tensor | None = None
+
+    def __init__(self, model: WeConvene, header: Container, group: TileGroup) -> None:
+        self.model, self.group, self.tiled = model, group, bool(header.tile)
+        self.quality, self.ratio = torch.tensor([header.quality]), model.config.z_stride // model.config.coded_stride
+        self.shape = tuple(side.stop for side in self.interior(group.tiles[-1]))
+
+    def interior(self, tile: Tile, ratio: int = 1) -> Area:
+        """Return where a tile lies in the group, in units of 1 / ``ratio`` positions of z."""
+        sides, stride = [], self.model.config.z_stride
+        for span, first in zip(tile, (self.group.rows[0], self.group.columns[0]), strict=True):
+            start, length = span.interior.start - first.interior.start, padded_length(self.model, span.length)
+            sides.append(slice(start // stride * ratio, (start + length) // stride * ratio))
+        return tuple(sides)
+
+    def padded(self, tile: Tile, halo: int, ratio: int = 1) -> tuple[Area, Area]:
+        """Return where a tile with a halo (as far as the group goes) lies in the group, and the interior in that."""
+        interior = self.interior(tile, ratio)
+        area = tuple(
+            slice(max(0, inner.start - halo), min(side * ratio, inner.stop + halo))
+            for inner, side in zip(interior, self.shape, strict=True)
+        )
+        return area, _shifted(interior, area)
+
+    def assembled(self, parts: Sequence[Tensor], ratio: int) -> Tensor:
+        """Put what belongs to the tiles, in their order, together."""
+        if len(parts) == 1:
+            return parts[0]
+        whole = parts[0].new_empty(*parts[0].shape[:2], *(side * ratio for side in self.shape))
+        for tile, part in zip(self.group.tiles, parts, strict=True):
+            whole[..., *self.interior(tile, ratio)] = part
+        return whole
+
+    def write_z(self, lf: Tensor, hf: Tensor) -> bytes:
+        """Make z of the group's latents, tile by tile, and return its stream."""
+        prior, parts = self.model.entropy_bottleneck, []
+        for tile in self.group.tiles:
+            area, _ = self.padded(tile, HYPER_HALO * self.ratio, self.ratio)
+            _, interior = self.padded(tile, HYPER_HALO)
+            z = self.model.h_a(torch.cat([lf[..., *area], hf[..., *area]], 1))
+            parts.append(prior.quantise(z[..., *interior]))
+        self.z_hat = self.assembled(parts, 1)
+        return prior.write(self.z_hat)
+
+    def read_z(self, data: bytes) -> None:
+        """Decode z.
+
+        A stream that is too short even for the likeliest symbols is refused, so that a forged header cannot make a
+        decoder work, or reserve memory, for a size that the file has no bytes for.
+        """
+        tables, (height, width) = self.model.entropy_bottleneck.tables, self.shape
+        likeliest = (np.diff(row[: escape + 2]).max() for row, escape in zip(tables.cdf, tables.escape, strict=True))
+        bits = sum(-math.log2(frequency / tables.cdf.max()) for frequency in likeliest) * height * width
+        if bits > 8 * len(data) + 64:
+            raise CorruptFileError(
+                f"A hyperprior of {len(data)} bytes cannot hold {width} x {height} positions: "
+                "the file is damaged; get a fresh copy."
+            )
+        self.z_hat = self.model.entropy_bottleneck.read(data, self.shape)
+
+    def hyper_features(self, tile: Tile) -> tuple[list[Tensor], Tensor]:
+        """Return a tile's hyper features, from z with a halo.
+
+        Returns
+        -------
+        Those of the interior at the resolutions of the LL pyramid, coarsest first, and those at the latent's own
+        resolution, with a halo of ``SLICE_HALO``.
+        """
+        area, interior = self.padded(tile, HYPER_HALO)
+        features = self.model.h_s(self.z_hat[..., *area], self.quality)
+        levels = features[: self.model.charm.layout.ll_levels]
+        coarse = [level[..., *_scaled(interior, 2**i)] for i, level in enumerate(levels)]
+        seen, _ = self.padded(tile, SLICE_HALO, self.ratio)
+        return coarse, features[-1][..., *_shifted(seen, _scaled(area, self.ratio))]
+
+    def code_ll(self, mode: SliceCodingMode, ll: Tensor | None = None) -> None:
+        """Code the group's LL band (None when decoding)."""
+        parts = [self.hyper_features(tile)[0] for tile in self.group.tiles]
+        levels = [self.assembled(level, 2**i) for i, level in enumerate(zip(*parts, strict=True))]
+        self.ll_hat = self.model.charm.code_ll(levels, mode, ll)
+
+    def code(self, tile: Tile, mode: SliceCodingMode, lf: Tensor | None = None, hf: Tensor | None = None) -> Latent:
+        """Code the slices of a tile, of a picture in one piece the LL band too, and return its decoded latents.
+
+        ``lf`` and ``hf`` are the group's, None when decoding.
+        """
+        if not self.tiled:
+            coded = self.model.code_latents(self.quality, mode, lf, hf, self.z_hat)
+            return coded.lf_hat, coded.hf_hat
+        area, interior = self.padded(tile, SLICE_HALO, self.ratio)
+        ll_hat, lf, hf = (None if part is None else part[..., *area] for part in (self.ll_hat, lf, hf))
+        _, features = self.hyper_features(tile)
+        lf_hat, hf_hat = self.model.charm.code_slices(features, ll_hat, InteriorMode(mode, interior), lf, hf)
+        return lf_hat[..., *interior], hf_hat[..., *interior]
+
+
+class TruncatedDecodeMode:
+    """Decoding of streams that may be cut, or of some HF slices only: a missing residual is assumed zero.
+
+    A range code is a number, and decoding is monotonic in it. A cut stream is decoded twice: with the smallest and with
+    the largest continuation. A slice on which both agree is certain, whatever the missing bytes are. The first slice on
+    which they disagree ends the stream.
+
+    Parameters
+    ----------
+    streams : the bytes of the groups y_lf and y_hf, and whether their end is missing.
+    slices : HF slices to decode at most.
+    calls : how often the mode is called for a slice.
+    """
+
+    def __init__(
+        self, tables: Tables, streams: Mapping[str, tuple[bytes, bool]], slices: int = ALL, calls: int = 1
+    ) -> None:
+        self.cut = {group for group, (_, is_cut) in streams.items() if is_cut}
+        data = {group: stream for group, (stream, _) in streams.items()}
+        data |= {group: data[group][: len(data[group]) // WORD * WORD] for group in self.cut}
+        self.low = DecodeMode(tables, data)
+        self.high = DecodeMode(tables, {group: data[group] + LARGEST for group in self.cut})
+        self.ended, self.most_calls, self.calls, self._hf_calls = set[str](), slices * calls, calls, 0
+
+    @property
+    def decoded(self) -> int:
+        """HF slices that were decoded whole."""
+        return self._hf_calls // self.calls
+
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
+        """Return the residual of a slice, zero where it is missing."""
+        is_hf = group == "y_hf"
+        wanted = group not in self.ended and not (is_hf and self._hf_calls == self.most_calls)
+        residual = self._next(group, prediction) if wanted else None
+        if residual is None:
+            self.ended.add(group)
+            return torch.zeros_like(prediction.mean)
+        self._hf_calls += is_hf
+        return residual
+
+    def _next(self, group: str, prediction: SlicePrediction) -> Tensor | None:
+        """Decode one more slice; None where a cut stream leaves it open."""
+        if group not in self.cut:
+            return self.low(group, prediction, None)
+        try:
+            lowest, highest = self.low(group, prediction, None), self.high(group, prediction, None)
+        except CorruptFileError:  # such a continuation is no code at all
+            return None
+        return lowest if torch.equal(lowest, highest) else None
+
+
+def padded_length(model: WeConvene, length: int) -> int:
+    """Return the length to which a model pads."""
+    return -(-length // model.config.stride) * model.config.stride
+
+
+def _coefficients(model: WeConvene, start: int, length: int) -> slice:
+    """Return where the coefficients of some pixels of an axis lie."""
+    scale = model.config.coded_stride
+    return slice(start // scale, (start + padded_length(model, length)) // scale)
+
+
+def _joined(parts: Sequence[Latent], axis: int) -> Latent:
+    """Put latents beside each other, along the height (2) or the width (3)."""
+    if len(parts) == 1:
+        return parts[0]
+    lf, hf = zip(*parts, strict=True)
+    return torch.cat(lf, axis), torch.cat(hf, axis)
+
+
+def _scaled(area: Area, ratio: int) -> Area:
+    return tuple(slice(side.start * ratio, side.stop * ratio) for side in area)
+
+
+def _shifted(area: Area, origin: Area) -> Area:
+    return tuple(slice(a.start - o.start, a.stop - o.start) for a, o in zip(area, origin, strict=True))

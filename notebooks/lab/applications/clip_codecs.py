@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lab.applications import motion
 from lab.applications.clips import Frames
-from weconvene_core.codec.tile_streams import Latent, padded_length
+from weconvene_core.codec.tile_coder import Latent, padded_length
 from weconvene_core.entropy import DecodeMode, EncodeMode
 from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.distributions import SCALE_LEVELS, ConditionalTables, scale_indexes

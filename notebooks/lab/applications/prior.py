@@ -21,7 +21,7 @@ from lab.applications import motion
 from lab.applications.clip_codecs import GROUPS, Context, frame_of, latent_of, write
 from lab.applications.clips import Clip, moving_pairs
 from lab.applications.study import fit
-from weconvene_core.codec.tile_streams import Latent
+from weconvene_core.codec.tile_coder import Latent
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.layers import RateEmbedding
