@@ -68,7 +68,7 @@ def join_axes(
 
 def _checked(x: Tensor, wavelet: Wavelet, dims: Sequence[int], mode: Mode) -> tuple[LiftingScheme, tuple[int, ...]]:
     """Return the lifting scheme and the axes counted from the end, or raise what is impossible."""
-    lifting = scheme(wavelet)
+    lifting = NAMED[wavelet] if isinstance(wavelet, str) and wavelet in NAMED else scheme(wavelet)
     if mode not in get_args(Mode):
         raise WeconveneError(f"mode={mode!r} is unknown; use one of {', '.join(get_args(Mode))}.")
     axes = []

@@ -8,7 +8,7 @@ reconstruction is perfect for any coefficients.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from torch import Tensor
@@ -67,17 +67,15 @@ class LiftingScheme:
     low_gain: Coefficient
     high_gain: Coefficient
     border: Border = "reflect"
+    integer: bool = field(init=False, repr=False, compare=False)  # integer-reversible: integer tensors, no gains
+    learnt: bool = field(init=False, repr=False, compare=False)  # a coefficient or gain is a tensor
 
-    @property
-    def integer(self) -> bool:
-        """True for integer-reversible schemes, which transform integer tensors and have no gains."""
-        return any(step.rounding for step in self.steps)
-
-    @property
-    def learnt(self) -> bool:
-        """True where a coefficient or gain is a tensor."""
-        coefficients = [tap.coefficient for step in self.steps for tap in step.taps]
-        return any(isinstance(value, Tensor) for value in (*coefficients, self.low_gain, self.high_gain))
+    def __post_init__(self) -> None:
+        """Look through the steps once: every transform asks for what follows from them."""
+        values = [tap.coefficient for step in self.steps for tap in step.taps]
+        learnt = any(isinstance(value, Tensor) for value in (*values, self.low_gain, self.high_gain))
+        object.__setattr__(self, "integer", any(step.rounding for step in self.steps))
+        object.__setattr__(self, "learnt", learnt)
 
     def gains(self, scaling: Scaling, length: int) -> tuple[Coefficient, Coefficient]:
         """Return the factors of the low and the high band.

@@ -17,6 +17,8 @@ import torch
 
 import weconvene_core
 from weconvene_core.codec import api
+from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.image_tensors import from_8_bit
 
 CORE = Path(weconvene_core.__file__).parent
 
@@ -43,10 +45,13 @@ def traced(call: Callable[[], object]) -> tuple[Counter[str], int]:
 
 
 @torch.no_grad()
-def table(model: str = "lite", side: int = 64, listed: bool = False) -> pd.DataFrame:
-    """Trace ``forward`` and ``encode`` of a picture of ``side`` x ``side`` pixels; ``listed``: print all functions."""
-    picture = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    network, x, at = api.load_model(model), torch.rand(1, 3, side, side), torch.tensor([3.0])
+def table(model: str = "lite", side: int = 128, listed: bool = False) -> pd.DataFrame:
+    """Trace ``forward`` and ``encode`` of a corner of a photograph, ``side`` pixels wide; ``listed``: print functions.
+
+    Noise would not do: the encoder codes it a second time, without transforms.
+    """
+    picture = np.asarray(load_rgb(image_set("default").paths[0]))[:side, :side]
+    network, x, at = api.load_model(model), from_8_bit(picture), torch.tensor([3.0])
     rows = []
     for name, call in {"forward": lambda: network(x, at), "encode": lambda: api.encode(picture, 3, model)}.items():
         call()  # what is cached is cached
