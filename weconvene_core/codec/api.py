@@ -26,7 +26,7 @@ from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, choose_tile, working_
 from weconvene_core.codec.tile_streams import ALL, footprint
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.exact.calibrate import load_integer_path, stated_digests
-from weconvene_core.model.released import LoadedModel, description_of, installed, load_checked
+from weconvene_core.model.checkpoint import LoadedModel, description_of, installed, load_checked
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
 

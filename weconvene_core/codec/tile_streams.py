@@ -17,7 +17,7 @@ from weconvene_core.codec.tile_grid import Footprint, Tile, TileGroup
 from weconvene_core.entropy import DecodeMode, InteriorMode
 from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.coding_steps import SliceCodingMode
-from weconvene_core.entropy.slices import Prediction
+from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.exact.slice_networks import ExactCharm
 from weconvene_core.model.weconvene import WeConvene
@@ -199,7 +199,7 @@ class TruncatedDecodeMode:
         """HF slices that were decoded whole."""
         return self._hf_calls // self.calls
 
-    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         """Return the residual of a slice, zero where it is missing."""
         is_hf = group == "y_hf"
         wanted = group not in self.ended and not (is_hf and self._hf_calls == self.most_calls)
@@ -210,7 +210,7 @@ class TruncatedDecodeMode:
         self._hf_calls += is_hf
         return residual
 
-    def _next(self, group: str, prediction: Prediction) -> Tensor | None:
+    def _next(self, group: str, prediction: SlicePrediction) -> Tensor | None:
         """Decode one more slice; None where a cut stream leaves it open."""
         if group not in self.cut:
             return self.low(group, prediction, None)
