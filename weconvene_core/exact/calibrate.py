@@ -1,8 +1,7 @@
 """Calibrating a checkpoint: measure, fix, check and hash the integer arithmetic between the bitstream and y_hat.
 
-A calibrated model is the same :class:`WeConvene` with the same weights, whose h_s and 3DWeChARM are integer networks:
-one codec, two sets of networks. Nothing is added to the weights: the integers are the checkpoint's own half-precision
-kernels, rounded. An :class:`IntegerPathSpec` in its description says to which scales activations are rounded.
+A calibrated model has the same weights; rounded, they are the integer networks of h_s and 3DWeChARM. An
+:class:`IntegerPathSpec` in the checkpoint's description says to which scales activations are rounded.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,14 +21,7 @@ from weconvene_core.atomic_files import HASH_BYTES
 from weconvene_core.entropy.charm import LL_WAVELET
 from weconvene_core.entropy.coding_steps import quantise
 from weconvene_core.errors import WeconveneError
-from weconvene_core.exact.fixed_point import (
-    ACTIVATION_LIMIT,
-    ActivationQuantizer,
-    ExactConv,
-    IntegerPathSpec,
-    tensors_digest,
-    to_fixed_point,
-)
+from weconvene_core.exact.fixed_point import ExactConv, IntegerPathSpec, tensors_digest, to_fixed_point
 from weconvene_core.exact.hyper_synthesis import Z_BITS, ExactHyperSynthesis
 from weconvene_core.exact.integer_lifting import integer_lifting
 from weconvene_core.exact.slice_networks import ExactCharm, scale_thresholds, tanh_thresholds
@@ -42,20 +33,12 @@ from weconvene_core.model.weconvene import WeConvene
 STORED = "seal"  # the key of the integer path in a checkpoint's description; release 0.2 called it a seal
 DIGEST, UNCALIBRATED = "hash", "unsealed"  # keys in there: its digest, and that of the weights before calibration
 HEX = re.compile(r"(?:[0-9a-f]{2})+")
-HEADROOM = 2.0  # how much larger than any measured activation one may become before it saturates
-MOST_BITS = 24  # of an activation below the point
 QUALITIES = 4  # evenly from a model's lowest to its highest
 SIDE = 512  # pixels; of larger images the middle is measured
 
 
 def check_supported(config: ModelConfig) -> None:
-    """Refuse a model that has no integer form.
-
-    Raises
-    ------
-    WeconveneError
-        If the model has split slice networks, attention, GDN, or joint kernels over several bands.
-    """
+    """Refuse a model with split slice networks, attention, GDN or joint kernels by a ``WeconveneError``."""
     hindrances = {
         f"slice_network={config.slice_network!r}": config.slice_network != "joint",
         "slice_attention=True": config.slice_attention,
@@ -71,7 +54,7 @@ def check_supported(config: ModelConfig) -> None:
 
 
 def uncalibrated(config: ModelConfig) -> IntegerPathSpec:
-    """Return all that needs no measurement; quantizers made from it note the largest activation."""
+    """Return what needs no measurement; quantizers made from it note the largest activation."""
     wavelets = {name: integer_lifting(name) for name in sorted({config.weconv.wavelet, LL_WAVELET})}
     return IntegerPathSpec(None, wavelets, scale_thresholds(), tanh_thresholds())
 
@@ -80,10 +63,7 @@ def uncalibrated(config: ModelConfig) -> IntegerPathSpec:
 def exact_model(model: WeConvene, spec: IntegerPathSpec) -> WeConvene:
     """Return a model that shares all parts of ``model`` but h_s, 3DWeChARM and z's medians, which are integers.
 
-    Raises
-    ------
-    WeconveneError
-        If a sum may not fit into float64, or ``spec`` belongs to another architecture.
+    A ``WeconveneError`` if a sum may not fit into float64, a ``KeyError`` if ``spec`` is for another architecture.
     """
     exact = copy.copy(model)
     exact._modules = dict(model._modules)
@@ -94,13 +74,11 @@ def exact_model(model: WeConvene, spec: IntegerPathSpec) -> WeConvene:
     return exact.eval()
 
 
+@torch.no_grad()
 def calibrate(model: WeConvene, images: Sequence[np.ndarray]) -> IntegerPathSpec:
     """Measure the activations of ``images`` (H, W, 3) uint8, choose their scales, and check that every sum is exact.
 
-    Raises
-    ------
-    WeconveneError
-        If the model has no integer form, an activation is too large, or a sum may be inexact.
+    A ``WeconveneError`` if the model has no integer form, an activation is too large, or a sum may be inexact.
     """
     check_supported(model.config)
     if not images:
@@ -109,34 +87,19 @@ def calibrate(model: WeConvene, images: Sequence[np.ndarray]) -> IntegerPathSpec
     exact = exact_model(model, draft)
     for image in images:
         for quality in np.linspace(*model.config.qualities, QUALITIES if model.config.quality is None else 1):
-            _measure(exact, image, float(quality))
-    bits = {name: _bits(quantizer) for name, quantizer in sorted(draft.quantizers.items())}
-    found = replace(draft, activation_bits=bits, quantizers={})
-    exact_model(model, found)
-    return found
-
-
-@torch.no_grad()
-def _measure(exact: WeConvene, image: np.ndarray, quality: float) -> None:
-    x = pad(from_8_bit(middle(image, SIDE)), exact.config.stride)
-    at = torch.tensor([quality])
-    exact.code_latents(at, lambda group, prediction, target: quantise(prediction, target)[0], *exact.analyse(x, at))
-
-
-def _bits(quantizer: ActivationQuantizer) -> int:
-    """Return the bits below the point that leave headroom above the peak."""
-    peak = quantizer.peak
-    if peak >= quantizer.limit * 2.0**-quantizer.bits:
-        raise WeconveneError(f"Layer {quantizer.name} cannot be calibrated: it exceeds {peak:g}; train it further.")
-    return min(MOST_BITS, math.floor(math.log2(ACTIVATION_LIMIT / max(HEADROOM * peak, 1e-3))))
+            x, at = pad(from_8_bit(middle(image, SIDE)), model.config.stride), torch.tensor([float(quality)])
+            exact.code_latents(at, lambda _, prediction, y: quantise(prediction, y)[0], *exact.analyse(x, at))
+    bits = {name: quantizer.fitting_bits() for name, quantizer in sorted(draft.quantizers.items())}
+    spec = replace(draft, activation_bits=bits, quantizers={})
+    exact_model(model, spec)
+    return spec
 
 
 def integer_path_digest(exact: WeConvene, spec: IntegerPathSpec, weights: bytes, before: str) -> bytes:
     """Return the SHA-256 of everything that a file of the exact path depends on.
 
-    It covers the checkpoint's tensors with the CDF tables (``weights`` is their hash, ``before`` the one before
-    calibration), the architecture, ``spec``, and the integers that this machine made of them: a machine that makes
-    others gets another digest.
+    It covers the checkpoint's tensors (``weights`` is their hash, ``before`` the one before calibration), the
+    architecture, ``spec``, and the integers that this machine made of them.
     """
     said = {"architecture": exact.config.to_dict(), STORED: spec.to_dict(), UNCALIBRATED: before}
     digest = hashlib.sha256(weights + json.dumps(said, sort_keys=True).encode())
@@ -151,12 +114,7 @@ def integer_path_digest(exact: WeConvene, spec: IntegerPathSpec, weights: bytes,
 def load_integer_path(model: WeConvene, weights: bytes, path: Path) -> tuple[WeConvene, bytes] | None:
     """Return the exact form of a model that was read from ``path``, and its digest; None if it is not calibrated.
 
-    ``weights`` is the SHA-256 of the tensors there.
-
-    Raises
-    ------
-    WeconveneError
-        If what the checkpoint stores is damaged, or its digest is not that of what is there.
+    ``weights`` is the SHA-256 of the tensors there. A ``WeconveneError`` says what is damaged or was altered.
     """
     entry = description_of(path).get(STORED)
     if entry is None:
@@ -185,21 +143,16 @@ def stated_digests(path: Path) -> list[bytes]:
     Every installed checkpoint is asked when a file looks for its own, so a damaged one states nothing.
     """
     description = description_of(path)
-    stored = description.get(STORED)
-    entry = stored if isinstance(stored, dict) else {}
+    entry = description.get(STORED)
+    entry = entry if isinstance(entry, dict) else {}
     stated = (description.get(STATED), *(entry.get(key) for key in (STATED, UNCALIBRATED, DIGEST)))
     return [bytes.fromhex(text)[:HASH_BYTES] for text in stated if isinstance(text, str) and HEX.fullmatch(text)]
 
 
 def calibrate_checkpoint(path: Path, images: Sequence[np.ndarray]) -> bytes:
-    """Calibrate the integer path of a released checkpoint in its file, for the first time or anew; return its digest.
+    """Calibrate a released checkpoint in its file, for the first time or anew; return its digest.
 
-    The weights stay as they are.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`calibrate`, or if the file cannot be read or written.
+    Raises as :func:`calibrate`, or if the file cannot be read or written.
     """
     model, weights = load_checked(path)
     spec = calibrate(model, images)

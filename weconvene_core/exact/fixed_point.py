@@ -1,10 +1,7 @@
 """Fixed-point arithmetic in float64, so that a decoder repeats to the last bit what the encoder computed (ours).
 
-Every value is an integer times a power of two. float64 holds all integers below 2^53, so a sum of such values is exact
-in any order, as long as every partial sum stays below 2^53 units: threads, batch size, library and processor cannot
-change a bit. Each layer checks this once, when it is built, from the largest value that each of its input channels can
-take (:meth:`FixedPointRange.assert_fits_float64`). Weights have the scale 2^-18, 3x3 kernels the finest that fits;
-activations are 16-bit integers with a scale of their own for each layer (:class:`ActivationQuantizer`).
+float64 holds all integers below 2^53, so sums of integers below it are exact in any order: threads, batch size, library
+and processor cannot change a bit. Each layer checks this once, from the largest values that its inputs can take.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -21,16 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.exact.integer_lifting import lifting_of
 from weconvene_core.exact.winograd import TILE_BITS, TIMES, convolve, largest_sums, tiles_of
 from weconvene_core.layers import SLOPE
-from weconvene_core.wavelets import LiftingScheme
 
 ARITHMETIC = 2  # a change of what the integers do needs another number
 EXACT_BELOW = 2.0**52  # in units of the last place; float64 carries one bit more
 WEIGHT_BITS = 18  # kernels and biases are multiples of 2^-18
 FEWEST_BITS = 8  # of a 3x3 kernel, which has as many up to 18 as its sums can hold
 ACTIVATION_LIMIT = 2**15 - 1  # 16 bits with a sign
+HEADROOM = 2.0  # how much larger than any measured activation one may become before it saturates
+MOST_BITS = 24  # of an activation below the point
 DRAFT_BITS, DRAFT_LIMIT = 6, 2**17 - 1  # while activations are being measured: up to 2048
 SLOPE_BITS = 4  # LeakyReLU divides by 16
 
@@ -61,17 +57,11 @@ class FixedPointRange(NamedTuple):
 
     @classmethod
     def of(cls, unit: int, bits: int, bound: float, channels: int) -> FixedPointRange:
-        """A range with the same bound in every channel."""
+        """Return a range with the same bound in every channel."""
         return cls(unit, bits, torch.full((channels,), float(bound), dtype=torch.float64))
 
     def assert_fits_float64(self, name: str) -> FixedPointRange:
-        """Return the range itself if float64 holds all its numbers exactly.
-
-        Raises
-        ------
-        WeconveneError
-            If it does not; the error names the layer ``name``.
-        """
+        """Return the range itself; a ``WeconveneError`` names the layer whose numbers float64 may not hold exactly."""
         if not self.bounds.max().item() * 2.0**self.bits < EXACT_BELOW:
             raise WeconveneError(
                 f"Layer {name} cannot be computed exactly: its sums may need more than 52 bits; its weights are too "
@@ -80,14 +70,14 @@ class FixedPointRange(NamedTuple):
         return self
 
     def plus(self, other: FixedPointRange, name: str) -> FixedPointRange:
-        """Return the range of a sum of two tensors of the same unit; raises as :meth:`assert_fits_float64`."""
+        """Return the range of a sum of two tensors of the same unit, checked by :meth:`assert_fits_float64`."""
         bits = max(self.bits, other.bits)
         return FixedPointRange(self.unit, bits, self.bounds + other.bounds).assert_fits_float64(name)
 
     def beside(self, *others: FixedPointRange) -> FixedPointRange:
         """Return the range of tensors of the same unit, concatenated along the channels."""
-        parts = (self, *others)
-        return FixedPointRange(self.unit, max(part.bits for part in parts), torch.cat([part.bounds for part in parts]))
+        _, bits, bounds = zip(self, *others, strict=True)
+        return FixedPointRange(self.unit, max(bits), torch.cat(bounds))
 
 
 class ActivationQuantizer:
@@ -111,8 +101,14 @@ class ActivationQuantizer:
             self.peak = max(self.peak, x.abs().max().item() * 2.0**-self.bits)
         return x
 
+    def fitting_bits(self) -> int:
+        """Return the bits below the point that leave headroom above the measured peak."""
+        if self.peak >= self.limit * 2.0**-self.bits:
+            raise WeconveneError(f"Layer {self.name} cannot be calibrated: it exceeds {self.peak:g}; train it further.")
+        return min(MOST_BITS, math.floor(math.log2(ACTIVATION_LIMIT / max(HEADROOM * self.peak, 1e-3))))
+
     def check(self, inputs: FixedPointRange) -> None:
-        """Check that LeakyReLU is exact on ``inputs``; raises as ``assert_fits_float64``."""
+        """Check that LeakyReLU is exact on ``inputs``."""
         inputs._replace(bits=inputs.bits + SLOPE_BITS).assert_fits_float64(self.name)
 
     def range(self, channels: int) -> FixedPointRange:
@@ -126,14 +122,10 @@ class IntegerPathSpec:
 
     Attributes
     ----------
-    activation_bits : mapping or None
-        ``bits`` of every :class:`ActivationQuantizer` by name; None during calibration.
-    wavelets : mapping
-        Lifting steps by wavelet (see :func:`.integer_lifting`).
-    thresholds, tanh : tuple of int
-        Ascending; see :class:`.ExactSliceNetwork`.
-    quantizers : dict
-        Those that were handed out, by name.
+    activation_bits : ``bits`` of every :class:`ActivationQuantizer` by name; None during calibration.
+    wavelets : lifting steps by wavelet (see :func:`.integer_lifting`).
+    thresholds, tanh : ascending; see :class:`.ExactSliceNetwork`.
+    quantizers : those that were handed out, by name.
     """
 
     activation_bits: Mapping[str, int] | None
@@ -149,13 +141,7 @@ class IntegerPathSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> IntegerPathSpec:
-        """Read the values of :meth:`to_dict`.
-
-        Raises
-        ------
-        ValueError, TypeError, KeyError
-            If they are for other arithmetic, or damaged; some damage shows only when networks are made from them.
-        """
+        """Read the values of :meth:`to_dict`; damage raises an error of Python's here, or when networks are made."""
         if values["arithmetic"] != ARITHMETIC:
             raise ValueError(f"arithmetic {values['arithmetic']!r} instead of {ARITHMETIC}")
         return cls(dict(values["grids"]), dict(values["wavelets"]), tuple(values["thresholds"]), tuple(values["tanh"]))
@@ -165,24 +151,15 @@ class IntegerPathSpec:
         bits = None if self.activation_bits is None else self.activation_bits[name]
         return self.quantizers.setdefault(name, ActivationQuantizer(name, bits))
 
-    def lifting(self, wavelet: str) -> LiftingScheme:
-        """Return the integer lifting scheme of a wavelet; ``KeyError`` if there is none."""
-        return lifting_of(wavelet, self.wavelets[wavelet])
-
 
 class ExactConv(nn.Module):
     """A 1x1 or 3x3 convolution of stride 1 in fixed point, (B, in, H, W) -> (B, out, H, W); 3x3 by Winograd.
 
     Parameters
     ----------
-    name : str
-        The layer, in errors.
-    weight, bias : Tensor
-        (out, in, k, k) and (out,) or None, as trained; the kernel is rounded to multiples of 2^-``weight_bits``.
-    inputs : FixedPointRange
-        What may come in; ``outputs`` is what may come out.
-    unit : int or Tensor
-        The output is carried times 2^unit; a tensor (out,) has one for each channel.
+    weight, bias : (out, in, k, k) and (out,) or None, as trained; the kernel is rounded to 2^-``weight_bits``.
+    inputs : what may come in; ``outputs`` is what may come out.
+    unit : the output is carried times 2^unit; a tensor (out,) has one for each channel.
 
     Raises
     ------
@@ -230,41 +207,8 @@ class ExactConv(nn.Module):
 
 
 def _bits_of_3x3(weight: Tensor, inputs: FixedPointRange) -> int:
-    """Return the largest scale of a 3x3 kernel that keeps its sums exact; one bit is left for bias and rounding.
-
-    If a machine found another scale, because the sum of bounds crosses a power of two, its digest would differ.
-    """
+    """Return the finest scale of a 3x3 kernel that keeps its sums exact; one bit is left for bias and rounding."""
+    # the sum of bounds may round across a power of two: a machine that finds another scale has another digest
     largest = max(1.0, largest_sums(weight.detach().double(), inputs.bounds).max().item())
     spare = math.floor(math.log2(EXACT_BELOW / largest)) - TILE_BITS - inputs.bits - 1
     return min(WEIGHT_BITS, max(FEWEST_BITS, spare))
-
-
-class ThresholdTable:
-    """As ``torch.bucketize``, exactly and without a search, for thresholds that stay the same.
-
-    A table tells how many lie below each cell of an even grid. Cells are narrower than any two thresholds are apart, so
-    that one comparison more is enough; their width is a power of two, so that no number is rounded into another cell.
-    """
-
-    def __init__(self, thresholds: Tensor) -> None:
-        self.thresholds = thresholds
-
-    @cached_property
-    def _table(self) -> tuple[float, int, Tensor, Tensor]:
-        """The width of a cell, the first cell, what is below each, and the thresholds with an end."""
-        ends, width = self.thresholds[[0, -1]], 2.0 ** math.floor(math.log2(self.thresholds.diff().min()))
-        first, last = (int(end) for end in (ends / width).floor())
-        edges = torch.arange(first, last + 2, dtype=ends.dtype) * width
-        return width, first, torch.bucketize(edges, self.thresholds), F.pad(self.thresholds, (0, 1), value=math.inf)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return how many thresholds are below each x (int64)."""
-        width, first, below, thresholds = self._table
-        cells = (x / width).floor_().clamp_(first, first + len(below) - 1).sub_(first).long()
-        found = look_up(below.to(x.device), cells)
-        return found.add_(x > look_up(thresholds.to(x.device), found))
-
-
-def look_up(table: Tensor, places: Tensor) -> Tensor:
-    """``table[places]`` of a table (n,), which indexing does several times slower."""
-    return table.index_select(0, places.flatten()).view(places.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weconvene_core.exact.fixed_point import (
@@ -13,7 +14,7 @@ from weconvene_core.exact.fixed_point import (
     IntegerPathSpec,
     to_fixed_point,
 )
-from weconvene_core.exact.integer_lifting import COEFFICIENT_BITS, growth, integer_matrix, join, split
+from weconvene_core.exact.integer_lifting import COEFFICIENT_BITS, growth, integer_matrix, join, lifting_of, split
 from weconvene_core.lambdas import QUALITY_MIN
 from weconvene_core.layers import RateEmbedding, ResidualBlock, UpWeConvBlock, WeConv3d
 from weconvene_core.model.transforms import HyperSynthesis
@@ -26,15 +27,7 @@ FOLDED_BITS = 18  # of a kernel before the channel DWT is put into it: 18 + 12 +
 
 
 class ExactHyperSynthesis(nn.Module):
-    """:class:`HyperSynthesis` in fixed point: its integers come from the trained ``h_s``.
-
-    ``outputs`` say what the hyper features may hold, coarsest first.
-
-    Raises
-    ------
-    WeconveneError
-        If a sum may not fit into float64.
-    """
+    """:class:`HyperSynthesis` in fixed point; ``outputs`` say what the hyper features may hold, coarsest first."""
 
     def __init__(self, h_s: HyperSynthesis, spec: IntegerPathSpec, wavelet: str) -> None:
         super().__init__()
@@ -46,13 +39,12 @@ class ExactHyperSynthesis(nn.Module):
         self.rate = ExactRate(h_s.rate.rows, unit) if isinstance(h_s.rate, RateEmbedding) else None
         head = self.head.outputs if self.rate is None else self.head.outputs.plus(self.rate.outputs, "h_s.head")
         self.quantizers[0].check(head)
-        self.up = nn.ModuleList(
-            ExactUp(f"h_s.up.{i}", block, ranges[i], self.quantizers[i + 1], spec, wavelet)
-            for i, block in enumerate(h_s.up)
-        )
-        self.blocks = nn.Sequential(
-            *(ExactResidual(f"h_s.blocks.{i}", block, self.quantizers[1], spec) for i, block in enumerate(h_s.blocks))
-        )
+        self.up, lifting = nn.ModuleList(), lifting_of(wavelet, spec.wavelets)
+        for i, block in enumerate(h_s.up):
+            self.up.append(ExactUp(f"h_s.up.{i}", block, ranges[i], self.quantizers[i + 1], spec, lifting))
+        self.blocks = nn.Sequential()
+        for i, block in enumerate(h_s.blocks):
+            self.blocks.append(ExactResidual(f"h_s.blocks.{i}", block, self.quantizers[1], spec))
         self.outputs = [FixedPointRange(0, max(0, r.unit), r.bounds * 2.0**-r.unit) for r in ranges]
 
     def forward(self, z_hat: Tensor, quality: Tensor) -> list[Tensor]:
@@ -92,7 +84,7 @@ class ExactUp(nn.Module):
 
     def __init__(
         self, name: str, block: UpWeConvBlock, inputs: FixedPointRange, output: ActivationQuantizer,
-        spec: IntegerPathSpec, wavelet: str,
+        spec: IntegerPathSpec, lifting: LiftingScheme,
     ) -> None:  # fmt: skip
         super().__init__()
         self.inner, self.output = spec.quantizer(f"{name}.conv"), output
@@ -101,7 +93,7 @@ class ExactUp(nn.Module):
         self.skip = ExactConv(f"{name}.skip", block.skip[0].weight, block.skip[0].bias, inputs, output.bits)
         layer, shuffled = block.weconv, self.inner.range(len(block.conv[0].weight) // 4)
         if isinstance(layer, WeConv3d):
-            self.weconv = ExactWeConv(f"{name}.weconv", layer, shuffled, output.bits, spec.lifting(wavelet))
+            self.weconv = ExactWeConv(f"{name}.weconv", layer, shuffled, output.bits, lifting)
         else:
             self.weconv = ExactConv(f"{name}.weconv", layer.weight, layer.bias, shuffled, output.bits)
         skipped = self.skip.outputs._replace(bounds=self.skip.outputs.bounds.view(-1, 4).amax(1))
@@ -109,17 +101,8 @@ class ExactUp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Double height and width."""
-        inner = self.inner(self.conv(x)).unflatten(1, (-1, 2, 2))
-        shuffled = x.new_empty(*inner.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
-        _sub_pixels(shuffled).copy_(inner)  # faster than pixel_shuffle in float64
-        y = self.weconv(shuffled)
-        _sub_pixels(y).add_(self.skip(x).unflatten(1, (-1, 2, 2)))
-        return self.output(y)
-
-
-def _sub_pixels(x: Tensor) -> Tensor:
-    """See (B, C, 2h, 2w) as what a pixel shuffle makes it of: (B, C, 2, 2, h, w)."""
-    return x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 1, 3, 5, 2, 4)
+        inner = F.pixel_shuffle(self.inner(self.conv(x)), 2)
+        return self.output(self.weconv(inner).add_(F.pixel_shuffle(self.skip(x), 2)))
 
 
 class ExactResidual(nn.Module):
@@ -150,9 +133,8 @@ class ExactWeConv(nn.Module):
         low, *high = folded_kernels(name, layer)
         bands = FixedPointRange.of(inputs.unit, 0, BAND_LIMIT, layer.low_weight.shape[1]) if layer.levels else inputs
         self.low = ExactConv(f"{name}.low", low, None, bands, unit)
-        self.high = nn.ModuleList(
-            ExactConv(f"{name}.high.{i}", kernel, None, bands, unit) for i, kernel in enumerate(high)
-        )
+        convs = (ExactConv(f"{name}.high.{i}", kernel, None, bands, unit) for i, kernel in enumerate(high))
+        self.high = nn.ModuleList(convs)
         self.register_buffer("bias", (to_fixed_point(layer.bias) * 2.0**unit)[:, None, None])
         # the inverse DWT: bits below the point and magnitudes grow with every level
         bits, factor = growth(lifting)

@@ -1,8 +1,7 @@
 """Integer lifting: the wavelets of the exact path.
 
-The spatial DWT of a 3DM-WeConv surrounds linear kernels, so its gains cancel against those of the inverse: only the
-lifting steps are left. If all coefficients are multiples of 2^-6 (Haar, 5/3), no step rounds, because a few more bits
-hold the exact result. Otherwise every step rounds down, as in JPEG 2000's reversible 5/3, and stays invertible.
+If all coefficients are multiples of 2^-6 (Haar, 5/3), no step rounds, because a few more bits hold the exact result.
+Otherwise every step rounds down, as in JPEG 2000's reversible 5/3, and stays invertible.
 """
 
 from __future__ import annotations
@@ -42,8 +41,9 @@ def integer_lifting(wavelet: str) -> dict[str, Any]:
     return {"border": lifting.border, "steps": steps, "gains": gains}
 
 
-def lifting_of(name: str, entry: Mapping[str, Any]) -> LiftingScheme:
-    """Build the scheme that an entry of :func:`integer_lifting` describes."""
+def lifting_of(wavelet: str, wavelets: Mapping[str, Any]) -> LiftingScheme:
+    """Build the scheme of a wavelet from results of :func:`integer_lifting` by name."""
+    entry = wavelets[wavelet]
     every = [coefficient for _, taps in entry["steps"] for _, coefficient in taps]
     dyadic = not any(coefficient % 2 ** (COEFFICIENT_BITS - DYADIC_BITS) for coefficient in every)
     unit = 2.0**-COEFFICIENT_BITS if dyadic else 1
@@ -52,7 +52,7 @@ def lifting_of(name: str, entry: Mapping[str, Any]) -> LiftingScheme:
         LiftingStep(target, tuple(Tap(offset, coefficient * unit) for offset, coefficient in taps), rounding)
         for target, taps in entry["steps"]
     )
-    return LiftingScheme(f"{name}, exact", steps, 1.0, 1.0, entry["border"])
+    return LiftingScheme(f"{wavelet}, exact", steps, 1.0, 1.0, entry["border"])
 
 
 def split(x: Tensor, lifting: LiftingScheme) -> list[Tensor]:
@@ -69,9 +69,8 @@ def join(bands: Sequence[Tensor], lifting: LiftingScheme) -> Tensor:
 def join_scaled(bands: Sequence[Tensor], lifting: LiftingScheme, gains: Sequence[int]) -> Tensor:
     """Join bands with orthonormal scaling: LL, HL, LH and HH are multiplied by their ``gains`` and rounded first."""
     ll, between, hh = gains
-    half, unit = 2 ** (GAIN_BITS - 1), 2.0**-GAIN_BITS
     pairs = zip(bands, (ll, between, between, hh), strict=True)
-    return join([((band * gain + half) * unit).floor() for band, gain in pairs], lifting)
+    return join([(band * gain * 2.0**-GAIN_BITS + 0.5).floor() for band, gain in pairs], lifting)
 
 
 def growth(lifting: LiftingScheme) -> tuple[int, float]:
@@ -85,13 +84,7 @@ def growth(lifting: LiftingScheme) -> tuple[int, float]:
 
 
 def integer_matrix(matrix: Tensor) -> Tensor:
-    """Round the matrix of a channel DWT to multiples of 2^-12.
-
-    Raises
-    ------
-    WeconveneError
-        If an entry lies so near to the middle of two multiples that another machine might round it otherwise.
-    """
+    """Round the matrix of a channel DWT to 2^-12; a ``WeconveneError`` if another machine might round it otherwise."""
     units = matrix * 2.0**MATRIX_BITS
     if ((units - units.floor() - 0.5).abs() < TIE).any():
         raise WeconveneError("The channel DWT has an entry halfway between two integers: use another wavelet.")

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from weconvene_core.entropy.charm import LL_CONTEXT_SCALE, LL_WAVELET, PASSES, SliceLayout, WaveletCharm
 from weconvene_core.entropy.distributions import scale_table
 from weconvene_core.entropy.slices import EVERYWHERE, LRP_RANGE, Positions, Selection, SliceNetwork, chroma_of
-from weconvene_core.exact.fixed_point import ExactConv, FixedPointRange, IntegerPathSpec, ThresholdTable, look_up
-from weconvene_core.exact.integer_lifting import join_scaled
+from weconvene_core.exact.fixed_point import ExactConv, FixedPointRange, IntegerPathSpec
+from weconvene_core.exact.integer_lifting import join_scaled, lifting_of
 
 Y_BITS, Y_LIMIT = 8, 2.0**12  # y_hat, means and residuals: multiples of 1/256 of a quantiser step, at most 4096 steps
 LL_BITS = 3  # what LL_CONTEXT_SCALE adds
@@ -46,7 +46,7 @@ def tanh_table(thresholds: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class ExactPrediction:
-    """As :class:`SlicePrediction`; ``staircase`` finds the coding tables from integer thresholds.
+    """As :class:`SlicePrediction`, with the coding tables from integer ``thresholds``.
 
     ``level`` is the mean before rounding, ``raw`` the raw scale, both (B, w, h, w) in units of 1/256. ``features`` are
     what the first layers of LRP and chroma make of the slice's features.
@@ -55,7 +55,7 @@ class ExactPrediction:
     level: Tensor
     raw: Tensor
     features: Sequence[Tensor]
-    staircase: ThresholdTable
+    thresholds: Tensor
 
     @cached_property
     def mean(self) -> Tensor:
@@ -65,7 +65,7 @@ class ExactPrediction:
     @cached_property
     def indexes(self) -> Tensor:
         """The coding table of every scale."""
-        return self.staircase(self.raw)
+        return torch.bucketize(self.raw.contiguous(), self.thresholds)
 
     def part(self, selection: Selection) -> ExactPrediction:
         """The prediction of some channels or positions, with all features."""
@@ -80,8 +80,7 @@ class ExactPrediction:
 class ExactLateNetwork(nn.Module):
     """Two 1x1 layers on a slice's features and its decoded residuals, in fixed point: LRP, or chroma from luma.
 
-    The slice's own head computes what the first layer makes of the ``width`` channels of features. The output is
-    carried times 2^``bits``.
+    The slice's head computes what the first layer makes of the ``width`` channels of features.
     """
 
     def __init__(self, name: str, layers: nn.Sequential, width: int, bits: int, spec: IntegerPathSpec) -> None:
@@ -103,13 +102,10 @@ class ExactSliceNetwork(nn.Module):
 
     Parameters
     ----------
-    name : str
-        The network, in errors and in ``spec``.
-    context : FixedPointRange
-        What its input may hold.
-    spec : IntegerPathSpec
-        ``thresholds``: (63,) in units of 2^-16; a raw scale above k of them has coding table k. ``tanh``: in units of
-        1/256; an argument of LRP at or above k of them, by magnitude, gives k / 256 quantiser steps.
+    name : the network, in errors and in ``spec``.
+    context : what its input may hold.
+    spec : ``thresholds`` are (63,) in units of 2^-16; a raw scale above k of them has coding table k. ``tanh`` is in
+        units of 1/256; an argument of LRP at or above k of them, by magnitude, gives k / 256 quantiser steps.
     """
 
     thresholds: Tensor
@@ -127,13 +123,12 @@ class ExactSliceNetwork(nn.Module):
             quantizer.check(conv.outputs)
         # one product for means, raw scales, and the late networks' share of the features: each has its own unit
         kinds = {"lrp": TANH_BITS, "chroma": Y_BITS} if self.luma_first else {"lrp": TANH_BITS}
-        late = {
-            kind: ExactLateNetwork(f"{name}.{kind}", getattr(network, kind), first.out_channels, bits, spec)
-            for kind, bits in kinds.items()
-        }
-        firsts = [getattr(network, kind)[0] for kind in kinds]
-        weights = [network.head.weight, *(layer.weight[:, : first.out_channels] for layer in firsts)]
-        bias = torch.cat([layer.bias.double() for layer in (network.head, *firsts)])
+        layers, late = [network.head], {}
+        for kind, bits in kinds.items():
+            layers.append(getattr(network, kind)[0])
+            late[kind] = ExactLateNetwork(f"{name}.{kind}", getattr(network, kind), first.out_channels, bits, spec)
+        weights = [layer.weight[:, : first.out_channels] for layer in layers]
+        bias = torch.cat([layer.bias.double() for layer in layers])
         bias[self.width : 2 * self.width] += network.scale_bias.double()
         self.rows, units = [len(w) for w in weights], [Y_BITS, *(part.quantizer.bits for part in late.values())]
         unit_of_row = torch.tensor(units).repeat_interleave(torch.tensor(self.rows))
@@ -150,14 +145,13 @@ class ExactSliceNetwork(nn.Module):
             own._replace(bounds=bounds).plus(self.chroma.second.outputs, name)
         self.register_buffer("thresholds", torch.tensor(spec.thresholds).double() * 2.0 ** (Y_BITS - THRESHOLD_BITS))
         self.register_buffer("tanh", tanh_table(spec.tanh))
-        self.staircase = ThresholdTable(self.thresholds)  # no buffer: it would change the digest of the integer path
 
     def forward(self, context: Tensor, at: Positions = EVERYWHERE) -> ExactPrediction:
         """Predict the slice from its context (B, C, h, w), in quantiser steps, at some positions."""
         hidden = self.quantizers[0](self.first(context))
         features = self.quantizers[1](self.second(hidden))[..., *at]
         own, *late = self.head(features).split(self.rows, 1)
-        return ExactPrediction(*own.chunk(2, 1), late, self.staircase)
+        return ExactPrediction(*own.chunk(2, 1), late, self.thresholds)
 
     def condition_chroma(self, chroma: ExactPrediction, luma: Tensor) -> ExactPrediction:
         """Move means and raw scales by what the luma residual and the features tell."""
@@ -170,26 +164,21 @@ class ExactSliceNetwork(nn.Module):
         if features is not None:
             largest = TANH_LIMIT << TANH_BITS
             place = self.lrp(residual, features[0]).round_().clamp_(-largest, largest).add_(largest).long()
-            y_hat.add_(look_up(self.tanh, place))
+            y_hat.add_(self.tanh.index_select(0, place.flatten()).view(place.shape))  # faster than indexing
         return y_hat.clamp_(-Y_LIMIT, Y_LIMIT)
 
 
 class ExactCharm(WaveletCharm):
-    """:class:`WaveletCharm` with integer networks; the LL pyramid is lifted in integers.
-
-    Its integers come from the trained ``charm``; ``hyper`` says what the hyper features may hold, coarsest first.
-    """
+    """:class:`WaveletCharm` in integers; ``hyper`` says what the hyper features may hold, coarsest first."""
 
     def __init__(self, charm: WaveletCharm, hyper: Sequence[FixedPointRange], spec: IntegerPathSpec) -> None:
         networks = {f"charm.ll_slices.{i}": network for i, network in enumerate(charm.ll_slices)}
         networks |= {f"charm.slices.{i}": network for i, network in enumerate(charm.slices)}
         contexts = _contexts(charm.layout, hyper, [len(network.scale_bias) for network in charm.slices])
-        made = (
-            ExactSliceNetwork(name, network, context, spec)
-            for (name, network), context in zip(networks.items(), contexts, strict=True)
-        )
+        named = zip(networks.items(), contexts, strict=True)
+        made = (ExactSliceNetwork(name, network, context, spec) for (name, network), context in named)
         super().__init__(charm.layout, hyper[-1].bounds.numel(), lambda seen, coded: next(made))
-        self.lifting, self.gains = spec.lifting(LL_WAVELET), spec.wavelets[LL_WAVELET]["gains"]
+        self.lifting, self.gains = lifting_of(LL_WAVELET, spec.wavelets), spec.wavelets[LL_WAVELET]["gains"]
 
     def code_slices(self, *latents: Any, **options: Any) -> tuple[Tensor, Tensor]:
         """Code the slices; y_hat has at most 21 bits, so that float32, which g_s takes, holds it exactly."""

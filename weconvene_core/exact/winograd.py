@@ -1,9 +1,8 @@
 """3x3 convolutions of integers with a quarter of the products: Winograd's minimal filtering (Lavin and Gray 2016).
 
-F(4x4, 3x3) makes a tile of 16 outputs from 36 products instead of 144: ``Y = A^T [(G g G^T) * (B^T d B)] A``. In
-floating point this costs digits. On integers it is exact, if the bits that the three matrices add still fit (see
-:func:`largest_sums`). The thirds in G are multiplied away: the result comes out nine times too large, and is divided
-without remainder at the end.
+F(4x4, 3x3) makes a tile of 16 outputs from 36 products instead of 144: ``Y = A^T [(G g G^T) * (B^T d B)] A``. It is
+exact if the bits that the matrices add still fit (see :func:`largest_sums`). The thirds in G are multiplied away: the
+result comes out nine times too large, and is divided without remainder at the end.
 """
 
 from __future__ import annotations
@@ -20,19 +19,16 @@ TILE_BITS = 6  # what G, applied along both axes, adds below the point
 TIMES = 9.0
 STRIP = 96  # tiles at once, so that they stay in the cache
 
-
-def _matrix(*rows: tuple[float, ...]) -> Tensor:
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-_G = _matrix(  # three times Lavin and Gray's
-    (0.75, 0, 0), (-0.5, -0.5, -0.5), (-0.5, 0.5, -0.5), (0.125, 0.25, 0.5), (0.125, -0.25, 0.5), (0, 0, 3)
-)
-_B = _matrix(  # B^T
+_G = torch.tensor([  # three times Lavin and Gray's
+    (0.75, 0, 0), (-0.5, -0.5, -0.5), (-0.5, 0.5, -0.5), (0.125, 0.25, 0.5), (0.125, -0.25, 0.5), (0, 0, 3),
+], dtype=torch.float64)  # fmt: skip
+_B = torch.tensor([  # B^T
     (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
     (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1),
-)  # fmt: skip
-_A = _matrix((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))  # A^T
+], dtype=torch.float64)  # fmt: skip
+_A = torch.tensor([  # A^T
+    (1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1),
+], dtype=torch.float64)  # fmt: skip
 _IN_ALL = WINDOW + 1  # the product, of row 1 and column 1, that every output contains once
 
 
@@ -42,10 +38,7 @@ def tiles_of(kernel: Tensor) -> Tensor:
 
 
 def largest_sums(kernel: Tensor, bounds: Tensor) -> Tensor:
-    """Return a bound on every sum of :func:`convolve` without bias, for each output channel: (out,).
-
-    ``bounds`` (in,) are the largest magnitudes of the inputs.
-    """
+    """Bound every sum of :func:`convolve` without bias, (out,), from the largest magnitudes of the inputs, (in,)."""
     inputs = _B.abs().sum(1)  # (6,): what B^T makes of inputs along an axis, in multiples of the largest
     inputs = torch.outer(inputs, inputs).flatten()
     products = torch.einsum("t,toi,i->to", inputs, tiles_of(kernel).abs(), bounds)
@@ -64,26 +57,21 @@ def convolve(x: Tensor, tiles: Tensor, bias: Tensor, y: Tensor) -> None:
     out = y if whole else x.new_empty(len(y), SIDE * rows, SIDE * columns)
     cells = out.view(len(y), rows, SIDE, columns, SIDE)
     padded = F.pad(x, (1, SIDE * columns + 1 - width, 1, SIDE * rows + 1 - height))
+    windows = padded.unfold(1, WINDOW, SIDE).unfold(2, WINDOW, SIDE).permute(3, 4, 0, 1, 2)  # (6, 6, in, rows, columns)
     step = max(1, STRIP // columns)
     # what the stages of every strip read and write in turn; fresh memory for each would cost page faults
-    memory = x.new_empty(2, WINDOW**2 * max(len(x), len(y)) * min(step, rows) * columns)
+    here, there = x.new_empty(2, WINDOW**2 * max(len(x), len(y)) * min(step, rows) * columns)
     for top in range(0, rows, step):
-        lines = padded[:, SIDE * top : SIDE * min(top + step, rows) + 2]
-        _convolve_strip(lines, tiles, bias, cells[:, top : top + step], memory)
+        strip = windows[..., top : top + step, :]
+        inputs = _beginning(here, *strip.shape).copy_(strip).flatten(2)
+        inputs = _along_both(_B, inputs, there, here).view(WINDOW**2, len(x), -1)
+        products = torch.bmm(tiles, inputs, out=_beginning(there, WINDOW**2, len(y), inputs.shape[2]))
+        products[_IN_ALL].add_(bias, alpha=TIMES)
+        outputs = _along_both(_A, products.view(WINDOW, WINDOW, -1), here, there)
+        outputs = outputs.view(SIDE, SIDE, len(y), -1, columns).permute(2, 3, 0, 4, 1)
+        torch.div(outputs, TIMES, out=cells[:, top : top + step])
     if not whole:
         y.copy_(out[:, :height, :width])
-
-
-def _convolve_strip(x: Tensor, tiles: Tensor, bias: Tensor, y: Tensor, memory: Tensor) -> None:
-    """Convolve (in, 4 r + 2, 4 c + 2) into cells (out, r, 4, c, 4); ``memory`` has room for 36 planes twice."""
-    (channels, *_), (out, rows, _, columns, _), (here, there) = x.shape, y.shape, memory
-    windows = _beginning(here, WINDOW, WINDOW, channels, rows, columns)
-    windows.copy_(x.unfold(1, WINDOW, SIDE).unfold(2, WINDOW, SIDE).permute(3, 4, 0, 1, 2))
-    inputs = _along_both(_B, windows.flatten(2), there, here).view(WINDOW**2, channels, -1)
-    products = torch.bmm(tiles, inputs, out=_beginning(there, WINDOW**2, out, rows * columns))
-    products[_IN_ALL].add_(bias, alpha=TIMES)
-    outputs = _along_both(_A, products.view(WINDOW, WINDOW, -1), here, there)
-    torch.div(outputs.view(SIDE, SIDE, out, rows, columns).permute(2, 3, 0, 4, 1), TIMES, out=y)
 
 
 def _along_both(matrix: Tensor, x: Tensor, between: Tensor, into: Tensor) -> Tensor:
