@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.reproduce.certificate import certify
-from lab.reproduce.claims import read_claims
+from lab.reproduce.certificate import certify, read_claims
 from lab.reproduce.run_records import REPOSITORY, RunRecord, Tree, write_record
 from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.errors import WeconveneError

@@ -14,7 +14,7 @@ from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
 from lab.rd.pillow_codecs import CLASSICAL_CODECS, JPEG_2000_BY_DEFAULT, avif
 from lab.rd.published_curves import ANCHOR_NAMES, DATASETS, published_labels
 from lab.rd.tables import BD_COLUMNS, published_bd_table, write_bd_table
-from lab.reproduce.claims import Claim, accept, obtained_value, read_claims
+from lab.reproduce.certificate import Claim, accept_claims, obtained_value, read_claims
 from lab.reproduce.fill_readme import ANCHORS, expected
 from lab.reproduce.run_records import REPOSITORY, Tree
 from weconvene_core.atomic_files import write_text
@@ -85,7 +85,7 @@ def test_a_new_release_expects_what_its_tables_hold_and_leaves_other_claims_alon
         f"unmeasured,a claim,R,,8.2,0.5,06_bd_rate,{table},codec=VVC,bd_rate_pct,,,yes\n",
     ]
     write_text(tree.data / "claims.csv", HEADER + "".join(lines))
-    assert accept(tree) == ["ours: 19.44 -> 17.01"]
+    assert accept_claims(tree) == ["ours: 19.44 -> 17.01"]
     text = (tree.data / "claims.csv").read_text(encoding="utf-8")
     assert text == HEADER + "".join(lines).replace("19.44", "17.01")
-    assert accept(tree) == []
+    assert accept_claims(tree) == []

@@ -15,7 +15,7 @@ from lab.entropy_analysis.context_ablation import context_gains
 from lab.entropy_analysis.slice_bits import calls, coded_slices
 from weconvene_core.codec.tile_coder import TruncatedDecodeMode
 from weconvene_core.entropy import EncodeMode
-from weconvene_core.entropy.slices import Prediction, SliceNetwork, chroma_of, code_slice, interleaved, luma_of
+from weconvene_core.entropy.slices import SliceNetwork, SlicePrediction, chroma_of, code_slice, interleaved, luma_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact.calibrate import calibrate, exact_model
 from weconvene_core.model.checkpoint import load_start, release
@@ -31,7 +31,7 @@ class Recorder:
     def __init__(self) -> None:
         self.means: list[Tensor] = []
 
-    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         assert target is not None
         self.means.append(prediction.mean)
         return (target - prediction.mean).round()

@@ -24,7 +24,7 @@ from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.entropy import DecodeMode
-from weconvene_core.entropy.slices import Prediction
+from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.exact import calibrate
 from weconvene_core.image_tensors import from_8_bit
@@ -136,7 +136,7 @@ def test_a_batch_of_eight_is_what_one_is(photo: Image.Image) -> None:
     def decoded(count: int) -> tuple[Tensor, Tensor]:
         read = DecodeMode(model.tables, streams)
 
-        def step(group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+        def step(group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
             assert all(torch.equal(indexes, prediction.indexes[0]) for indexes in prediction.indexes)
             first = replace(prediction, level=prediction.level[:1], raw=prediction.raw[:1])
             return read(group, first, None).expand(count, -1, -1, -1)
@@ -173,7 +173,7 @@ def test_the_integers_are_those_recorded() -> None:
     exact = calibrate.exact_model(model, spec)
     z = ((torch.arange(2 * config.z_channels * 6) * 31) % 13 - 6).view(2, config.z_channels, 2, 3).float()
 
-    def step(group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+    def step(group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         noise = (torch.arange(prediction.mean.numel()) * 137 % 7 - 3).view(prediction.mean.shape)
         return torch.where(prediction.indexes > 20, noise, 0).double()
 

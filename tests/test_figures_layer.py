@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from compressai.layers import GDN
 from torch import nn
 
 from lab.figures.layer import flow_figure, footprint_figure
@@ -29,6 +28,7 @@ from lab.layer_analysis.layer_internals import (
 )
 from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.layers import WeConv3d
+from weconvene_core.layers.blocks import GDN
 from weconvene_core.layers.convert_network import convert, from_conv
 
 PREDECESSOR = {"wavelet": "haar", "channel_dwt": False, "high_kernel": 3, "joint_high": True, "norm": GDN}

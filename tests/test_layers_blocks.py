@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from compressai.layers import GDN as ReferenceGDN
 from torch import nn
 
 from weconvene_core.errors import WeconveneError
@@ -17,6 +18,7 @@ from weconvene_core.layers import (
     WaveletShortcut,
     WeConvSpec,
 )
+from weconvene_core.layers.blocks import GDN
 from weconvene_core.layers.rate_conditioning import check_quality, lambda_of
 from weconvene_core.layers.wavelet_shortcut import HF_CHANNELS, LF_CHANNELS, SliceOrder, polyphase_order
 from weconvene_core.layers.window_attention import WINDOW, WindowAttention
@@ -38,12 +40,32 @@ def test_blocks_change_sizes_as_documented(block: nn.Module, shape: tuple[int, .
         torch.testing.assert_close(block(x), y)  # adds in place there
 
 
-@pytest.mark.parametrize("factor", [2, 3])
-def test_sub_pixel_convolution_in_runs_is_a_convolution_and_a_pixel_shuffle(factor: int) -> None:
-    layer, x = SubPixelConv(16, 8, factor), torch.randn(2, 16, 6, 5).contiguous(memory_format=torch.channels_last)
+def test_sub_pixel_convolution_in_runs_is_a_convolution_and_a_pixel_shuffle() -> None:
+    layer, x = SubPixelConv(16, 8), torch.randn(2, 16, 6, 5).contiguous(memory_format=torch.channels_last)
     quick = layer(x)
     torch.testing.assert_close(quick, nn.Sequential.forward(layer, x))
     assert quick.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("inverse", [False, True])
+def test_gdn_equals_compressai(inverse: bool) -> None:
+    """State, start, output, and gradients, which below a bound may only raise the number."""
+    ours, theirs = GDN(5, inverse), ReferenceGDN(5, inverse=inverse)
+    for (name, tensor), (other, expected) in zip(ours.state_dict().items(), theirs.state_dict().items(), strict=True):
+        assert name == other
+        assert torch.equal(tensor, expected)
+    assert [name for name, _ in ours.named_parameters()] == [name for name, _ in theirs.named_parameters()]
+    state = theirs.state_dict()
+    state["beta"].copy_(torch.tensor([-1.0, 1e-4, 0.5, 1.0, 2.0]))
+    state["gamma"].copy_(0.3 * torch.randn(5, 5))
+    ours.load_state_dict(state)
+    x = torch.randn(2, 5, 6, 7)
+    found, wanted = [], []
+    for layer, results in ((ours, found), (theirs, wanted)):
+        y = layer(inputs := x.clone().requires_grad_())
+        results += [y, *torch.autograd.grad((y * x).sum(), (inputs, layer.beta, layer.gamma))]
+    assert all(map(torch.equal, found, wanted))
+    assert torch.equal(ours(x), theirs(x))
 
 
 @pytest.mark.parametrize("order", ["polyphase", "band"])

@@ -6,13 +6,13 @@ from functools import partial
 
 import pytest
 import torch
-from compressai.layers import GDN
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lab.layer_analysis.layer_internals import receptive_field_of
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConv3d
+from weconvene_core.layers.blocks import GDN
 from weconvene_core.wavelets import Wavelet
 from weconvene_core.wavelets.lifting_schemes import LiftingScheme, predict, update
 

@@ -12,8 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model.checkpoint import read_tensors, weights_hash
-from weconvene_core.model.released import load_checked
+from weconvene_core.model.checkpoint import load_checked, read_tensors, weights_hash
 from weconvene_core.paths import CHECKPOINTS
 
 SHIPPED = CHECKPOINTS / "lite.safetensors"

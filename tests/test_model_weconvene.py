@@ -60,14 +60,6 @@ def test_forward_keeps_compressai_contract() -> None:
     assert model.aux_loss().isfinite()
 
 
-def test_every_parameter_gets_a_gradient() -> None:
-    model, x = small_model().train(), photograph(64)
-    output = model(x, torch.tensor([2.5]))
-    bits = sum(-torch.log2(p).sum() for p in output["likelihoods"].values())
-    (bits + (output["x_hat"] - x).square().sum() + model.aux_loss()).backward()
-    assert [name for name, p in model.named_parameters() if p.grad is None] == []
-
-
 def test_untrained_transforms_add_nothing_so_bypassing_them_is_exact() -> None:
     torch.manual_seed(0)
     model, x = WeConvene(preset("tiny")).eval(), photograph(64)
@@ -96,15 +88,6 @@ def test_decoder_sees_what_the_encoder_saw(changes: dict[str, object], quality: 
     with torch.no_grad():
         expected = model(x, quality)
     torch.testing.assert_close(decoded, expected["x_hat"].clamp(0, 1), atol=2e-3, rtol=0)
-
-
-def test_real_bytes_agree_with_the_likelihoods() -> None:
-    model, x = small_model(), photograph(256)
-    with torch.no_grad():
-        likelihoods = model(x, 4.0)["likelihoods"]
-    estimate = sum(-torch.log2(p).sum().item() for p in likelihoods.values()) / 8
-    size = sum(len(strings[0]) for strings in model.compress(x, 4.0)["strings"])
-    assert abs(size - estimate) <= 0.01 * estimate + 64
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 31), (64, 97)])

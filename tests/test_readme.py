@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.reproduce.claims import read_claims
+from lab.reproduce.certificate import read_claims
 from lab.reproduce.fill_readme import BLOCKS, CARD, README, WEIGHTS, core_hours, rendered, replaced
 from lab.reproduce.run_records import REPOSITORY
 from weconvene_core.errors import WeconveneError

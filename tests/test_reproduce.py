@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,8 +16,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from lab.reproduce import provenance
-from lab.reproduce.claims import read_claims
+from lab.reproduce import run_notebook
+from lab.reproduce.certificate import read_claims
 from lab.reproduce.run_notebook import run
 from lab.reproduce.run_records import (
     REPOSITORY,
@@ -27,10 +26,13 @@ from lab.reproduce.run_records import (
     altered,
     experiment_of,
     forget_void,
+    images_offered,
+    manifest,
     read_record,
+    write_manifest,
     write_record,
 )
-from weconvene_core.atomic_files import sha256_of
+from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import ROOT
 
@@ -218,8 +220,8 @@ def test_rules_run_for_real_and_a_missed_claim_fails_the_run(clone: Path, tmp_pa
     assert "MISSED rate: expected 9 within 0.1, obtained 1.5000" in done.stdout
     assert "a claim is missed: results/certificate.md" in done.stderr
     assert (root / "results/certificate.csv").is_file()
-    manifest = json.loads((root / "results/manifest.json").read_text())
-    assert manifest["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
+    written = json.loads((root / "results/manifest.json").read_text())
+    assert written["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
 
     (root / "data/claims.csv").write_text((header + line).replace(",9,", ",1.5,"))
     assert planned(root) == {"certificate", "verdict", "all"}
@@ -242,15 +244,27 @@ def write_notebook(path: Path, code: str) -> None:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
     monkeypatch.delenv("WECONVENE_DATA", raising=False)
-    monkeypatch.setattr(provenance, "environment", lambda tree: {"weconvene_data": False})
+    monkeypatch.setattr(run_notebook, "environment", lambda tree: {"weconvene_data": False})
     write_notebook(tmp_path / "notebooks/01_rates.ipynb", RATES)
     return Tree(tmp_path)
 
 
-def run_rates(tree: Tree, patterns: Sequence[str] = ("tables/rates.csv", "figures/rd_*")) -> None:
-    run(tree, tree.notebooks[0], "quick", patterns)
+def run_rates(tree: Tree) -> None:
+    run(tree, tree.notebooks[0], "quick", ("tables/rates.csv", "figures/rd_*"))
 
 
+def record_rates(tree: Tree) -> RunRecord:
+    """The table and the record that a run leaves, without a kernel."""
+    table = tree.results / "tables/rates.csv"
+    write_text(table, "mode,bpp\nquick,1.5\n")
+    record = RunRecord(
+        "01_rates", "quick", {}, 1.0, 1.0, "2026-01-01T00:00:00+00:00", {tree.relative(table): sha256_of(table)}
+    )
+    write_record(tree, record)
+    return record
+
+
+@pytest.mark.slow
 def test_a_finished_run_is_recorded(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     run_rates(tree)
     record = read_record(tree, "01_rates")
@@ -260,13 +274,14 @@ def test_a_finished_run_is_recorded(tree: Tree, capsys: pytest.CaptureFixture[st
     assert record.seconds > 0
     assert record.peak_memory_mb > 10
     assert str(tree.root) not in (tree.executed / "01_rates.ipynb").read_text()
-    manifest = provenance.manifest(tree)
-    assert manifest["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
-    assert manifest["files"]["results/tables/other.csv"]["notebook"] is None
-    assert manifest["notebooks"]["01_rates"]["environment"] == {"weconvene_data": False}
+    made = manifest(tree)
+    assert made["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
+    assert made["files"]["results/tables/other.csv"]["notebook"] is None
+    assert made["notebooks"]["01_rates"]["environment"] == {"weconvene_data": False}
     assert "  warning: one curve is left out\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_failing_cell_is_named_and_leaves_no_record_and_no_copy(tree: Tree) -> None:
     (tree.root / "stop").touch()
     failing = nbformat.read(tree.notebooks[0], as_version=4).cells[1].id
@@ -277,6 +292,7 @@ def test_a_failing_cell_is_named_and_leaves_no_record_and_no_copy(tree: Tree) ->
     assert not list(tree.executed.glob("*"))
 
 
+@pytest.mark.slow
 def test_a_kernel_that_dies_is_told(tree: Tree) -> None:
     write_notebook(tree.notebooks[0], "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
     with pytest.raises(WeconveneError, match="the kernel of 01_rates stopped before the last cell"):
@@ -288,8 +304,7 @@ def test_a_record_is_void_when_results_are_not_as_they_were(tree: Tree) -> None:
     declared = {"01_rates": ["results/tables/rates.csv"]}
     notes.mkdir(parents=True)
     (notes / "of_a_run").touch()
-    run_rates(tree)
-    record = read_record(tree, "01_rates")
+    record = record_rates(tree)
 
     def is_kept(tables: dict[str, list[str]] = declared) -> bool:
         write_record(tree, record)
@@ -303,21 +318,21 @@ def test_a_record_is_void_when_results_are_not_as_they_were(tree: Tree) -> None:
     assert not is_kept()
     table.unlink()
     assert not is_kept()
-    run_rates(tree)
+    record_rates(tree)
     (notes / "of_a_run").unlink()
     assert not is_kept()
 
 
 def test_a_clone_keeps_the_record_of_the_runs_that_its_results_came_from(tree: Tree) -> None:
-    run_rates(tree)
-    provenance.write_manifest(tree)
+    record_rates(tree)
+    write_manifest(tree)
     stored = json.loads(tree.manifest.read_text())
     stored["notebooks"]["01_rates"]["digest"] = "of release 0.2"
     tree.manifest.write_text(json.dumps(stored))
     tree.record_path("01_rates").unlink()
-    assert provenance.manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
+    assert manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
     (tree.results / "tables/rates.csv").write_text("edited")
-    assert provenance.manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] is None
+    assert manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] is None
 
 
 def test_images_are_told_by_name_and_size_and_not_by_their_place(
@@ -325,7 +340,7 @@ def test_images_are_told_by_name_and_size_and_not_by_their_place(
 ) -> None:
     monkeypatch.setenv("WECONVENE_CACHE", str(tmp_path / "downloads"))
     monkeypatch.delenv("WECONVENE_DATA", raising=False)
-    found = [provenance.images_offered()]
+    found = [images_offered()]
 
     def put(name: str) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -334,10 +349,10 @@ def test_images_are_told_by_name_and_size_and_not_by_their_place(
     for place in ("here/photos", "there/photos"):
         put(f"{place}/kodak/kodim01.png")
         monkeypatch.setenv("WECONVENE_DATA", str(tmp_path / place))
-        found.append(provenance.images_offered())
+        found.append(images_offered())
     put("there/photos/kodak/kodim02.png")
-    found.append(provenance.images_offered())
+    found.append(images_offered())
     put("downloads/kodak/kodim01.png")
-    found.append(provenance.images_offered())
+    found.append(images_offered())
     assert found[1] == found[2]
     assert len(set(found)) == 4

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from lab.rd.curves import MEAN, POINT_COLUMNS
+from lab.rd.measure import measure
 from lab.rd.our_codec import FileCodec
-from lab.rd.pillow_codecs import WEBP
-from lab.studies import larger_sets
+from lab.rd.pillow_codecs import WEBP, measure_available
+from lab.studies import larger_sets, latent_refinement
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 
@@ -34,14 +36,16 @@ def clic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_at_hand_is_measured_whole_and_goes_by_its_number(
     clic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(larger_sets, "QUALITIES", QUALITIES)
+    monkeypatch.setattr(latent_refinement, "QUALITIES", QUALITIES)
+    monkeypatch.setattr(latent_refinement, "measure", partial(measure, folder=tmp_path / "kept"))
+    monkeypatch.setattr(larger_sets, "measure_available", partial(measure_available, folder=tmp_path / "kept"))
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # no processes for two small pictures
     with pytest.warns(UserWarning, match="not measured: Image set 'tecnick' is not available: put it into") as said:
         sets = larger_sets.available_sets()
     assert len(said) == 1  # nothing is said of what is there
     assert [images.name for images in sets] == ["clic-2images"]
     codec = FileCodec(folder=tmp_path / "files")
-    points = larger_sets.measure_larger(sets, codec, (WEBP,), tmp_path / "kept")
+    points = larger_sets.measure_sets(sets, codec, (WEBP,))
     ours = points[(points.codec == codec.model) & (points.image == "1.png")]
     photo = load_rgb(clic / "1.png")
     assert ours.bpp.tolist() == [8 * len(codec.file(photo, q)) / (192 * 192) for q in QUALITIES]
@@ -58,15 +62,16 @@ def test_nothing_at_hand_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert len(texts) == len(larger_sets.SETS)
     assert all(name in text and text.count(". ") == 0 for name, text in zip(larger_sets.SETS, texts, strict=True))
     with pytest.raises(WeconveneError, match="None of clic, tecnick is available"):
-        larger_sets.measure_larger([], FileCodec())
+        larger_sets.measure_sets([], FileCodec())
 
 
-def test_points_of_other_weights_are_left_out_with_a_word(tmp_path: Path) -> None:
+def test_points_of_other_weights_are_left_out_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [["clic-9images", MEAN, codec, 1.0, 0.1, 30.0, 0.9, 1.0, 1.0] for codec in ("lite", "WebP")]
     table, path = pd.DataFrame(rows, columns=POINT_COLUMNS), tmp_path / "points.csv"
-    assert larger_sets.larger_points(path).empty
+    monkeypatch.setattr(larger_sets, "TABLE", path)
+    assert larger_sets.larger_points().empty
     table.assign(weights=FileCodec().weights()).to_csv(path, index=False)
-    assert larger_sets.larger_points(path).codec.tolist() == ["lite", "WebP"]
+    assert larger_sets.larger_points().codec.tolist() == ["lite", "WebP"]
     table.assign(weights="0" * 12).to_csv(path, index=False)
     with pytest.warns(UserWarning, match="'lite' is left out on clic-9images"):
-        assert larger_sets.larger_points(path).codec.tolist() == ["WebP"]
+        assert larger_sets.larger_points().codec.tolist() == ["WebP"]

@@ -7,15 +7,15 @@ from dataclasses import asdict
 import pandas as pd
 import pytest
 
-from lab.studies.model_trials import TRIALS, compared, main
+from lab.studies.model_trials import TRIALS, compared, config_of, main
 
 
 def test_a_trial_differs_from_its_control_only_in_what_it_tries() -> None:
-    for name, trial in TRIALS.items():
-        if trial.against:
-            own, control = (asdict(TRIALS[each].config(each)) for each in (name, trial.against))
+    for name, (against, changes) in TRIALS.items():
+        if against:
+            own, control = (asdict(config_of(each)) for each in (name, against))
             changed = {name for name in own if own[name] != control[name]} - {"output"}
-            assert changed == set(trial.changes) - set(TRIALS[trial.against].changes)
+            assert changed == set(changes) - set(TRIALS[against][1])
 
 
 def test_losses_are_compared_at_equal_step_set_and_quality() -> None:

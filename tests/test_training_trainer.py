@@ -12,7 +12,7 @@ import torch
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model.checkpoint import load_model_file, read_tensors, release, write_tensors
+from weconvene_core.model.checkpoint import load_checked, read_tensors, release, write_tensors
 from weconvene_core.model.weconvene import pad
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import ImagePool, load_pool
@@ -94,7 +94,7 @@ def test_checkpoint_files_survive_and_fail_in_sentences(tmp_path: Path, pool: Im
     trainer = Trainer(config(tmp_path, ENTROPY), pool)
     path = tmp_path / "weights.safetensors"
     release(trainer.model, path, {"steps": 0})
-    loaded = load_model_file(path)
+    loaded = load_checked(path)[0]
     assert json.loads(path.with_suffix(".json").read_text())["architecture"]["name"] == "tiny"
     for name, tensor in loaded.state_dict().items():
         torch.testing.assert_close(tensor, trainer.model.state_dict()[name], atol=1e-3, rtol=1e-3)
@@ -103,12 +103,12 @@ def test_checkpoint_files_survive_and_fail_in_sentences(tmp_path: Path, pool: Im
     description["architecture"]["wide"] = 40
     write_tensors(tmp_path / "other.safetensors", tensors, description)
     with pytest.raises(WeconveneError, match="another architecture"):
-        load_model_file(tmp_path / "other.safetensors")
+        load_checked(tmp_path / "other.safetensors")
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(WeconveneError, match="damaged"):
-        load_model_file(path)
+        load_checked(path)
     with pytest.raises(WeconveneError, match="does not exist"):
-        load_model_file(tmp_path / "none.safetensors")
+        load_checked(tmp_path / "none.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_release_reads_tensors_only_after_they_came_to_the_cpu(
         patch.setattr(torch.Tensor, "cpu", cpu)
         patch.setattr(torch.Tensor, "numpy", numpy)
         release(trainer.model, tmp_path / "weights.safetensors", {"steps": 0})
-    load_model_file(tmp_path / "weights.safetensors")
+    load_checked(tmp_path / "weights.safetensors")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -158,7 +158,7 @@ def test_what_a_gpu_trained_is_released_and_codes(tmp_path: Path, pool: ImagePoo
     trainer = Trainer(config(tmp_path, ENTROPY), pool)
     model = trainer.run(resume=False)
     release(model, tmp_path / "weights.safetensors", {"steps": trainer.step})
-    load_model_file(tmp_path / "weights.safetensors")
+    load_checked(tmp_path / "weights.safetensors")
     x = torch.rand(1, 3, 64, 64, device=trainer.device)
     coded = model.compress(x, 3.0)
     assert model.decompress(coded["strings"], coded["shape"], 3.0)["x_hat"].shape == x.shape

@@ -13,9 +13,8 @@ from pytorch_msssim import ms_ssim
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact.calibrate import calibrate_checkpoint, load_integer_path
-from weconvene_core.model.checkpoint import BASE, load_model_file, read_tensors, release, weights_hash, write_tensors
+from weconvene_core.model.checkpoint import BASE, load_checked, read_tensors, release, weights_hash, write_tensors
 from weconvene_core.model.presets import preset
-from weconvene_core.model.released import load_checked
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import load_pool
@@ -35,7 +34,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = TrainConfig("tiny", (STAGE,), str(folder / "run"), metric="ms_ssim", trains=PARTS)
     trainer = Trainer(config, load_pool(image_set("default").paths))
     for model in (trainer.model, trainer.ema):
-        model.load_state_dict(load_model_file(folder / "start.safetensors").state_dict())
+        model.load_state_dict(load_checked(folder / "start.safetensors")[0].state_dict())
     release(trainer.run(resume=False), folder / "tuned.safetensors", {"steps": 2}, base="start")
     return folder / "tuned.safetensors"
 
@@ -51,7 +50,7 @@ def test_the_distortion_is_weighted_ms_ssim() -> None:
 
 
 def test_only_what_changed_is_shipped_and_the_rest_is_the_bases(tuned: Path) -> None:
-    start, full = (load_model_file(tuned.with_stem(name)).state_dict() for name in ("start", "tuned"))
+    start, full = (load_checked(tuned.with_stem(name))[0].state_dict() for name in ("start", "tuned"))
     changed = {name for name in full if not torch.equal(full[name], start[name])}
     assert changed
     assert all(name.startswith(PARTS) for name in changed)

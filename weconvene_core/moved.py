@@ -12,7 +12,7 @@ PLACES = """
     bands:model.transforms checkpoint:model.checkpoint config:model.config config_checks:model.config
     commands:cli.commands file_commands:cli.commands files:atomic_files inputs:image_tensors
     presets:model.presets transforms:model.transforms
-    codec.checkpoints:model.released codec.grid:codec.tile_grid codec.images:codec.pictures
+    codec.checkpoints:model.checkpoint codec.grid:codec.tile_grid codec.images:codec.pictures
     codec.latents:codec.tile_coder codec.refining:codec.latent_refinement codec.sealing:exact.calibrate
     codec.tiles:codec.tile_coder codec.files:codec.pictures codec.lossless:codec.pictures
     codec.analysis:codec.tile_coder codec.effort:codec.latent_refinement codec.floor:codec.plain_coding
@@ -29,7 +29,7 @@ PLACES = """
     training.interrupts:training.safeguards training.loop:training.trainer training.parallel:training.distributed
     training.objective:training.losses training.reporting:training.log training.run:training.trainer
     training.runlog:training.log training.sampling:training.images training.schedule:training.config
-    wavelets.axis:wavelets.dwt wavelets.eager:wavelets.lifting
+    wavelets.axis:wavelets.dwt wavelets.pyramid:wavelets.dwt wavelets.eager:wavelets.lifting
     wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting_reference
     wavelets.operator:wavelets.lifting wavelets.plan:wavelets.lifting_plan wavelets.transform:wavelets.dwt
 """

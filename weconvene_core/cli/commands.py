@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,8 +158,11 @@ def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> li
         raise WeconveneError("A pipe takes one picture: give '-' as the only input, or with a single one as output.")
     if output.exists() and not output.is_dir():
         raise WeconveneError(f"{output} is a file: several pictures need a folder.")
-    found = [(path, base) for source in sources for path, base in _files(source, suffixes)]
-    jobs = [Job(path, output / path.relative_to(base).with_suffix(suffix)) for path, base in found]
+    jobs = []
+    for source in sources:
+        inside = (path for path in sorted(source.rglob("*")) if path.suffix.lower() in suffixes and path.is_file())
+        base, paths = (source, inside) if source.is_dir() else (source.parent, [source])
+        jobs += [Job(path, output / path.relative_to(base).with_suffix(suffix)) for path in paths]
     if not jobs:
         where = ", ".join(map(str, sources))
         raise WeconveneError(f"There is nothing to do: no file in {where} has a known extension.")
@@ -168,16 +171,6 @@ def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> li
         if seen.setdefault(job.target, job.source) != job.source:
             raise WeconveneError(f"{seen[job.target]} and {job.source} would both become {job.target}: rename one.")
     return jobs
-
-
-def _files(source: Path, suffixes: list[str]) -> Iterator[tuple[Path, Path]]:
-    """Yield a file, or the files below a folder, each with the folder that its name is relative to."""
-    if not source.is_dir():
-        yield source, source.parent
-        return
-    for path in sorted(source.rglob("*")):
-        if path.suffix.lower() in suffixes and path.is_file():
-            yield path, source
 
 
 def _run(jobs: list[Job], one: Callable[[Job], str], force: bool) -> int:

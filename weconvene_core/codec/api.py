@@ -25,7 +25,7 @@ from weconvene_core.codec.tile_coder import ALL, decode_tiles, encode_tiles, has
 from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, choose_tile, footprint, working_memory
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.exact.calibrate import load_integer_path, stated_digests
-from weconvene_core.model.released import LoadedModel, description_of, installed, load_checked
+from weconvene_core.model.checkpoint import LoadedModel, description_of, installed, load_checked
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
 

@@ -19,11 +19,11 @@ from weconvene_core.codec.tile_grid import HALO, UNIT, footprint, spans
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
 from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.distributions import Likelihood, straight_through_round
-from weconvene_core.entropy.slices import Prediction
+from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad
 from weconvene_core.layers.rate_conditioning import lambda_of
-from weconvene_core.model.released import LoadedModel
+from weconvene_core.model.checkpoint import LoadedModel
 from weconvene_core.model.weconvene import WeConvene
 
 STEP = 0.01  # quantiser steps that a coefficient moves for each bit per quantiser step that the loss would fall by
@@ -92,7 +92,7 @@ class NoiseAveragedMode:
     def __init__(self, likelihood: Likelihood) -> None:
         self.likelihood, self.bits = likelihood, torch.zeros(())
 
-    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         """Return the rounded residual, and add up what it costs."""
         assert target is not None, "refining needs the latent itself"
         offset, coded = target - prediction.mean, prediction.indexes > 0

@@ -22,7 +22,7 @@ from weconvene_core.codec.tile_grid import HALO, UNIT, Span, Tile, TileGroup, sp
 from weconvene_core.entropy import DecodeMode, EncodeMode, InteriorMode
 from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.coding_steps import SliceCodingMode
-from weconvene_core.entropy.slices import Prediction
+from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
 from weconvene_core.model.weconvene import WeConvene
@@ -288,7 +288,7 @@ class TruncatedDecodeMode:
         """HF slices that were decoded whole."""
         return self._hf_calls // self.calls
 
-    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         """Return the residual of a slice, zero where it is missing."""
         is_hf = group == "y_hf"
         if group not in self.ended and not (is_hf and self._hf_calls == self.most_calls):

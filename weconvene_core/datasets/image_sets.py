@@ -6,7 +6,7 @@ import shutil
 import struct
 import warnings
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 
 from PIL import Image
@@ -167,19 +167,14 @@ def load_rgb(path: Path) -> Image.Image:
 
 def _data_subfolder(name: str) -> Path | None:
     root = data_folder()
-    if root is None:
-        return None
-    if not root.is_dir():
+    if root and not root.is_dir():
         raise WeconveneError(f"WECONVENE_DATA names {root}, which is not a folder: correct or unset it.")
-    return root / name if (root / name).is_dir() else None
+    return root / name if root and (root / name).is_dir() else None
 
 
 def _locate(name: str) -> Path:
     if name == "default":
-        spec = find_spec("skimage")
-        if spec is None or spec.origin is None:
-            raise WeconveneError("The default photographs come with scikit-image, which is not installed: make setup.")
-        return Path(spec.origin).parent / "data"
+        return Path(str(files("skimage"))) / "data"
     found = _data_subfolder(name) or cache_folder(name)
     if not found.is_dir():
         raise MissingSetError(

@@ -35,30 +35,22 @@ class Entry:
     images: int  # how many images the file should hold; 0 if that is not known
     dataset: str  # what published curves call the whole set
 
-    @classmethod
-    def from_row(cls, row: Mapping[str, str]) -> Entry:
-        """Read a row of the registry."""
-        known = None if row["sha256"] == UNKNOWN_HASH else row["sha256"]
-        images = int(row["images"] or 0) if row["members"] else 1
-        return cls(row["name"], row["set"], row["url"], known, row["members"], images, row["dataset"] or row["set"])
-
     def record(self, folder: Path) -> Path:
         """Return the CSV file beside an unpacked archive that names its images and their hashes."""
         return folder / f"{self.name}.members.csv"
 
 
 def load_registry(name: str, registry: Path = REGISTRY) -> list[Entry]:
-    """Return the entries of the image set ``name``; an empty list if the registry does not know it.
-
-    Raises
-    ------
-    WeconveneError
-        If the registry is missing.
-    """
-    if not registry.is_file():
-        raise WeconveneError(f"The registry {registry} is missing: restore data/registry.csv from the repository.")
-    with registry.open(newline="", encoding="utf-8") as rows:
-        return [Entry.from_row(row) for row in csv.DictReader(rows) if row["set"] == name]
+    """Return the entries of the image set ``name``; an empty list if the registry does not know it."""
+    with registry.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["set"] == name]
+    return [
+        Entry(
+            row["name"], name, row["url"], None if row["sha256"] == UNKNOWN_HASH else row["sha256"], row["members"],
+            images=int(row["images"] or 0) if row["members"] else 1, dataset=row["dataset"] or name,
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
 def cache_folder(name: str) -> Path:
@@ -79,12 +71,9 @@ def known_images(folder: Path, entries: list[Entry]) -> dict[str, str | None]:
     """
     found: dict[str, str | None] = {}
     for entry in entries:
-        if not entry.members:
-            found[entry.name] = entry.sha256
-        elif entry.record(folder).is_file():
-            found |= _read_record(entry.record(folder))
-        else:
+        if entry.members and not entry.record(folder).is_file():
             return {}
+        found |= _read_record(entry.record(folder)) if entry.members else {entry.name: entry.sha256}
     return found
 
 
@@ -166,8 +155,7 @@ def _keep_record(record: Path, entry: Entry, hashes: dict[str, str]) -> None:
         write_text(record, text.getvalue())
         return
     before = _read_record(record)
-    changed = [*faults(before, hashes), *(f"{name} is new" for name in sorted(hashes.keys() - before.keys()))]
-    if changed:
+    if changed := [*faults(before, hashes), *(f"{name} is new" for name in sorted(hashes.keys() - before.keys()))]:
         raise WeconveneError(
             f"{entry.name} no longer holds what {record} recorded at its first unpacking, so old and new measurements "
             f"would be of different images: {', '.join(changed)}; delete that record to go on with the archive as it "

@@ -1,15 +1,13 @@
 """Integer probability tables: made from probabilities, kept in a model's buffers, packed in files, used by the coder.
 
-The layout is that of CompressAI's entropy models, so that checkpoints keep their tensors' names. Decoders never compute
-a table: the integers travel with the weights.
+The layout is CompressAI's. Decoders never compute a table: the integers travel with the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import constriction
 import numpy as np
@@ -37,8 +35,7 @@ class Tables:
     Attributes
     ----------
     cdf : (K, L) int32; row k starts with 0, rises strictly and reaches 65536 at position ``escape[k] + 1``.
-    escape : (K,) int64, the bin of the escape symbol, at least 1.
-    offset : (K,) int64, the symbol that bin 0 stands for.
+    escape, offset : (K,) int64.
     models : K constriction models, made from the same integers.
     first : the first row whose symbols are coded; those of the rows before it are certainly zero.
     """
@@ -51,13 +48,7 @@ class Tables:
 
     @classmethod
     def from_buffers(cls, quantized_cdf: ArrayLike, cdf_length: ArrayLike, offset: ArrayLike) -> Tables:
-        """Check a model's three buffers and prepare them for coding.
-
-        Parameters
-        ----------
-        quantized_cdf : (K, L) integers, cumulative frequencies of 16-bit precision, rows padded at will.
-        cdf_length : (K,) integers, how many entries of each row count (bins + 1, the escape bin included).
-        offset : (K,) integers, the symbol of bin 0.
+        """Check the three buffers of :class:`TableBuffers` and prepare them for coding.
 
         Raises
         ------
@@ -68,11 +59,7 @@ class Tables:
         length, start = _integers(cdf_length, 1), _integers(offset, 1)
         if not 0 < len(cdf) == len(length) == len(start) <= MAX_ROWS:
             raise WeconveneError(f"{len(cdf)} tables, {len(length)} lengths and {len(start)} offsets do not match.")
-        frequencies = [_frequencies(row, int(n), k) for k, (row, n) in enumerate(zip(cdf, length, strict=True))]
-        return cls(cdf, length - 2, start, tuple(_model(f) for f in frequencies))
-
-    def __len__(self) -> int:
-        return len(self.cdf)
+        return cls(cdf, length - 2, start, tuple(map(_model, cdf, length.tolist(), range(len(cdf)))))
 
 
 def _integers(values: ArrayLike, ndim: int) -> np.ndarray:
@@ -84,25 +71,17 @@ def _integers(values: ArrayLike, ndim: int) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _frequencies(row: np.ndarray, length: int, index: int) -> np.ndarray:
-    """Return the integer frequencies of one row; they sum to 65536."""
+def _model(row: np.ndarray, length: int, index: int) -> Any:
+    """Make of a row the constriction model whose fixed-point table is the same on every machine."""
     if not 3 <= length <= len(row):
         raise WeconveneError(f"Probability table {index} has {length} entries; 3 to {len(row)} are possible.")
     steps = np.diff(row[:length])
     if row[0] != 0 or row[length - 1] != TOTAL or steps.min() < 1:
         raise WeconveneError(f"Probability table {index} does not rise strictly from 0 to {TOTAL}.")
-    return steps
-
-
-def _model(frequencies: np.ndarray) -> Any:
-    """Make a constriction model whose fixed-point table is the same on every machine.
-
-    With ``perfect=False`` constriction computes the bin borders as ``floor(cumulative * (2^24 - n)) + bin`` (in units
-    of 2^-24, n bins). Frequencies of at most 16 bits over 65536 are exact in float64, so are their sums, the total (1),
-    and the product (16 + 24 bits of 53): no operation rounds, hence no machine can differ. ``perfect=True`` uses
-    logarithms, which do round.
-    """
-    return constriction.stream.model.Categorical(frequencies.astype(np.float64) / TOTAL, perfect=False)
+    # With perfect=False constriction computes the bin borders as floor(cumulative * (2^24 - n)) + bin (in units of
+    # 2^-24, n bins). Frequencies of at most 16 bits over 65536 are exact in float64, so are their sums, the total (1),
+    # and the product (16 + 24 bits of 53): no operation rounds. perfect=True uses logarithms, which do round.
+    return constriction.stream.model.Categorical(steps.astype(np.float64) / TOTAL, perfect=False)
 
 
 def quantised_frequencies(probabilities: np.ndarray) -> np.ndarray:
@@ -122,7 +101,7 @@ def quantised_frequencies(probabilities: np.ndarray) -> np.ndarray:
 
 
 def bound_buffer(bound: float) -> nn.Module:
-    """A module that holds a lower bound under the name that CompressAI's has: ``bound``, of shape (1,)."""
+    """A module that holds a lower bound as CompressAI's does: in a buffer ``bound`` of shape (1,)."""
     module = nn.Module()
     module.register_buffer("bound", torch.tensor([bound]))
     return module
@@ -165,14 +144,8 @@ class TableBuffers(nn.Module):
     @property
     def tables(self) -> Tables:
         """The tables as the coder takes them; they are prepared once, until a buffer changes."""
-        buffers = [getattr(self, name) for name in BUFFERS]
-        state = [(buffer, buffer._version) for buffer in buffers]
-        known, tables = _KNOWN_TABLES.get(self, ((), None))
-        same = len(known) == len(state) and all(a is b and v == w for (a, v), (b, w) in zip(known, state, strict=True))
-        if tables is None or not same:
-            tables = Tables.from_buffers(*(buffer.cpu() for buffer in buffers))
-            _KNOWN_TABLES[self] = state, tables
-        return tables
+        buffers = tuple(getattr(self, name) for name in BUFFERS)
+        return _prepared(buffers, tuple(buffer._version for buffer in buffers))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         """Take tables of any size, packed or not."""
@@ -186,14 +159,15 @@ class TableBuffers(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-_KNOWN_TABLES: WeakKeyDictionary[TableBuffers, tuple[Sequence[tuple[Tensor, int]], Tables]] = WeakKeyDictionary()
+@lru_cache(maxsize=16)
+def _prepared(buffers: tuple[Tensor, ...], versions: tuple[int, ...]) -> Tables:
+    """Prepare tables; tensors are told apart by identity, and by how often they were changed in place."""
+    return Tables.from_buffers(*(buffer.cpu() for buffer in buffers))
 
 
 def packed(table: Tensor, lengths: Tensor) -> Tensor:
-    """Keep of a table (K, L) int32 its rows' inner entries, one after the other, as 16 bits each.
-
-    The first entry of a row is 0 and its last is 65536, so neither is kept.
-    """
+    """Keep of a table (K, L) int32 its rows' inner entries, one after the other, as 16 bits each."""
+    # the first entry of a row is 0 and its last is 65536
     rows = [row[1 : length - 1] for row, length in zip(table.numpy(), lengths.tolist(), strict=True)]
     return torch.from_numpy(np.concatenate(rows).astype(np.uint16).view(np.int16))
 
@@ -204,7 +178,7 @@ def unpacked(entries: Tensor, lengths: Tensor | None, name: str) -> Tensor:
     Raises
     ------
     WeconveneError
-        If the entries are not as many as the rows' lengths say.
+        If types or numbers of entries do not fit.
     """
     if lengths is None or entries.dtype != torch.int16 or lengths.dtype != torch.int32 or lengths.min() < 3:
         raise WeconveneError(f"The checkpoint's {name} is damaged: fetch or train it again.")

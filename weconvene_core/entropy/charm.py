@@ -1,9 +1,7 @@
 """3DWeChARM: channel-wise autoregressive entropy model in the wavelet domain (paper section on 3DWeChARM).
 
-The latent's low-frequency part is coded first, slice by slice; then the high-frequency slices, each of which sees *all*
-decoded LF slices. The first LF slice may be an image-like LL band; it is then transformed further (the multi-level
-recursion on LF) and coded from the coarsest level up, each level with the hyper features of its own resolution. Its
-coarsest band may be coded in polyphase passes before (:func:`code_polyphase_passes`).
+LF slices are coded first, then HF slices, each of which sees *all* decoded LF slices. The first LF slice may be an
+image-like LL band: it is then transformed further and coded from the coarsest level up.
 """
 
 from __future__ import annotations
@@ -14,8 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from weconvene_core.entropy.coding_steps import SliceCodingMode
-from weconvene_core.entropy.slices import Positions, SlicePredictor, code_slice
+from weconvene_core.entropy.slices import Positions, SliceCodingMode, SlicePredictor, code_slice
 from weconvene_core.layers import appended, layout_of
 from weconvene_core.wavelets import Details, Pyramid, dwt2d, idwt2d
 
@@ -33,7 +30,7 @@ MakeSlice = Callable[[int, int], SlicePredictor]
 class SliceLayout:
     """Widths of the slices in coding order, and the extra DWT levels of the first LF slice (0: an ordinary slice).
 
-    ``ll_passes``: the coarsest band of these levels is coded on its own, in polyphase passes, not with its details.
+    ``ll_passes``: the coarsest band of these levels is coded on its own (:func:`code_polyphase_passes`).
     """
 
     lf: tuple[int, ...]
@@ -45,13 +42,13 @@ class SliceLayout:
 def slice_shapes(layout: SliceLayout, hyper_channels: int) -> list[tuple[int, int]]:
     """Return (channels seen, channels coded) of every slice network in coding order, those of the LL pyramid first.
 
-    Of these the coarsest codes all four bands, the others the three details. With ``ll_passes`` the coarsest band has
-    its own, which sees what is known of it and the planes of the passes.
+    Each of these codes the three details of a level. The coarsest codes LL too, unless ``ll_passes`` gives it its own.
     """
     ll, levels = layout.lf[0], layout.ll_levels
     # a level of the LL pyramid: hyper features and LL_j are seen, HL, LH and HH are coded
     details = (hyper_channels + ll, 3 * ll)
     if layout.ll_passes:
+        # LL_J by itself sees what is known of it, and the planes of the passes
         shapes = [(hyper_channels + ll + len(PASSES), ll)] + [details] * levels
     else:
         shapes = [(hyper_channels, 4 * ll)] * (levels > 0) + [details] * (levels - 1)
@@ -97,7 +94,7 @@ class WaveletCharm(nn.Module):
         mode : what coding means: likelihoods, writing, or reading.
         lf, hf : the latents (B, C_lf, h, w) and (B, C_hf, h, w) in quantiser steps, None when decoding.
         """
-        # first the image-like LL band, coarse to fine, where there is one; then LF slices, then HF slices
+        # the image-like LL band, where there is one; then LF slices, then HF slices
         ll_hat = self.code_ll(hyper, mode, None if lf is None else lf[:, : self.layout.lf[0]])
         return self.code_slices(hyper[-1], ll_hat, mode, lf, hf)
 
@@ -128,30 +125,30 @@ class WaveletCharm(nn.Module):
         hf: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Code the slices behind the LL band, with the hyper features of their resolution and the decoded LL band."""
+        widths, n_lf = (*self.layout.lf, *self.layout.hf), len(self.layout.lf)
+        # (B, C_lf, h, w) and (B, C_hf, h, w) are cut along the channels; the first LF slice may be the LL band
+        targets = [None] * len(widths) if lf is None else [*lf.split(self.layout.lf, 1), *hf.split(self.layout.hf, 1)]
+        decoded = [] if ll_hat is None else [ll_hat]
         # context (B, C, h, w): hyper features and LL band; each decoded slice is put behind it
-        context, decoded = _Context(hyper, sum(self.layout.lf + self.layout.hf)), []
+        context, known = hyper, hyper.shape[1]
+        if not torch.is_grad_enabled():
+            # one memory from the start: so no slice copies what the ones before it have seen
+            sizes, layout = (len(hyper), known + sum(widths), *hyper.shape[2:]), layout_of(hyper)
+            context = torch.empty(sizes, dtype=hyper.dtype, device=hyper.device, memory_format=layout)
+            context[:, :known] = hyper
         if ll_hat is not None:
-            decoded.append(ll_hat)
-            context.append(ll_hat * LL_CONTEXT_SCALE)
-        for network, group, target in self._plain_slices(lf, hf):
-            # slice i sees the hyper features and slices 1 .. i - 1: so every HF slice has all of LF as its prior
-            y_hat = code_slice(network, context.so_far(), mode, group, target, corrected=self.corrected)
+            context = _put_behind(context, known, ll_hat * LL_CONTEXT_SCALE)
+            known += widths[0]
+        for i, network in enumerate(self.slices, len(decoded)):
+            # slice i sees the hyper features and slices 0 .. i - 1: so every HF slice has all of LF as its prior
+            group = "y_lf" if i < n_lf else "y_hf"
+            y_hat = code_slice(network, context[:, :known], mode, group, targets[i], corrected=self.corrected)
             decoded.append(y_hat)
-            context.append(y_hat)
+            context = _put_behind(context, known, y_hat)
+            known += widths[i]
         # slices side by side again: LF_hat (B, C_lf, h, w) and HF_hat (B, C_hf, h, w)
-        n_lf = len(self.layout.lf)
         lf_hat = torch.cat(decoded[:n_lf], 1)
         return lf_hat, torch.cat(decoded[n_lf:], 1) if self.layout.hf else lf_hat[:, :0]
-
-    def _plain_slices(self, lf: Tensor | None, hf: Tensor | None) -> list[tuple[SlicePredictor, str, Tensor | None]]:
-        """Pair every network at the latent's own resolution with its group and its target."""
-        # (B, C_lf, h, w) and (B, C_hf, h, w) are cut along the channels; the first LF slice may be the LL band
-        first = 1 if self.layout.ll_levels else 0
-        parts = []
-        for group, latent, widths in (("y_lf", lf, self.layout.lf), ("y_hf", hf, self.layout.hf)):
-            targets = latent.split(widths, 1) if latent is not None and widths else [None] * len(widths)
-            parts += [(group, target) for target in targets]
-        return [(network, *part) for network, part in zip(self.slices, parts[first:], strict=True)]
 
     def join_ll(self, low: Tensor, details: Sequence[Tensor]) -> Tensor:
         """Go up one level of the LL pyramid; ``details`` are HL, LH and HH."""
@@ -160,54 +157,29 @@ class WaveletCharm(nn.Module):
     @torch.no_grad()
     def set_scales(self, lf: Tensor, hf: Tensor, factor: float) -> None:
         """Start every slice's scale at ``factor`` times the standard deviation of a batch of latents."""
-        pairs = [(network, target) for network, _, target in self._plain_slices(lf, hf)]
+        targets = [*lf.split(self.layout.lf, 1), *hf.split(self.layout.hf, 1)]
         if self.layout.ll_levels:
-            pairs += zip(self.ll_slices, ll_targets(lf[:, : self.layout.lf[0]], self.layout), strict=True)
-        for network, target in pairs:
+            targets[:1] = ll_targets(targets[0], self.layout)
+        for network, target in zip([*self.ll_slices, *self.slices], targets, strict=True):
             network.set_scale(factor * target.transpose(0, 1).flatten(1).std(1))  # (w,)
 
 
-class _Context:
-    """What a slice sees: the hyper features (B, C, h, w) and everything decoded, beside each other, in their type.
-
-    Without gradient it lies in one memory from the start, so that no slice copies what the ones before it have seen.
-    """
-
-    def __init__(self, hyper: Tensor, decoded_channels: int) -> None:
-        self.parts, self.channels, self.whole = [hyper], hyper.shape[1], None
-        if not torch.is_grad_enabled():
-            sizes = len(hyper), self.channels + decoded_channels, *hyper.shape[2:]
-            self.whole = torch.empty(sizes, dtype=hyper.dtype, device=hyper.device, memory_format=layout_of(hyper))
-            self.whole[:, : self.channels] = hyper
-
-    def append(self, part: Tensor) -> None:
-        """Add what was decoded."""
-        first, self.channels = self.channels, self.channels + part.shape[1]
-        if self.whole is None:
-            self.parts.append(part.to(self.parts[0].dtype, memory_format=layout_of(self.parts[0])))
-        else:
-            self.whole[:, first : self.channels] = part
-
-    def so_far(self) -> Tensor:
-        """Return all of it (B, ..., h, w)."""
-        return torch.cat(self.parts, 1) if self.whole is None else self.whole[:, : self.channels]
+def _put_behind(context: Tensor, known: int, part: Tensor) -> Tensor:
+    """Put ``part`` behind the first ``known`` channels: where gradients are kept, in a new tensor."""
+    if torch.is_grad_enabled():
+        return appended(context, part)
+    context[:, known : known + part.shape[1]] = part
+    return context
 
 
 def ll_targets(ll: Tensor, layout: SliceLayout) -> list[Tensor]:
-    """Return what is coded of the LL band, coarsest first.
-
-    That is LL_J and its three details (together, or one after the other with ``ll_passes``), then three details a
-    level.
-    """
+    """Return what is coded of the LL band, coarsest first, in the order of :func:`slice_shapes`."""
     # (B, c, h, w) -> LL_J (B, c, h/2^J, w/2^J) and HL, LH, HH of each level, side by side (B, 3c, ...)
     pyramid = dwt2d(ll, LL_WAVELET, layout.ll_levels)
     details = [torch.cat([d.hl, d.lh, d.hh], 1) for d in reversed(pyramid.details)]
     if layout.ll_passes:
         return [pyramid.low, *details]
     return [torch.cat([pyramid.low, details[0]], 1), *details[1:]]
-
-
-# --- spatial context for the coarsest LL band (ours) ------------------------------------------------------------------
 
 
 def pass_positions(height: int, width: int) -> list[Positions]:
@@ -218,19 +190,16 @@ def pass_positions(height: int, width: int) -> list[Positions]:
 def code_polyphase_passes(
     network: SlicePredictor, features: Tensor, mode: SliceCodingMode, target: Tensor | None, *, corrected: bool = True
 ) -> Tensor:
-    """Code the coarsest LL band (B, c, h, w) in four polyphase passes and return it as the decoder knows it.
+    """Code the coarsest LL band (B, c, h, w) in four polyphase passes and return it as the decoder knows it (ours).
 
-    Every finer band is predicted from the bands below it or from earlier polyphase components. This one has neither,
-    and its neighbours tell most about it. So one position of every 2x2 block is coded first, then the one diagonally
-    opposite, then the other two, each pass with all of the band that is known by then. One network serves all four, and
-    four constant planes tell it which pass it is.
+    No band below it predicts this one, and its neighbours tell most about it. So one position of every 2x2 block is
+    coded first, then the one diagonally opposite, then the other two, each pass with all that is known by then.
 
     Parameters
     ----------
-    network : sees ``features`` (B, C, h, w), the c channels of the band times ``LL_CONTEXT_SCALE``, and the planes.
-    mode : codes one pass at a time, all in ``y_lf``.
+    network : serves all passes; sees ``features`` (B, C, h, w), the band times ``LL_CONTEXT_SCALE``, and four planes.
+    mode, corrected : as in :func:`.slices.code_slice`.
     target : the band, None when decoding.
-    corrected : as in :func:`.slices.code_slice`.
     """
     # a mean of hundreds of steps is predicted from values as large, so nothing here is in half precision
     features = features if features.dtype == torch.float64 else features.float()
@@ -248,11 +217,3 @@ def code_polyphase_passes(
             y_hat = y_hat.clone()  # the passes before need theirs for the gradient
             y_hat[..., *at] = decoded
     return y_hat
-
-
-def passes_joined(parts: Sequence[Tensor], height: int, width: int) -> Tensor:
-    """Put what :func:`code_polyphase_passes` handed to its mode, (B, c, ...) each, back into (B, c, height, width)."""
-    whole = parts[0].new_zeros(*parts[0].shape[:2], height, width)
-    for part, at in zip(parts, pass_positions(height, width), strict=True):
-        whole[..., *at] = part
-    return whole

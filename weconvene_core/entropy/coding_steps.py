@@ -1,12 +1,12 @@
 """What happens to a slice at the moment of coding: its likelihood (training), writing (encoder) or reading (decoder).
 
-3DWeChARM goes through its slices once, in one order. The modes below are the only difference between training, encoding
-and decoding, so that these cannot drift apart.
+These modes are the only difference between training, encoding and decoding, so that these cannot drift apart.
 """
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.distributions import Likelihood, straight_through_round
 from weconvene_core.entropy.range_coder import Decoder, Encoder
-from weconvene_core.entropy.slices import Positions, Prediction
+from weconvene_core.entropy.slices import Positions, SliceCodingMode, SlicePrediction
 
 Quantiser = Literal["mixed", "noise", "straight", "split"]
 """What training puts in place of rounding: ``noise`` (uniform, in the likelihood and in what is decoded), ``straight``
@@ -23,64 +23,41 @@ Quantiser = Literal["mixed", "noise", "straight", "split"]
 or ``split`` (as ``mixed``, but the rate is that of the rounded symbols; see :func:`split_likelihood`)."""
 
 
-class SliceCodingMode(Protocol):
-    """Give the integer residual (B, w, h, w) of a slice; ``target`` is the slice itself, None when decoding."""
-
-    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
-        """Code one slice of ``group`` (``y_lf`` or ``y_hf``)."""
-        ...
-
-
-def quantise(prediction: Prediction, target: Tensor, first: int = 1) -> tuple[Tensor, Tensor]:
-    """Return the integer residual that a file would hold, and the table index of every scale.
-
-    Where the index is below ``first`` the scale says "certainly zero": nothing is ever coded and zero is meant.
-    """
-    # r = round(y - mu), and no residual at all where the scale is that of the lowest table
+def quantise(prediction: SlicePrediction, target: Tensor, first: int = 1) -> tuple[Tensor, Tensor]:
+    """Return the integer residual that a file would hold, and the table index of every scale."""
+    # r = round(y - mu); an index below ``first`` says "certainly zero": nothing is coded there
     indexes = prediction.indexes
     return torch.where(indexes >= first, (target - prediction.mean).round(), 0.0), indexes
 
 
 def split_likelihood(likelihood: Likelihood, offset: Tensor, scale: Tensor) -> Tensor:
-    """Probability of the symbols that a file would hold, whose latents and means learn from noise (ours).
+    """Probability of the symbols that a file would hold, L(round(offset), scale) (ours).
 
     At low rates most symbols are zero and the noisy rate is several times the file's. So scales learn from the symbols
-    that are coded. Latents and means cannot, since rounding has no gradient; they learn from uniform noise as usual.
-
-    Parameters
-    ----------
-    offset : latent minus mean (B, w, h, w), in quantiser steps.
-    scale : standard deviation around the mean, of the same shape.
-
-    Returns
-    -------
-    L(round(offset), scale) of the same shape, in (0, 1]. Its logarithm has the gradient of log L(offset + noise) to
-    ``offset`` and that of log L(round(offset)) to ``scale``.
+    that are coded. Latents and means cannot, since rounding has no gradient; they learn from uniform noise as usual:
+    ``offset``, latent minus mean, gets the gradient of log L(offset + noise).
     """
     # the factor noisy / noisy is one: it brings the gradient of log L(offset + noise) without changing the value
     noisy = likelihood(offset + torch.empty_like(offset).uniform_(-0.5, 0.5), scale.detach())
     return likelihood(offset.detach().round(), scale) * (noisy / noisy.detach())
 
 
+@dataclass
 class LikelihoodMode:
     """Likelihoods instead of bytes.
 
-    Parameters
-    ----------
-    likelihood : of a residual, given a scale.
-    quantiser : what stands for rounding, with a gradient (training). None: the residual is exactly the one that would
-        be coded, with probability 1 where nothing would be.
-
     Attributes
     ----------
+    quantiser : what stands for rounding, with a gradient (training). None: the residual is exactly the one that would
+        be coded, with probability 1 where nothing would be.
     likelihoods : by group, one tensor (B, w, h, w) per call, in the order of coding.
     """
 
-    def __init__(self, likelihood: Likelihood, quantiser: Quantiser | None) -> None:
-        self.likelihood, self.quantiser = likelihood, quantiser
-        self.likelihoods: dict[str, list[Tensor]] = {}
+    likelihood: Likelihood
+    quantiser: Quantiser | None
+    likelihoods: dict[str, list[Tensor]] = field(default_factory=dict)
 
-    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         """Return the rounded residual and keep the slice's likelihoods."""
         assert target is not None, "likelihoods need the latent itself"
         if self.quantiser:
@@ -103,14 +80,14 @@ class LikelihoodMode:
         return noisy if self.quantiser == "noise" else rounded, self.likelihood(noisy, scale)
 
 
+@dataclass
 class EncodeMode:
     """Encoding: every group of slices goes into a stream of its own, in the order of coding."""
 
-    def __init__(self, tables: Tables) -> None:
-        self.tables = tables
-        self.encoders: dict[str, Encoder] = {}
+    tables: Tables
+    encoders: dict[str, Encoder] = field(default_factory=dict)
 
-    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         """Write the residual where it is not certainly zero."""
         assert target is not None, "encoding needs the latent itself"
         residual, indexes = quantise(prediction, target, self.tables.first)
@@ -132,7 +109,7 @@ class DecodeMode:
         self.tables = tables
         self.decoders = {group: Decoder(data) for group, data in streams.items()}
 
-    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         """Return the residual that the encoder wrote."""
         indexes = prediction.indexes.cpu().numpy()
         # scales are known before the symbols are: so the decoder asks for as many as the encoder wrote
@@ -142,19 +119,14 @@ class DecodeMode:
         return torch.empty_like(prediction.mean).copy_(torch.from_numpy(residual))  # in its memory format
 
 
+@dataclass
 class InteriorMode:
-    """Another mode for the interior of a padded tile alone: outside it, residuals are assumed zero.
+    """Another mode for the interior of a padded tile alone: outside it, residuals are assumed zero."""
 
-    Parameters
-    ----------
-    mode : codes the interior.
-    interior : its rows and columns in the padded tile.
-    """
+    mode: SliceCodingMode
+    interior: Positions
 
-    def __init__(self, mode: SliceCodingMode, interior: Positions) -> None:
-        self.mode, self.interior = mode, interior
-
-    def __call__(self, group: str, prediction: Prediction, target: Tensor | None) -> Tensor:
+    def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         """Return the interior's residual with zeros around it; ``target`` is the padded tile's."""
         # (B, w, h + halo, w + halo) -> the interior; the networks saw the halo, the stream does not hold it
         inside = prediction.part(lambda x: x[..., *self.interior])

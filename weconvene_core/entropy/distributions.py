@@ -1,9 +1,8 @@
 """The two probability models: the factorised prior of z, and the conditional distribution of a coefficient of y.
 
 As in Minnen, Ballé and Toderici (2018), a quantised residual r = round(y - mu) has the probability of the unit interval
-around it. The predecessor takes a Gaussian; ours is a Laplacian with the same standard deviation: wavelet coefficients
-have heavier tails, and its gradient does not vanish far from the mean. What it gained: ``data/checkpoints/RUNS.md``.
-Likelihoods and tables are tested against CompressAI's entropy models.
+around it. The predecessor takes a Gaussian; ours is a Laplacian: wavelet coefficients have heavier tails, and its
+gradient does not vanish far from the mean. What it gained: ``data/checkpoints/RUNS.md``.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def scale_table() -> tuple[float, ...]:
 
 
 class _LaplaceLikelihood(torch.autograd.Function):
-    """:func:`laplace_likelihood` with its gradient by formula, in half of the passes that tracing it would take."""
+    """The likelihood with its gradient by formula, in half of the passes that tracing it would take."""
 
     @staticmethod
     def forward(ctx: Any, residual: Tensor, scale: Tensor) -> Tensor:
@@ -60,33 +59,26 @@ class _LaplaceLikelihood(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Differentiate: inside and outside have the same two formulas, and at the lower bound there is no slope."""
+        """Differentiate; at the lower bound there is no slope."""
         # d near / d r = -sign(r) sqrt(2) / s near inside and outside alike, far likewise
         residual, scale, likelihood, near, far = ctx.saved_tensors
         slope = torch.where(likelihood > LIKELIHOOD_MIN, gradient, 0.0).div_(scale).mul_(-math.sqrt(0.5))
-        by_residual = by_scale = None
-        if ctx.needs_input_grad[0]:
-            by_residual = (near - far).mul_(slope).mul_(residual.sign())
+        by_scale, by_residual = None, (near - far).mul_(slope).mul_(residual.sign())
         if ctx.needs_input_grad[1]:
             distance = residual.abs()
             by_scale = ((0.5 - distance).mul_(near) + (0.5 + distance).mul_(far)).mul_(slope).div_(scale)
         return by_residual, by_scale
 
 
-def laplace_likelihood(residual: Tensor, scale: Tensor) -> Tensor:
-    """Probability of the unit interval around ``residual`` under a Laplacian of standard deviation ``scale``.
+laplace_likelihood: Likelihood = _LaplaceLikelihood.apply
+"""Probability of the unit interval around a residual under a Laplacian of this standard deviation, in (0, 1].
 
-    Same shape as ``residual``, in (0, 1]. Both exponents are never positive, so neither branch can overflow.
-    """
-    return _LaplaceLikelihood.apply(residual, scale)
+Both exponents are never positive, so neither branch can overflow."""
 
 
 def gaussian_likelihood(residual: Tensor, scale: Tensor) -> Tensor:
-    """Probability of the unit interval around ``residual`` under a Gaussian of standard deviation ``scale``.
-
-    Same shape as ``residual``, in (0, 1]; taken in the lower tail, where differences keep their digits.
-    """
-    # F(x) = erfc(-x / (sqrt(2) s)) / 2
+    """As :func:`laplace_likelihood`, under a Gaussian."""
+    # F(x) = erfc(-x / (sqrt(2) s)) / 2, in the lower tail, where differences keep their digits
     distance, inverse = residual.abs(), math.sqrt(0.5) / scale
     upper, lower = torch.erfc((distance - 0.5) * inverse), torch.erfc((distance + 0.5) * inverse)
     return (0.5 * (upper - lower)).clamp_min(LIKELIHOOD_MIN)
@@ -106,10 +98,7 @@ def straight_through_round(x: Tensor) -> Tensor:
 
 
 def scale_indexes(scale: Tensor) -> Tensor:
-    """Return the index (int64) of the table scale nearest to ``scale`` on a logarithmic axis.
-
-    Index 0 stands for "certainly zero": such residuals are not coded at all.
-    """
+    """Return the index (int64) of the nearest table scale in log scale; 0 says "certainly zero": nothing is coded."""
     table = torch.tensor(scale_table(), dtype=scale.dtype, device=scale.device)
     borders, scale = (table[1:] * table[:-1]).sqrt(), scale.contiguous()  # geometric means
     found = torch.zeros(scale.shape, dtype=torch.int64, device=scale.device)
@@ -119,16 +108,13 @@ def scale_indexes(scale: Tensor) -> Tensor:
 
 
 class ConditionalTables(TableBuffers):
-    """The integer tables of y's residuals, one for every scale of :func:`scale_table`.
-
-    Two buffers, ``scale_bound`` and ``lower_bound_scale``, are read by nobody: released weights have them, and their
-    hashes count them.
-    """
+    """The integer tables of y's residuals, one for every scale of :func:`scale_table`."""
 
     def __init__(self, distribution: Distribution) -> None:
         super().__init__()
         self.distribution = distribution
         self.register_buffer("scale_table", torch.tensor(scale_table()))
+        # both are read by nobody: released weights have them, and their hashes count them
         self.register_buffer("scale_bound", torch.tensor([0.11]))
         self.lower_bound_scale = bound_buffer(0.11)
         self.update()
@@ -158,13 +144,8 @@ def _cumulative(x: Tensor, gaussian: bool) -> Tensor:
 class FactorisedPrior(TableBuffers):
     """The factorised prior of z (Ballé et al. 2018, appendix 6.1): quantises z, estimates what it costs, and codes it.
 
-    Every channel of z has a density of its own, whatever the position. Its cumulative distribution is sigmoid(f(z)),
-    where f is a small network of scalars that rises everywhere: positive matrices, and nonlinearities x + a tanh(x)
-    with -1 < a < 1. Parameters and buffers have the names of CompressAI's ``EntropyBottleneck``.
-
-    Parameters
-    ----------
-    channels : of z.
+    Every channel of z has a density of its own, with the cumulative distribution sigmoid(f(z)), where f is a small
+    network of scalars that rises everywhere. Names are those of CompressAI's ``EntropyBottleneck``.
 
     Attributes
     ----------
@@ -192,17 +173,9 @@ class FactorisedPrior(TableBuffers):
         return self.quantiles.detach()[:, :, 1:2].view(1, -1, 1, 1)
 
     def forward(self, z: Tensor, noisy: bool = False) -> tuple[Tensor, Tensor]:
-        """Quantise z and estimate what it costs.
+        """Quantise z (B, C, h, w) and return (z_hat, likelihoods), both of its shape.
 
-        Parameters
-        ----------
-        z : what h_a gives, (B, C, h, w).
-        noisy : estimate z with uniform noise instead of the rounded z, as training does.
-
-        Returns
-        -------
-        (z_hat, likelihoods), both of z's shape: medians plus whole numbers, with the gradient of the identity; and
-        probabilities in 0..1.
+        ``noisy``: the likelihoods are those of z with uniform noise instead of the rounded z, as training needs them.
         """
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(self.quantiles.dtype)
@@ -232,15 +205,12 @@ class FactorisedPrior(TableBuffers):
         return x
 
     def loss(self) -> Tensor:
-        """Return how far the quantiles are from where they belong, in logits: the auxiliary loss."""
+        """Return the auxiliary loss: how far the quantiles are from where they belong, in logits."""
         return (self.logits(self.quantiles, frozen=True) - self.target).abs().sum()
 
     @torch.no_grad()
     def update(self, force: bool = False, update_quantiles: bool = False) -> bool:
-        """Make the integer tables, where there are none or with ``force``; return whether it did.
-
-        ``update_quantiles`` searches the quantiles first, in place of having trained them to the end.
-        """
+        """Make the integer tables; see :meth:`.model.weconvene.WeConvene.update`."""
         if self._offset.numel() and not force:
             return False
         if update_quantiles:
@@ -268,13 +238,7 @@ class FactorisedPrior(TableBuffers):
         return ((low + high) / 2)[:, :, 0]
 
     def write(self, z_hat: Tensor) -> bytes:
-        """Code z_hat (1, C, h, w) into a stream.
-
-        Raises
-        ------
-        WeconveneError
-            If there are no valid coding tables: :meth:`update` makes them.
-        """
+        """Code z_hat (1, C, h, w) into a stream; there must be tables (:meth:`update`)."""
         symbols = torch.round(z_hat - self.medians).to(torch.int32).cpu().numpy()
         encoder = Encoder()
         encoder.push(symbols.ravel(), self._rows(symbols.shape), self.tables)
@@ -287,8 +251,6 @@ class FactorisedPrior(TableBuffers):
         ------
         CorruptFileError
             If the stream cannot be that of such a size.
-        WeconveneError
-            As :meth:`write`.
         """
         shape = (1, len(self.quantiles), *size)
         symbols = Decoder(data).pop(self._rows(shape), self.tables).astype(np.float32).reshape(shape)

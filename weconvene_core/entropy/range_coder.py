@@ -1,9 +1,8 @@
 """Lossless coding of integer arrays with one probability table per symbol.
 
 A call codes its symbols grouped by table row (rows ascending, the order inside a row kept), so that no Python runs per
-symbol; the reader knows the rows beforehand and undoes the grouping. Symbols outside their row's range are coded as the
-row's escape bin, and after the last group follow their distances from the range in Elias-gamma codes (Elias, 1975).
-The range coder itself is constriction's.
+symbol. Symbols outside their row's range are coded as its escape bin; after the last group follow their distances from
+the range in Elias-gamma codes (Elias, 1975). The range coder itself is constriction's.
 """
 
 from __future__ import annotations
@@ -28,18 +27,8 @@ class Encoder:
         self._encoder = constriction.stream.queue.RangeEncoder()
 
     def push(self, symbols: np.ndarray, indexes: np.ndarray, tables: Tables) -> None:
-        """Append symbols (N,) of any int32 value; symbol i is coded with row ``indexes[i]`` (N,) of the tables.
-
-        Raises
-        ------
-        ValueError
-            If the arrays do not fit each other or the tables (a programming error).
-        """
-        indexes = _checked_indexes(indexes, tables)
-        if symbols.shape != indexes.shape or symbols.dtype.kind not in "iu":
-            raise ValueError(f"integer symbols of shape {indexes.shape} expected, got {symbols.dtype} {symbols.shape}")
-        if symbols.size and not -(2**31) <= symbols.min() <= symbols.max() < 2**31:
-            raise ValueError("symbols must fit in 32 bits")
+        """Append symbols (N,) of any int32 value; symbol i is coded with row ``indexes[i]`` (N,) of the tables."""
+        _check_rows(indexes, tables)
         value, escape = symbols.astype(np.int64) - tables.offset[indexes], tables.escape[indexes]
         outside = (value < 0) | (value >= escape)
         self._put(np.where(outside, escape, value), indexes, tables)
@@ -52,7 +41,7 @@ class Encoder:
 
     def _put(self, bins: np.ndarray, indexes: np.ndarray, tables: Tables) -> None:
         """Code bins (N,), the places of symbols in their table rows: one call per distinct row."""
-        order, groups = _by_row(indexes, len(tables))
+        order, groups = _by_row(indexes)
         ordered = bins[order].astype(np.int32)
         for row, span in groups:
             self._encoder.encode(ordered[span], tables.models[row])
@@ -67,19 +56,9 @@ class Encoder:
 
 
 class Decoder:
-    """Reads what an :class:`Encoder` wrote.
+    """Reads what an :class:`Encoder` wrote, and zeros past its end.
 
-    Damaged bytes give wrong symbols or CorruptFileError, in bounded time and memory. Past the end of the data the
-    decoder reads zeros.
-
-    Parameters
-    ----------
-    data : the bytes of ``Encoder.finish``.
-
-    Raises
-    ------
-    CorruptFileError
-        If the data does not consist of whole 32-bit words.
+    Damaged bytes give wrong symbols or CorruptFileError, in bounded time and memory.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -89,14 +68,8 @@ class Decoder:
         self._bits_at_most = 8 * len(data) + 64
 
     def pop(self, indexes: np.ndarray, tables: Tables) -> np.ndarray:
-        """Return the next symbols, (N,) int32, of which symbol i was pushed with row ``indexes[i]`` of the tables.
-
-        Raises
-        ------
-        CorruptFileError
-            If the data cannot be the Encoder's.
-        """
-        indexes = _checked_indexes(indexes, tables)
+        """Return the next symbols, (N,) int32, of which symbol i was pushed with row ``indexes[i]`` of the tables."""
+        _check_rows(indexes, tables)
         bins, escape = self._get(indexes, tables), tables.escape[indexes]
         outside = bins == escape
         if outside.any():
@@ -108,7 +81,7 @@ class Decoder:
 
     def _get(self, indexes: np.ndarray, tables: Tables) -> np.ndarray:
         """Return the next bins (N,) int64."""
-        order, groups = _by_row(indexes, len(tables))
+        order, groups = _by_row(indexes)
         bins = np.empty(len(indexes), dtype=np.int64)
         for row, span in groups:
             try:
@@ -131,21 +104,18 @@ class Decoder:
         return total - 1
 
 
-def _by_row(indexes: np.ndarray, rows: int) -> tuple[np.ndarray, Iterator[tuple[int, slice]]]:
+def _by_row(indexes: np.ndarray) -> tuple[np.ndarray, Iterator[tuple[int, slice]]]:
     """Return the stable order that sorts symbols by table row, and (row, span in that order) for each row in use."""
     order = np.argsort(indexes.astype(np.uint16), kind="stable")  # a radix sort at 16 bits
-    counts = np.bincount(indexes, minlength=rows)
+    counts = np.bincount(indexes)
     stops = np.cumsum(counts)
     used = np.flatnonzero(counts)
     return order, ((int(k), slice(int(stops[k] - counts[k]), int(stops[k]))) for k in used)
 
 
-def _checked_indexes(indexes: np.ndarray, tables: Tables) -> np.ndarray:
-    if indexes.ndim != 1 or indexes.dtype.kind not in "iu":
-        raise ValueError(f"a 1-D array of integer table rows expected, got {indexes.dtype} {indexes.shape}")
-    if indexes.size and not 0 <= indexes.min() <= indexes.max() < len(tables):
-        raise ValueError(f"table rows must lie in 0..{len(tables) - 1}")
-    return indexes.astype(np.int64, copy=False)
+def _check_rows(indexes: np.ndarray, tables: Tables) -> None:
+    if indexes.size and not 0 <= indexes.min() <= indexes.max() < len(tables.cdf):
+        raise ValueError(f"table rows must lie in 0..{len(tables.cdf) - 1}")
 
 
 def _fold(value: np.ndarray, escape: np.ndarray) -> np.ndarray:

@@ -1,12 +1,8 @@
 """One slice of a channel-wise autoregressive model: its parameters, its quantisation, its residual prediction.
 
 Minnen and Singh (2020), as used in 3DWeChARM: the network of a slice sees the hyper features and every slice decoded
-before, and gives a mean and a scale per element; after decoding, latent residual prediction (LRP) adds a bounded
-correction of the quantisation error. Two networks do this: a small joint one (ours), and the predecessor's pair.
-
-Luma before chroma (ours): in the shortcut's polyphase order all colours of a position lie in one slice. With
-``luma_first`` the luma channels of a slice are coded first, and a small head moves the means and scales of the chroma
-channels by what came out: chroma from luma, as in AV1, but learned.
+before. It gives a mean and a scale per element, and latent residual prediction (LRP) of the quantisation error. With
+``luma_first`` (ours) chroma channels are predicted from the luma channels of the slice, as in AV1, but learned.
 """
 
 from __future__ import annotations
@@ -14,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,9 +21,6 @@ from weconvene_core.layers import Pointwise, activation, appended
 from weconvene_core.layers.wavelet_shortcut import COLOURS
 from weconvene_core.layers.window_attention import HEAD_WIDTH, WindowedAttention
 
-if TYPE_CHECKING:
-    from weconvene_core.entropy.coding_steps import SliceCodingMode
-
 SliceNetworkKind = Literal["joint", "split"]
 Selection = Callable[[Tensor], Tensor]
 """Takes some channels, or some positions, of a slice."""
@@ -37,32 +30,18 @@ EVERYWHERE: Positions = (slice(None), slice(None))
 LRP_RANGE = 0.5  # the quantisation error of a rounded value lies in -0.5 .. 0.5
 
 
-class Prediction(Protocol):
-    """What is known of a slice before it is decoded, in floating point or in integers."""
-
-    @property
-    def mean(self) -> Tensor:
-        """What is expected, (B, w, h, w) in quantiser steps."""
-
-    @property
-    def scale(self) -> Tensor:
-        """The standard deviation around it, of the same shape."""
-
-    @property
-    def indexes(self) -> Tensor:
-        """The coding table of every scale, int64."""
-
-    @property
-    def features(self) -> Any:
-        """What LRP starts from; only the network that made them knows their type."""
-
-    def part(self, selection: Selection) -> Self:
-        """The prediction of some channels or positions, with all features."""
-
-
 @dataclass(frozen=True)
 class SlicePrediction:
-    """A :class:`Prediction` in floating point; ``raw`` becomes the scale by softplus, in float32."""
+    """What is known of a slice before it is decoded.
+
+    :class:`weconvene_core.exact.slice_networks.ExactPrediction` says the same in integers.
+
+    Attributes
+    ----------
+    mean : what is expected, (B, w, h, w) in quantiser steps.
+    raw : softplus makes the scale of it, in float32.
+    features : what LRP starts from.
+    """
 
     mean: Tensor
     raw: Tensor
@@ -70,17 +49,22 @@ class SlicePrediction:
 
     @cached_property
     def scale(self) -> Tensor:
-        """The standard deviation around the mean."""
+        """The standard deviation around the mean, in quantiser steps."""
         return lower_bound(F.softplus(self.raw), SCALE_MIN)
 
     @cached_property
     def indexes(self) -> Tensor:
-        """The coding table of every scale."""
+        """The coding table of every scale, int64."""
         return scale_indexes(self.scale)
 
     def part(self, selection: Selection) -> SlicePrediction:
         """The prediction of some channels or positions, with all features."""
         return SlicePrediction(selection(self.mean), selection(self.raw), self.features)
+
+
+SliceCodingMode = Callable[[str, SlicePrediction, Tensor | None], Tensor]
+"""Gives the integer residual (B, w, h, w) of a slice of group ``y_lf`` or ``y_hf``, whose last argument is the slice
+itself, None when decoding."""
 
 
 class SlicePredictor(nn.Module):
@@ -90,7 +74,7 @@ class SlicePredictor(nn.Module):
 
     Attributes
     ----------
-    luma_first : the slice is coded in two steps, with :meth:`condition_chroma` between them.
+    luma_first : the slice is coded in two steps, with ``condition_chroma`` between them.
     width : channels of the slice.
     scale_bias : (w,), the slice's usual scale before softplus.
     """
@@ -99,10 +83,6 @@ class SlicePredictor(nn.Module):
     width: int
     scale_bias: nn.Parameter
     lrp: nn.Sequential
-
-    def condition_chroma(self, chroma: SlicePrediction, luma: Tensor) -> SlicePrediction:
-        """Move the prediction of the chroma channels by the decoded residual of the luma channels (B, n, h, w)."""
-        raise NotImplementedError("only a SliceNetwork with luma_first knows chroma from luma")
 
     def reconstruct(self, residual: Tensor, mean: Tensor, features: Tensor | None) -> Tensor:
         """Turn the decoded integer residual, and the mean that it was taken from, into y_hat (B, w, h, w).
@@ -124,20 +104,9 @@ class SlicePredictor(nn.Module):
         scale = scale.clamp_min(SCALE_MIN + 0.02)
         self.scale_bias.copy_(scale + torch.log(-torch.expm1(-scale)))  # inverse of softplus, without overflow
 
-    def _start_at_zero(self, *layers: nn.Module) -> None:
-        """Let an untrained network predict mean 0, the scale of ``set_scale``, and no correction."""
-        for layer in layers:
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-
 
 class SliceNetwork(SlicePredictor):
-    """One network for mean and scale (ours): 1x1, 3x3, 1x1, optionally behind windowed attention.
-
-    Parameters
-    ----------
-    context_channels, width, hidden : channels that are seen, coded, and between.
-    """
+    """One network for mean and scale (ours): 1x1, 3x3, 1x1, optionally behind windowed attention."""
 
     def __init__(
         self, context_channels: int, width: int, hidden: int, attention: bool = False, *, luma_first: bool = False
@@ -152,13 +121,14 @@ class SliceNetwork(SlicePredictor):
         self.head = Pointwise(hidden, 2 * width)
         self.lrp = nn.Sequential(Pointwise(hidden + width, hidden // 2), activation(), Pointwise(hidden // 2, width))
         self.scale_bias = nn.Parameter(torch.zeros(width))  # set from the data's standard deviation before training
-        self._start_at_zero(self.head, self.lrp[-1])
+        # untrained it predicts mean 0, the scale of set_scale, and no correction
+        start_at_zero(self.head, self.lrp[-1])
         if luma_first:
             lumas = len(range(0, width, COLOURS))
             self.chroma = nn.Sequential(
                 Pointwise(hidden + lumas, hidden // 2), activation(), Pointwise(hidden // 2, 2 * (width - lumas))
             )
-            self._start_at_zero(self.chroma[-1])
+            start_at_zero(self.chroma[-1])
 
     def forward(self, context: Tensor, at: Positions = EVERYWHERE) -> SlicePrediction:
         """Predict the slice from its context, at some positions; entropy maths stays in float32 under autocast."""
@@ -190,7 +160,7 @@ class SplitSliceNetwork(SlicePredictor):
         self.mean, self.scale = stack(seen, hidden, width), stack(seen, hidden, width)
         self.lrp = stack(seen + width, hidden, width)
         self.scale_bias = nn.Parameter(torch.zeros(width))
-        self._start_at_zero(self.mean[-1], self.scale[-1], self.lrp[-1])
+        start_at_zero(self.mean[-1], self.scale[-1], self.lrp[-1])
 
     def forward(self, context: Tensor) -> SlicePrediction:
         """Predict the slice from its context."""
@@ -207,15 +177,13 @@ def code_slice(
     network: SlicePredictor, context: Tensor, mode: SliceCodingMode, group: str, target: Tensor | None, *at: Positions,
     corrected: bool = True,
 ) -> Tensor:  # fmt: skip
-    """Predict a slice (B, w, h, w), code it with ``mode``, and return it as the decoder knows it.
+    """Predict a slice (B, w, h, w) from its context (B, C, h, w), code it, and return it as the decoder knows it.
 
     Parameters
     ----------
-    network : sees ``context`` (B, C, h, w).
     mode : is called once, or first for luma and then for chroma.
-    group : ``y_lf`` or ``y_hf``.
-    target : the slice itself, at these positions; None when decoding.
-    at : the positions, where they are not all.
+    group, target : as ``mode`` takes them.
+    at : the positions, where they are not all; those of ``target`` are these.
     corrected : False leaves latent residual prediction out.
     """
     # mean and scale of every element, from hyper features and earlier slices
@@ -246,6 +214,13 @@ def chroma_of(x: Tensor) -> Tensor:
 def interleaved(luma: Tensor, chroma: Tensor) -> Tensor:
     """Undo :func:`luma_of` and :func:`chroma_of`: (B, n, h, w) and (B, 2n, h, w) -> (B, 3n, h, w)."""
     return torch.cat([luma[:, :, None], chroma.unflatten(1, (-1, COLOURS - 1))], 2).flatten(1, 2)
+
+
+def start_at_zero(*layers: nn.Module) -> None:
+    """Let the last layers of an untrained network give zero."""
+    for layer in layers:
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
 
 
 def in_float32(layer: nn.Module, x: Tensor) -> Tensor:

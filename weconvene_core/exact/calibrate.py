@@ -35,9 +35,8 @@ from weconvene_core.exact.hyper_synthesis import Z_BITS, ExactHyperSynthesis
 from weconvene_core.exact.integer_lifting import integer_lifting
 from weconvene_core.exact.slice_networks import ExactCharm, scale_thresholds, tanh_thresholds
 from weconvene_core.image_tensors import from_8_bit, middle, pad
-from weconvene_core.model.checkpoint import load_model_file, read_tensors, tensors_hash, write_change
+from weconvene_core.model.checkpoint import STATED, description_of, load_checked, read_tensors, write_change
 from weconvene_core.model.config import ModelConfig
-from weconvene_core.model.released import STATED, description_of
 from weconvene_core.model.weconvene import WeConvene
 
 STORED = "seal"  # the key of the integer path in a checkpoint's description; release 0.2 called it a seal
@@ -202,10 +201,9 @@ def calibrate_checkpoint(path: Path, images: Sequence[np.ndarray]) -> bytes:
     WeconveneError
         As :func:`calibrate`, or if the file cannot be read or written.
     """
-    model = load_model_file(path)
+    model, weights = load_checked(path)
     spec = calibrate(model, images)
     tensors, description = read_tensors(path)
-    weights = tensors_hash(tensors)
     before = description.pop(STORED, {}).get(UNCALIBRATED) or weights.hex()
     digest = integer_path_digest(exact_model(model, spec), spec, weights, before)
     entry = {**spec.to_dict(), STATED: weights.hex(), UNCALIBRATED: before, DIGEST: digest.hex()}

@@ -1,7 +1,6 @@
 """Building blocks around 3DM-WeConv: residual, stride-2 and up blocks (the paper's network figure).
 
-Each WeConv block is ``convolution -> LeakyReLU -> 3DM-WeConv`` beside a skip connection, as in the predecessor. A
-:class:`WeConvSpec` says which 3DM-WeConv; the predecessor's layer (ECCV 2024) is one of its cases.
+Each WeConv block is ``convolution -> LeakyReLU -> 3DM-WeConv`` beside a skip connection, as in the predecessor.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from weconvene_core.layers.weconv import Pointwise, WeConv3d, layout_of, same_conv
@@ -21,9 +21,9 @@ SLOPE = 1 / 16  # of LeakyReLU: a power of two, so that an integer implementatio
 class WeConvSpec:
     """What the 3DM-WeConv layers of a network have in common; see :class:`WeConv3d` for the fields.
 
-    ``gdn`` normalises the bands in the wavelet domain, before the inverse DWT, as the predecessor does. The layer of
-    the predecessor is ``WeConvSpec("haar", 1, False, high_kernel=3, joint_high=True, gdn=True)``. Without levels and
-    channel DWT the layer is a plain 3x3 convolution.
+    ``gdn`` normalises the bands in the wavelet domain. The layer of the predecessor (ECCV 2024) is
+    ``WeConvSpec("haar", 1, False, high_kernel=3, joint_high=True, gdn=True)``. Without levels and channel DWT the layer
+    is a plain 3x3 convolution.
     """
 
     wavelet: str = "5/3"
@@ -37,7 +37,7 @@ class WeConvSpec:
 
     def layer(self, in_channels: int, out_channels: int, inverse: bool = False) -> nn.Module:
         """Build one layer; ``inverse`` takes the inverse normalisation (synthesis)."""
-        norm = partial(gdn, inverse=inverse) if self.gdn else None  # the predecessor's, in the wavelet domain
+        norm = partial(GDN, inverse=inverse) if self.gdn else None
         if not (self.levels or self.channel_dwt):
             plain = nn.Conv2d(in_channels, out_channels, 3, padding=1)  # the baseline without wavelets
             return nn.Sequential(plain, norm(out_channels)) if norm else plain
@@ -48,15 +48,41 @@ class WeConvSpec:
         )  # fmt: skip
 
 
-def gdn(channels: int, inverse: bool = False) -> nn.Module:
-    """Return generalised divisive normalisation (Ballé, Laparra and Simoncelli 2016), CompressAI's."""
-    from compressai.layers import GDN  # takes seconds to import, and the layers serve without it
+class GDN(nn.Module):
+    """Generalised divisive normalisation (Ballé, Laparra and Simoncelli 2016); tensors are named as in CompressAI."""
 
-    return GDN(channels, inverse=inverse)
+    def __init__(self, channels: int, inverse: bool = False) -> None:
+        super().__init__()
+        self.inverse, self.beta_reparam, self.gamma_reparam = inverse, _NonNegative(1e-6), _NonNegative()
+        self.beta = nn.Parameter((torch.ones(channels) + self.beta_reparam.pedestal).sqrt())
+        self.gamma = nn.Parameter((0.1 * torch.eye(channels) + self.gamma_reparam.pedestal).sqrt())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W), or undo it."""
+        beta, gamma = self.beta_reparam(self.beta), self.gamma_reparam(self.gamma)  # (C,), (C, C)
+        norm = F.conv2d(x**2, gamma[:, :, None, None], beta)  # beta_i + sum_j gamma_ij x_j^2
+        return x * (norm.sqrt() if self.inverse else norm.rsqrt())
+
+
+class _NonNegative(nn.Module):
+    """Numbers of at least ``minimum``, stored as the roots of them and a pedestal."""
+
+    def __init__(self, minimum: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("pedestal", torch.tensor([2.0**-36]))
+        self.lower_bound = nn.Module()
+        self.lower_bound.register_buffer("bound", torch.tensor([(minimum + 2.0**-36) ** 0.5]))
+
+    def forward(self, stored: Tensor) -> Tensor:
+        bound = self.lower_bound.bound
+        bounded = torch.max(stored, bound).detach() + (stored - stored.detach())
+        if bounded.requires_grad:  # a number below the bound may only rise
+            bounded.register_hook(lambda gradient: gradient * ((stored >= bound) | (gradient < 0)))
+        return bounded**2 - self.pedestal
 
 
 def activation() -> nn.Module:
-    """Return the activation used everywhere: LeakyReLU with a slope that integer arithmetic can shift."""
+    """Return the activation used everywhere, LeakyReLU."""
     return nn.LeakyReLU(SLOPE, inplace=True)
 
 
@@ -88,7 +114,7 @@ class ResidualEntry(nn.Module):
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
         self.act = activation()
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        self.norm = gdn(out_channels, inverse=inverse)
+        self.norm = GDN(out_channels, inverse)
         self.skip = Pointwise(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,27 +156,26 @@ class UpWeConvBlock(WeConvBlock):
     """Sub-pixel convolution with a sub-pixel skip: (B, C_in, H, W) -> (B, C_out, 2H, 2W)."""
 
     def __init__(self, in_channels: int, out_channels: int, spec: WeConvSpec, kernel: int = 1) -> None:
-        conv = SubPixelConv(in_channels, out_channels, kernel=kernel)
+        conv = SubPixelConv(in_channels, out_channels, kernel)
         weconv = spec.layer(out_channels, out_channels, inverse=True)
-        super().__init__(conv, weconv, SubPixelConv(in_channels, out_channels, kernel=kernel))
+        super().__init__(conv, weconv, SubPixelConv(in_channels, out_channels, kernel))
 
 
 class SubPixelConv(nn.Sequential):
-    """Convolution and pixel shuffle: (B, C_in, H, W) -> (B, C_out, rH, rW)."""
+    """Convolution and pixel shuffle: (B, C_in, H, W) -> (B, C_out, 2H, 2W)."""
 
-    def __init__(self, in_channels: int, out_channels: int, factor: int = 2, kernel: int = 1) -> None:
-        sizes = in_channels, out_channels * factor**2  # r^2 output channels become r x r pixels
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 1) -> None:
+        sizes = in_channels, out_channels * 4  # four output channels become 2 x 2 pixels
         conv = Pointwise(*sizes) if kernel == 1 else nn.Conv2d(*sizes, kernel, padding=kernel // 2)
-        super().__init__(conv, nn.PixelShuffle(factor))
+        super().__init__(conv, nn.PixelShuffle(2))
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve and shuffle."""
-        conv, r = self[0], self[1].upscale_factor
+        conv = self[0]
         if not isinstance(conv, Pointwise) or layout_of(x) != torch.channels_last:
             return super().forward(x)
-        # output channels (C_out, r, r) -> (r, r, C_out): the channels of a pixel are neighbours, and are moved as one
-        weight = conv.weight.unflatten(0, (-1, r**2)).transpose(0, 1).flatten(0, 1)
-        bias = conv.bias.unflatten(0, (-1, r**2)).transpose(0, 1).flatten(0, 1)
-        # (B, C_in, H, W) -> (B, H, W, r, r, C_out) -> (B, H, r, W, r, C_out) -> (B, C_out, rH, rW)
-        y = same_conv(x, weight, bias).permute(0, 2, 3, 1).unflatten(3, (r, r, -1))
+        # output channels (C_out, 2, 2) -> (2, 2, C_out): the channels of a pixel are neighbours, and are moved as one
+        weight, bias = (p.unflatten(0, (-1, 4)).transpose(0, 1).flatten(0, 1) for p in (conv.weight, conv.bias))
+        # (B, C_in, H, W) -> (B, H, W, 2, 2, C_out) -> (B, H, 2, W, 2, C_out) -> (B, C_out, 2H, 2W)
+        y = same_conv(x, weight, bias).permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
         return y.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

@@ -1,8 +1,8 @@
 """Put 3DM-WeConv into anyone's network: replace chosen convolutions of a model and say what changed.
 
-The new kernels start from the old ones. Inside each subband a convolution acts again as a convolution; its kernel
-follows from shifting one wavelet of that band. What crosses over to other bands, and what does not fit into the kernel,
-is dropped. So a trained network keeps most of its response at LF, and has to be fine-tuned for the rest.
+Inside each subband a convolution acts again as a convolution; its kernel follows from shifting one wavelet of the band.
+What crosses over to other bands, and what does not fit into the kernel, is dropped: LF responses stay, and the network
+has to be fine-tuned for the rest.
 """
 
 from __future__ import annotations
@@ -24,55 +24,38 @@ LINE = (
     "{layer}: {kernel}, {in_channels} -> {out_channels} channels, "
     "parameters {parameters_before} -> {parameters_after}, multiplications x {macs_ratio:.3f}"
 )
-Selection = Callable[[str, nn.Conv2d], bool]
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What :func:`convert` did.
+    """What :func:`convert` did; as a string, a sum and one line per replaced layer."""
 
-    Parameters
-    ----------
-    replaced : one row per replaced layer, with the keys layer, in_channels, out_channels, kernel, parameters_before,
-        parameters_after and macs_ratio (multiplications after / before on large maps).
-    kept : why each other convolution stayed, by its name.
-    """
-
-    replaced: list[dict[str, str | int | float]]
-    kept: dict[str, str]
+    replaced: list[dict[str, str | int | float]]  # macs_ratio: multiplications after / before, on large maps
+    kept: dict[str, str]  # why each other convolution stayed, by its name
 
     def __str__(self) -> str:
-        """Return a sum, and one line per replaced layer."""
         before, after = (sum(row[f"parameters_{when}"] for row in self.replaced) for when in ("before", "after"))
         head = f"{len(self.replaced)} convolutions replaced, {len(self.kept)} kept; parameters {before} -> {after}"
         return "\n".join([head, *(LINE.format(**row) for row in self.replaced)])
 
 
 def convert(
-    model: nn.Module,
-    select: Selection | None = None,
-    wavelet: Wavelet = "9/7",
-    levels: int = 1,
-    channel_dwt: bool = True,
-) -> Conversion:
+    model: nn.Module, select: Callable[[str, nn.Conv2d], bool] | None = None, wavelet: Wavelet = "9/7",
+    levels: int = 1, channel_dwt: bool = True,
+) -> Conversion:  # fmt: skip
     """Replace convolutions of ``model`` by 3DM-WeConv layers, in place.
 
     Parameters
     ----------
     model : any module; its stride-1, undilated, ungrouped convolutions with odd kernels of 3 or more and zero padding
         that keeps the size can be replaced.
-    select : gets each such layer's name and module and answers whether to replace it; None replaces all. A layer that
-        is registered at several places is asked for once, by its first name, and replaced at all of them.
+    select : gets each such layer's name and module and answers whether to replace it; None replaces all.
     wavelet, levels, channel_dwt : as in :class:`WeConv3d`.
-
-    Returns
-    -------
-    What was replaced and what was kept.
 
     Raises
     ------
     WeconveneError
-        If ``model`` is itself a convolution (nothing holds it), or no convolution could be or was chosen.
+        If ``model`` is itself a convolution, or no convolution could be or was chosen.
     """
     if isinstance(model, nn.Conv2d):
         raise WeconveneError("model is itself a convolution and cannot be replaced in place; use from_conv(model).")
@@ -97,17 +80,14 @@ def convert(
     replace_convolutions(model, layer_for)
     if not rows:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in sorted(Counter(kept.values()).items()))
-        raise WeconveneError(
-            f"no convolution of the model was replaced; {len(kept)} were kept: {reasons or 'there are none'}."
-        )
+        raise WeconveneError(f"no convolution was replaced; {len(kept)} were kept: {reasons or 'there are none'}.")
     return Conversion(rows, kept)
 
 
 def replace_convolutions(model: nn.Module, layer_for: Callable[[str, nn.Conv2d], nn.Module | None]) -> None:
-    """Put other layers in the places of convolutions below ``model``, in place.
+    """Put other layers in the places of convolutions below ``model``, in place; what was shared stays shared.
 
-    ``layer_for`` gets each convolution once, with its first name, and answers with its successor, None to keep it. The
-    successor takes every place where the convolution is registered, so that what was shared stays shared.
+    ``layer_for`` gets each convolution once, with its first name, and answers with its successor, None to keep it.
     """
     successors: dict[nn.Module, nn.Module | None] = {}
     # a shared module has several names, and every one of them is a place
@@ -121,10 +101,7 @@ def replace_convolutions(model: nn.Module, layer_for: Callable[[str, nn.Conv2d],
 
 
 def obstacle(conv: nn.Conv2d) -> str | None:
-    """Say why a convolution cannot become a 3DM-WeConv layer, or None if it can.
-
-    A subclass, a parametrisation and a hook all change what is computed in ways that the kernels do not tell.
-    """
+    """Say why a convolution cannot become a 3DM-WeConv layer, or None if it can."""
     height, width = conv.kernel_size
     hooks = (conv._forward_hooks, conv._forward_pre_hooks, conv._backward_hooks, conv._backward_pre_hooks)
     kept_size = conv.padding in ("same", (height // 2, width // 2)) and conv.padding_mode == "zeros"
@@ -143,18 +120,13 @@ def obstacle(conv: nn.Conv2d) -> str | None:
 def from_conv(conv: nn.Conv2d, wavelet: Wavelet = "9/7", levels: int = 1, channel_dwt: bool = True) -> WeConv3d:
     """Return the 3DM-WeConv layer that comes closest to a convolution band by band.
 
-    Raises
-    ------
-    WeconveneError
-        If the convolution is strided, grouped, dilated, even-sized or not padded to keep the size, or is a subclass,
-        parametrised or hooked.
+    A convolution with an :func:`obstacle` raises ``WeconveneError``.
     """
     if reason := obstacle(conv):
         raise WeconveneError(f"the convolution cannot become a 3DM-WeConv layer: {reason}; choose another one.")
     kernel = conv.kernel_size[0]
-    layer = WeConv3d(
-        conv.in_channels, conv.out_channels, wavelet, levels, channel_dwt, kernel, bias=conv.bias is not None
-    ).to(conv.weight)
+    sizes = conv.in_channels, conv.out_channels
+    layer = WeConv3d(*sizes, wavelet, levels, channel_dwt, kernel, bias=conv.bias is not None).to(conv.weight)
     with torch.no_grad():
         low = _shift_responses(wavelet, levels, False, kernel, kernel)  # LL_J keeps all taps, (k, k)
         layer.low_weight.copy_(_band_kernel(layer, conv.weight, low, low))
@@ -165,17 +137,13 @@ def from_conv(conv: nn.Conv2d, wavelet: Wavelet = "9/7", levels: int = 1, channe
                 high.append(_band_kernel(layer, conv.weight, vertical, horizontal))
         if high:
             layer.high_weight.copy_(torch.cat(high))
-        if conv.bias is not None and layer.bias is not None:
+        if conv.bias is not None:
             layer.bias.copy_(conv.bias)
     return layer
 
 
 def _shift_responses(wavelet: Wavelet, level: int, high: bool, size: int, taps: int) -> Tensor:
-    """Return how shifting a signal by one tap of a convolution acts within one subband: (size, taps).
-
-    A convolution is a sum of shifts. The signal here is one wavelet of the low or high band of ``level``. Each column
-    holds the coefficients around it after the shift of one tap, in the order of a kernel of ``size`` taps.
-    """
+    """Return the coefficients around one wavelet of a band after a shift by each tap of a convolution: (size, taps)."""
     analysis, synthesis = AxisDWT(_GRID * 2**level, wavelet, level, mode="periodic").matrices()
     centre = _GRID // 2 + (_GRID if high else 0)  # the lowest band has the first 16 coefficients, the high one the next
     # a tap at d reads x[p + d]

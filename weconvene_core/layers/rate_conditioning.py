@@ -10,25 +10,14 @@ from weconvene_core.lambdas import LAMBDAS, QUALITY_MAX, QUALITY_MIN
 
 
 def check_quality(quality: float) -> float:
-    """Return ``quality`` as a float.
-
-    Raises
-    ------
-    WeconveneError
-        If it is not a number from 0 to 7.
-    """
+    """Return ``quality`` as a float; outside 0 to 7 raises ``WeconveneError``."""
     if not QUALITY_MIN <= quality <= QUALITY_MAX:
-        raise WeconveneError(
-            f"quality={quality} is outside {QUALITY_MIN:g} to {QUALITY_MAX:g}; choose a number between."
-        )
+        raise WeconveneError(f"quality={quality} is outside {QUALITY_MIN:g} to {QUALITY_MAX:g}; choose one between.")
     return float(quality)
 
 
 def interpolate(rows: Tensor, quality: Tensor) -> Tensor:
-    """Interpolate ``rows`` (8, C) linearly at ``quality`` (B,) in 0..7; returns (B, C).
-
-    Row q belongs to the lambda of quality q. Linear in quality is linear in log lambda between two of them.
-    """
+    """Interpolate ``rows`` (8, C), one for each lambda, linearly at ``quality`` (B,) in 0..7; returns (B, C)."""
     position = (quality - QUALITY_MIN).clamp(0, len(LAMBDAS) - 1)  # (B,), in rows
     left = position.floor().clamp(max=len(LAMBDAS) - 2).long()
     weight = (position - left)[:, None].to(rows.dtype)  # (B, 1), 0 at the left row and 1 at the right one

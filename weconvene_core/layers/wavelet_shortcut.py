@@ -1,15 +1,8 @@
 """The wavelet shortcut (ours): a fixed wavelet pyramid of the image, laid out as latent channels.
 
 The pyramid is added to the latent and inverted beside the decoder. So the untrained network is a wavelet codec, and
-training refines it (related: wavelet auxiliary transforms, ICLR 2025). Three 9/7 levels of an orthonormal colour
-transform give exactly one coefficient per sample: 192 channels at 1/8 of the image's size, of which
-
-* 48 are the low-frequency part (LL3, level 3, level 2 = everything below the finest level), and
-* 144 the high-frequency part (level 1).
-
-A one-level DWT of a 48-channel latent at 1/4 is split in the same way. So the pyramid enters in the wavelet domain of
-the latent, and 3DWeChARM stays as in the paper. Finer bands are split into polyphase channels, ordered so that the
-neighbours of a position lie in earlier slices: channel-wise autoregression then is spatial context at no serial cost.
+training refines it (related: wavelet auxiliary transforms, ICLR 2025). Three 9/7 levels give 192 channels at 1/8 of the
+image's size: 48 LF (LL3, levels 3 and 2) and 144 HF (level 1), as a one-level DWT of a 48-channel latent at 1/4 has.
 """
 
 from __future__ import annotations
@@ -41,7 +34,10 @@ def colour_matrix() -> Tensor:
 
 
 def polyphase_order(factor: int) -> list[int]:
-    """Order the factor^2 positions of a block (row-major): even diagonal, odd diagonal, then the two mixed parities."""
+    """Order the factor^2 positions of a block (row-major): even diagonal, odd diagonal, then the two mixed parities.
+
+    The neighbours of a position lie in other slices, so channel-wise autoregression is spatial context as well.
+    """
     parities = ((0, 0), (1, 1), (0, 1), (1, 0))  # the last two have all their neighbours in the first two
     cells = [(row, column) for row in range(factor) for column in range(factor)]
     return [r * factor + c for parity in parities for r, c in cells if (r % 2, c % 2) == parity]
@@ -50,12 +46,8 @@ def polyphase_order(factor: int) -> list[int]:
 class WaveletShortcut(nn.Module):
     """Fixed analysis and synthesis between an image (B, 3, H, W) in 0..1 and latent channels at 1/8.
 
-    H and W must be multiples of 8. No parameter is trained.
-
-    Parameters
-    ----------
-    order : ``polyphase`` orders the channels of a level by position, so that neighbours lie in different slices.
-        ``band`` keeps them grouped by subband.
+    H and W must be multiples of 8. No parameter is trained. ``order`` says how the channels of a level are ordered:
+    by position (``polyphase``) or by subband (``band``).
     """
 
     def __init__(self, order: SliceOrder = "polyphase") -> None:

@@ -4,8 +4,8 @@ Data flow, as in the paper's figure::
 
     x -> channel DWT -> spatial DWT (J levels) -> 3x3 on LF, 1x1 on each HF band -> inverse spatial -> inverse channel
 
-The channel DWT is a fixed matrix that commutes with everything spatial. So it is folded into the kernels of the bands:
-``IDWT_c * W * DWT_c`` is computed on the weights (products of C x C matrices), not on the feature maps (every pixel).
+The channel DWT commutes with everything spatial. So it is folded into the kernels of the bands, ``IDWT_c * W * DWT_c``,
+which costs nothing per pixel.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets import SCHEMES, AxisDWT, Wavelet, scheme
+from weconvene_core.wavelets.dwt import CHANNEL, HEIGHT, WIDTH
 from weconvene_core.wavelets.lifting import join_axes, split_axes
-from weconvene_core.wavelets.pyramid import CHANNEL, HEIGHT, WIDTH
 
 BANDS_PER_LEVEL = 3  # HL, LH, HH
 SPACE = (HEIGHT, WIDTH)
@@ -33,39 +33,27 @@ class WeConv3d(nn.Module):
 
     Parameters
     ----------
-    in_channels, out_channels : channel counts, each >= 1 (odd counts included).
     wavelet : name or scheme (see :func:`weconvene_core.wavelets.dwt1d`).
     levels : spatial levels J >= 0; 0 is a convolution in the channel-wavelet domain alone.
     channel_dwt : transform across channels as well (False: the 2-D layer of the predecessor, ECCV 2024).
     low_kernel, high_kernel : odd kernel sizes on LL_J and on every other band (stated in the paper: 3 and 1).
-    channel_levels, channel_packets : depth of the channel DWT, and packets instead of the recursion on its low half.
+    channel_levels, channel_packets : depth and kind of the channel DWT, see :class:`weconvene_core.wavelets.AxisDWT`.
     norm : makes a normalisation for a number of channels. It acts on each band in the wavelet domain, before the
         inverse (the predecessor's GDN). LL_J has its own; HL, LH and HH of all levels share one of triple width.
     joint_high : one kernel over HL, LH and HH of a level together (the predecessor), instead of one per band.
-    bias : add a learnt constant per output channel.
 
     Raises
     ------
     WeconveneError
-        For an even kernel size, a negative level count, fewer than one channel, or an unknown, integer or learnt
-        wavelet.
+        For impossible sizes or level counts, or an unknown, integer or learnt wavelet.
     """
 
     def __init__(
         self,
-        in_channels: int,
-        out_channels: int,
-        wavelet: Wavelet = "9/7",
-        levels: int = 1,
-        channel_dwt: bool = True,
-        low_kernel: int = 3,
-        high_kernel: int = 1,
-        channel_levels: int = 1,
-        channel_packets: bool = False,
-        norm: Callable[[int], nn.Module] | None = None,
-        joint_high: bool = False,
-        bias: bool = True,
-    ) -> None:
+        in_channels: int, out_channels: int, wavelet: Wavelet = "9/7", levels: int = 1, channel_dwt: bool = True,
+        low_kernel: int = 3, high_kernel: int = 1, channel_levels: int = 1, channel_packets: bool = False,
+        norm: Callable[[int], nn.Module] | None = None, joint_high: bool = False, bias: bool = True,
+    ) -> None:  # fmt: skip
         super().__init__()
         kernels = {"low_kernel": low_kernel, "high_kernel": high_kernel}
         _check(wavelet, in_channels=in_channels, out_channels=out_channels, levels=levels, **kernels)
@@ -96,11 +84,8 @@ class WeConv3d(nn.Module):
     def forward(self, x: Tensor, folded: bool = True) -> Tensor:
         """Convolve (B, in, H, W) -> (B, out, H, W).
 
-        Parameters
-        ----------
-        x : feature maps.
-        folded : put the channel DWT into the kernels. False runs it on the feature maps, in the order of the paper's
-            figure: the same result up to rounding, but slower.
+        Without ``folded`` the channel DWT runs on the feature maps, in the order of the paper's figure: the same result
+        up to rounding, but slower.
         """
         low_kernel, *high_kernels = self._folded_kernels() if folded else (self.low_weight, *self.high_kernels())
         # 1. channel DWT: (B, in, H, W) -> the same shape, low half of the channels first
@@ -129,14 +114,13 @@ class WeConv3d(nn.Module):
         return x if at_low or self.bias is None else x + self.bias[:, None, None].to(x.dtype)
 
     def _folded_kernels(self) -> list[Tensor]:
-        """Conjugate every kernel by the channel DWT, in float32 whatever the autocast type."""
         kernels = [self.low_weight, *self.high_kernels()]
         if not self.channel_dwt:
             return kernels
         analysis, synthesis = self.analysis, self.synthesis
         if self.low_norm is not None:  # the normalisation sits between the kernels and the inverse
             synthesis = torch.eye(len(synthesis), dtype=synthesis.dtype, device=synthesis.device)
-        with torch.autocast(self.low_weight.device.type, enabled=False):
+        with torch.autocast(self.low_weight.device.type, enabled=False):  # in float32
             for i, kernel in enumerate(kernels):
                 # (out, in, k, k) -> (G, out, g, in, k, k): a joint kernel has three groups of channels, others have one
                 groups = kernel.unflatten(0, (-1, len(synthesis))).unflatten(2, (-1, len(analysis)))
@@ -146,7 +130,6 @@ class WeConv3d(nn.Module):
         return kernels
 
     def _convolved_high(self, bands: list[Tensor], kernels: Sequence[Tensor]) -> list[Tensor]:
-        """HL, LH and HH of one level, each (B, in, h, w), through their kernels and normalisation."""
         if not self.joint_high:
             for i, kernel in enumerate(kernels):
                 bands[i] = same_conv(bands[i], kernel)  # (B, in, h, w) -> (B, out, h, w)
@@ -165,10 +148,7 @@ class WeConv3d(nn.Module):
         return f"{tuple(self.low_weight.shape)}, wavelet={scheme(self.wavelet).name}, levels={self.levels}"
 
     def macs(self, height: int, width: int) -> int:
-        """Return the multiplications of the band convolutions on a map of the given size.
-
-        Lifting additions are not counted (no public counter sees them); the folded channel DWT costs nothing per pixel.
-        """
+        """Return the multiplications of the band convolutions on a map of the given size, lifting not counted."""
         total, h, w = 0, height, width
         for level in range(self.levels):
             low_h, low_w = -(-h // 2), -(-w // 2)  # of LL; HL, LH and HH share the rest
@@ -184,8 +164,7 @@ def same_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if 0 in x.shape[-2:]:  # a map one sample wide has empty HF bands
         return x.new_zeros(x.shape[0], weight.shape[0], *x.shape[-2:])
     kernel = weight.shape[-1]
-    # A 1x1 kernel cannot be dilated. But with one thread of a processor, PyTorch gives a 1x1 kernel to oneDNN only if
-    # it says that it is, and to a slower matrix product otherwise.
+    # with one thread of a processor, PyTorch gives a 1x1 kernel to the faster oneDNN only if it says that it is dilated
     return F.conv2d(x, weight, bias, padding=kernel // 2, dilation=2 if kernel == 1 and x.device.type == "cpu" else 1)
 
 

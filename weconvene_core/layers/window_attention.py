@@ -1,8 +1,7 @@
 """Windowed self-attention in front of a slice network (the predecessor's entropy model; optional in ours).
 
-Two blocks of multi-head attention inside square windows (Liu et al., Swin Transformer, 2021) at a reduced width, the
-second with windows shifted by half their side. Shifting is done by padding instead of rolling, so windows never join
-opposite borders. Cells that padding added are masked out.
+Two blocks as in Liu et al., Swin Transformer (2021). Windows are shifted by padding instead of rolling, so they never
+join opposite borders.
 """
 
 from __future__ import annotations
@@ -13,16 +12,12 @@ from torch import Tensor, nn
 
 WINDOW = 8
 HEAD_WIDTH = 16
-MLP_RATIO = 2
 
 
 class WindowAttention(nn.Module):
     """Attention among the ``WINDOW`` x ``WINDOW`` positions of each window, then an MLP: (B, C, h, w) -> the same.
 
-    Parameters
-    ----------
-    channels : a multiple of 16, the width of a head.
-    offset : shift of the windows' grid, 0 to ``WINDOW`` - 1 cells.
+    C is a multiple of 16; ``offset`` shifts the grid of windows by 0 to ``WINDOW`` - 1 cells.
     """
 
     def __init__(self, channels: int, offset: int) -> None:
@@ -30,9 +25,7 @@ class WindowAttention(nn.Module):
         self.heads, self.offset = channels // HEAD_WIDTH, offset
         self.norm1, self.norm2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
         self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
-        self.mlp = nn.Sequential(
-            nn.Linear(channels, MLP_RATIO * channels), nn.GELU(), nn.Linear(MLP_RATIO * channels, channels)
-        )
+        self.mlp = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU(), nn.Linear(2 * channels, channels))
         self.distance_bias = nn.Parameter(torch.zeros((2 * WINDOW - 1) ** 2, self.heads))
         self.register_buffer("pairs", relative_positions(WINDOW), persistent=False)
 
@@ -62,8 +55,7 @@ class WindowAttention(nn.Module):
             for part in self.qkv(tokens).chunk(3, 2)
         )
         bias = self.distance_bias[self.pairs].permute(2, 0, 1).to(q.dtype)  # (64, 64, heads) -> (heads, 64, 64)
-        # padding is never looked at
-        bias = bias + torch.where(inside, 0.0, float("-inf")).to(q.dtype)[:, None, None, :]
+        bias = bias + torch.where(inside, 0.0, float("-inf")).to(q.dtype)[:, None, None, :]  # never look at padding
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.out(mixed.transpose(1, 2).flatten(2))  # (n, heads, 64, 16) -> (n, 64, C)
 
@@ -82,7 +74,7 @@ class WindowedAttention(nn.Module):
 
 
 def relative_positions(window: int) -> Tensor:
-    """Return for every pair of a window's cells (window^2, window^2) the index of their displacement."""
+    """Return the index of the displacement of every pair of a window's cells: (window^2, window^2)."""
     cells = torch.cartesian_prod(torch.arange(window), torch.arange(window))
     dy, dx = (cells[:, None] - cells[None, :] + window - 1).unbind(-1)  # each 0 .. 2 window - 2
     return dy * (2 * window - 1) + dx  # row of the table of biases

@@ -1,4 +1,4 @@
-"""Checkpoints without pickle: one safetensors file with a JSON description."""
+"""Checkpoints without pickle: safetensors files with a JSON description; and released models, checked before use."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,16 @@ RENAMED = {
 }
 """What tensors of older checkpoints were called, and their names of today: the one place for such changes."""
 STATE = "state.safetensors"  # of a run, in its output folder
+STATED = "weights"  # where a description states the SHA-256 of its tensors, in hexadecimal
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """Write tensors and their JSON description into one file, so that a kill leaves either the old file or the new one.
+    """Write tensors and their JSON description into one file; a kill or a full disk leaves an older one intact.
 
     Raises
     ------
     WeconveneError
-        If the file cannot be written (folder, permission, full disk); an older file of that name stays intact.
+        If the file cannot be written (folder, permission, full disk).
     """
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with suppress(OSError):  # what is wrong with the folder shows, with a reason, when the file is written
@@ -49,11 +51,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], description: Mappin
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read a file of :func:`write_tensors`; where it holds the change of another, that one's other tensors too.
-
-    Returns
-    -------
-    The tensors by name, and the description.
+    """Read the tensors and the description of a file; where it holds the change of another, that one's tensors too.
 
     Raises
     ------
@@ -79,13 +77,7 @@ def _base_tensors(path: Path, base: Mapping[str, str]) -> dict[str, Tensor]:
 
 
 def write_change(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
-    """As :func:`write_tensors`, but leave out what the description's base, if it has one, holds alike.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`write_tensors` and :func:`read_tensors`.
-    """
+    """As :func:`write_tensors`, but leave out what the description's base, if it has one, holds alike."""
     base = description.get(BASE)
     known = _base_tensors(path, base) if base else {}
     changed = {name: t for name, t in tensors.items() if name not in known or not torch.equal(t, known[name])}
@@ -95,7 +87,7 @@ def write_change(path: Path, tensors: Mapping[str, Tensor], description: Mapping
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
-            description = _checked(json.loads((file.metadata() or {})[DESCRIPTION]))
+            description = _description(file)
             return {name: file.get_tensor(name) for name in file.keys()}, description  # noqa: SIM118  # no mapping
     except FileNotFoundError as error:
         raise WeconveneError(f"the checkpoint {path} does not exist; train it or check the name.") from error
@@ -105,8 +97,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
-def _checked(description: Any) -> dict[str, Any]:
-    """Return a description as it is; ``ValueError`` where it or its base is not what :func:`release` writes."""
+def _description(file: Any) -> dict[str, Any]:
+    """Return an open file's description; ``ValueError`` or ``KeyError`` where it is not what :func:`release` writes."""
+    description = json.loads((file.metadata() or {})[DESCRIPTION])
     if not isinstance(description, dict):
         raise ValueError("its description is no JSON object")
     base = description.get(BASE)
@@ -127,7 +120,8 @@ def release(model: WeConvene, path: Path, facts: Mapping[str, Any], base: str | 
     model.update(force=True, update_quantiles=True)
     # Whatever the training ran on: tables are packed by numpy, and compared with those of the base on the CPU.
     state = {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
-    state = {name: t.half() if _is_kernel(t) else t for name, t in state.items()}
+    # Convolution kernels in half precision, nothing else: bounds such as 1e-9 would not survive it.
+    state = {name: t.half() if t.is_floating_point() and t.ndim == 4 else t for name, t in state.items()}
     prefix = f"{model.config.distribution}_conditional."
     state[prefix + PACKED] = packed(state.pop(prefix + "_quantized_cdf"), state[prefix + "_cdf_length"])
     description = {"architecture": model.config.to_dict(), **facts}
@@ -136,29 +130,6 @@ def release(model: WeConvene, path: Path, facts: Mapping[str, Any], base: str | 
         description[BASE] = {"name": base, "weights": of_base}
     write_change(path, state, description)
     path.with_suffix(".json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-
-
-def _is_kernel(tensor: Tensor) -> bool:
-    """Tell the large convolution kernels from everything else: bounds such as 1e-9 do not survive half precision."""
-    return tensor.is_floating_point() and tensor.ndim == 4
-
-
-def load_model_file(path: Path) -> WeConvene:
-    """Load a released checkpoint into a model in evaluation mode (float32, CPU).
-
-    Raises
-    ------
-    WeconveneError
-        If the file is missing, damaged, or does not fit the architecture that it names.
-    """
-    return model_of(*read_tensors(path), path)
-
-
-def model_of(state: Mapping[str, Tensor], description: Mapping[str, Any], path: Path) -> WeConvene:
-    """Make the model of what :func:`read_tensors` found at ``path``, as :func:`load_model_file`."""
-    model = WeConvene(ModelConfig.from_dict(description.get("architecture", {})))
-    load_weights(model, state, path)
-    return model.to(memory_format=torch.channels_last).eval()
 
 
 def weights_hash(path: Path) -> bytes:
@@ -176,13 +147,7 @@ def tensors_hash(tensors: Mapping[str, Tensor]) -> bytes:
 
 
 def load_start(model: WeConvene, path: Path) -> None:
-    """Start ``model`` from a checkpoint; what it lacks may be a part that changes nothing before it is trained.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`read_tensors` and :func:`load_weights`.
-    """
+    """Start ``model`` from a checkpoint; what it lacks may be a part that changes nothing before it is trained."""
     state = read_tensors(path)[0]
     known = {renamed(name) for name in state}
     own = {name: t for name, t in model.state_dict().items() if STARTS_AT_ZERO in name and name not in known}
@@ -190,7 +155,7 @@ def load_start(model: WeConvene, path: Path) -> None:
 
 
 def renamed(name: str) -> str:
-    """Return the name of today of a tensor in a checkpoint of any age."""
+    """Return today's name of a tensor in a checkpoint of any age."""
     for old, new in RENAMED.items():
         name = re.sub(old, new, name)
     return name
@@ -202,12 +167,12 @@ def load_weights(model: WeConvene, state: Mapping[str, Tensor], path: Path) -> N
     Raises
     ------
     WeconveneError
-        If names or shapes do not fit, so that the checkpoint belongs to another architecture, or a table of integers
-        is stored as something else.
+        If names, shapes or types do not fit, so that the checkpoint belongs to another architecture or is damaged.
     """
     state, own = {renamed(name): tensor for name, tensor in state.items()}, model.state_dict()
     for name, tensor in state.items():
-        if name in own and not (tensor.dtype == own[name].dtype or _are_floats(tensor, own[name])):
+        floats = tensor.is_floating_point() and name in own and own[name].is_floating_point()
+        if name in own and tensor.dtype != own[name].dtype and not floats:
             # loading would convert in silence, and round
             raise WeconveneError(f"The checkpoint {path} holds {name} as {tensor.dtype}, not {own[name].dtype}.")
     full = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
@@ -220,5 +185,61 @@ def load_weights(model: WeConvene, state: Mapping[str, Tensor], path: Path) -> N
         ) from error
 
 
-def _are_floats(*tensors: Tensor) -> bool:
-    return all(tensor.is_floating_point() for tensor in tensors)
+@dataclass(frozen=True)
+class LoadedModel:
+    """A released model as it is used: its network in floating point and, where there is one, its integer form.
+
+    Attributes
+    ----------
+    digests : the hashes that files name the network by, of its weights and of earlier forms of the checkpoint.
+    exact, exact_digest : the form whose entropy model computes in integers, and its hash.
+    metric : what its last training minimised.
+    """
+
+    network: WeConvene
+    digests: tuple[bytes, ...]
+    exact: WeConvene | None = None
+    exact_digest: bytes = b""
+    metric: str = "mse"
+
+    def matching(self, model_hash: bytes, exact: bool) -> WeConvene | None:
+        """Return the network that a file was made with, None if it is of another checkpoint."""
+        if exact:
+            return self.exact if model_hash == self.exact_digest else None
+        return self.network if model_hash in self.digests else None
+
+
+def installed(folder: Path) -> list[str]:
+    """Return the names of the checkpoints in a folder."""
+    return sorted(path.stem for path in folder.glob("*.safetensors"))
+
+
+def description_of(path: Path) -> dict[str, Any]:
+    """Return what a checkpoint says of itself, without reading its tensors; nothing where that cannot be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _description(file)
+    except (KeyError, ValueError, SafetensorError, OSError):
+        return {}
+
+
+def load_checked(path: Path) -> tuple[WeConvene, bytes]:
+    """Load a model in evaluation mode (float32, CPU), and return it with the SHA-256 of its weights.
+
+    Raises
+    ------
+    WeconveneError
+        If the file is missing or damaged, does not fit the architecture that it names, holds a number that is none or
+        impossible probability tables, or if its weights are not those that it states.
+    """
+    tensors, description = read_tensors(path)
+    model, digest = WeConvene(ModelConfig.from_dict(description.get("architecture", {}))), tensors_hash(tensors)
+    load_weights(model, tensors, path)
+    if description.get(STATED) not in (None, digest.hex()):
+        raise WeconveneError(f"The checkpoint {path} was altered: its weights do not have the hash that it states.")
+    for tensor in model.state_dict().values():
+        if not torch.isfinite(tensor).all():
+            raise WeconveneError(f"The checkpoint {path} holds numbers that are not finite: fetch or train it again.")
+    for part in (model.entropy_bottleneck, model.conditional):
+        _ = part.tables  # which checks them
+    return model.to(memory_format=torch.channels_last).eval(), digest

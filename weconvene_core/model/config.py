@@ -24,7 +24,7 @@ from weconvene_core.layers.wavelet_shortcut import (
     LL_CHANNELS,
     SliceOrder,
 )
-from weconvene_core.wavelets import scheme
+from weconvene_core.wavelets import SCHEMES
 
 RENAMED = {"ll_phases": "ll_passes"}
 """What fields of older descriptions were called, and their names of today."""
@@ -32,8 +32,6 @@ RENAMED = {"ll_phases": "ll_passes"}
 Slices = int | tuple[int, ...]
 
 PADDING = 32  # every model pads to multiples of at least this, so that a file's header fixes the size of z
-POSITIVE = ("narrow", "wide", "hyper", "z_channels", "slice_hidden", "latent_channels", "channel_levels")
-NOT_NEGATIVE = ("blocks_a", "blocks_s", "hyper_blocks", "levels")
 LL_LEVELS = 2  # extra levels of the shortcut's LL band: with its own three the image has five in all
 
 
@@ -106,14 +104,7 @@ class ModelConfig:
     quality: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse impossible values and contradictory switches with the name of the field.
-
-        Raises
-        ------
-        WeconveneError
-            For counts below their minimum, unknown choices, resolutions that do not meet, channels that do not divide
-            into the slices, or switches that exclude each other.
-        """
+        """Refuse impossible values and contradictory switches with a ``WeconveneError`` that names the field."""
         for name in ("lf_slices", "hf_slices"):  # JSON has lists
             value = getattr(self, name)
             object.__setattr__(self, name, value if isinstance(value, int) else tuple(value))
@@ -230,13 +221,11 @@ def _widths(name: str, slices: Slices, channels: int) -> tuple[int, ...]:
     return slices
 
 
-# --- what a configuration must satisfy; every refusal names the field, its value and what is allowed ------------------
-
-
 def _requirements(c: ModelConfig) -> Iterator[tuple[bool, str]]:
-    """Yield whether each requirement is met, and what is said where it is not."""
-    least = dict.fromkeys(POSITIVE, 1) | dict.fromkeys(NOT_NEGATIVE, 0) | {"scales_a": 2, "scales_s": 2}
-    for name, minimum in least.items():
+    """Yield whether each requirement is met, and the refusal: the field, its value and what is allowed."""
+    positive = ("narrow", "wide", "hyper", "z_channels", "slice_hidden", "latent_channels", "channel_levels")
+    least = dict.fromkeys(positive, 1) | dict.fromkeys(("blocks_a", "blocks_s", "hyper_blocks", "levels"), 0)
+    for name, minimum in (least | {"scales_a": 2, "scales_s": 2}).items():
         yield getattr(c, name) >= minimum, f"{name}={getattr(c, name)} is impossible; use {minimum} or more."
     for name in ("high_kernel", "up_kernel"):
         size = getattr(c, name)
@@ -244,15 +233,11 @@ def _requirements(c: ModelConfig) -> Iterator[tuple[bool, str]]:
     allowed = f"{QUALITY_MIN:g} to {QUALITY_MAX:g}, or None for a model of every rate"
     served = c.quality is None or QUALITY_MIN <= c.quality <= QUALITY_MAX
     yield served, f"quality={c.quality} is impossible; use {allowed}."
-    for name in ("wavelet", "latent_wavelet"):
-        yield _is_for_networks(c, name), f"{name}={getattr(c, name)!r} is for integers; networks need 5/3, 9/7, ..."
     kinds = {"slice_network": SliceNetworkKind, "distribution": Distribution, "slice_order": SliceOrder}
-    for name, kind in kinds.items():
-        value, known = getattr(c, name), get_args(kind)
-        yield value in known, f"{name}={value!r} is unknown; use one of {', '.join(known)}."
-    for name in ("patch_a", "patch_s", "latent_stride"):
+    choices = {name: get_args(kind) for name, kind in kinds.items()} | {"wavelet": SCHEMES, "latent_wavelet": SCHEMES}
+    for name, known in (choices | dict.fromkeys(("patch_a", "patch_s", "latent_stride"), (1, 2, 4, 8, 16))).items():
         value = getattr(c, name)
-        yield value in (1, 2, 4, 8, 16), f"{name}={value} is impossible; use 1, 2, 4, 8 or 16."
+        yield value in known, f"{name}={value!r} is impossible; use one of {', '.join(map(str, known))}."
     stride = c.latent_stride
     # g_a may end a step above or below the latent's resolution, g_s at it or a step below
     for side, coarsest, fits in (
@@ -265,11 +250,7 @@ def _requirements(c: ModelConfig) -> Iterator[tuple[bool, str]]:
             f"scales_{side}={scales} with patch_{side}={patch} ends at 1/{coarsest} of the image; "
             f"latent_stride={stride} needs {' or '.join(f'1/{one}' for one in fits if one)}.",
         )
-    yield from _requirements_of_switches(c)
-
-
-def _requirements_of_switches(c: ModelConfig) -> Iterator[tuple[bool, str]]:
-    """As :func:`_requirements`, for switches that exclude or need each other."""
+    # switches that exclude or need each other
     yield (
         c.wavelet_entropy or c.hf_slices in (0, ()),
         f"hf_slices={c.hf_slices} contradicts wavelet_entropy=False: y itself has no HF; use hf_slices=0.",
@@ -311,11 +292,3 @@ def _requirements_of_switches(c: ModelConfig) -> Iterator[tuple[bool, str]]:
         f"luma_first=True needs slices of whole positions, {COLOURS} colours each; this model has "
         f"lf_slices={c.lf_slices} and hf_slices={c.hf_slices}.",
     )
-
-
-def _is_for_networks(config: ModelConfig, name: str) -> bool:
-    """Tell whether a wavelet is one of real numbers; an unknown one is refused."""
-    try:
-        return not scheme(getattr(config, name)).integer
-    except WeconveneError as error:
-        raise WeconveneError(f"{name}={getattr(config, name)!r} is unknown: {error}") from error

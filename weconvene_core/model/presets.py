@@ -34,19 +34,11 @@ PRESETS: dict[str, ModelConfig] = {
     "paper-2d": PAPER_2D,
     "baseline": BASELINE,
     "lite": ModelConfig(
-        "lite",
-        narrow=64,
-        wide=128,
-        hyper=128,
-        z_channels=64,
-        slice_hidden=128,
-        blocks_a=2,
-        blocks_s=3,
-        ll_passes=True,
-        luma_first=True,
+        "lite", narrow=64, wide=128, hyper=128, z_channels=64, slice_hidden=128, blocks_a=2, blocks_s=3,
+        ll_passes=True, luma_first=True,
     ),
     "tiny": ModelConfig("tiny", narrow=16, wide=32, hyper=24, z_channels=16, slice_hidden=32, blocks_a=1, blocks_s=1),
-}
+}  # fmt: skip
 
 
 def preset(name: str) -> ModelConfig:

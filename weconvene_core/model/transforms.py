@@ -1,8 +1,7 @@
 """g_a, g_s, h_a and h_s: the four networks around the entropy model (paper, figure of the architecture).
 
-Names and order follow the predecessor: residual blocks, then a stride-2 WeConv block, scale after scale; g_s mirrors
-g_a with sub-pixel up blocks. Images enter and leave through a pixel (un)shuffle, so that only a configuration with
-patches of one pixel works at full resolution.
+Residual blocks, then a stride-2 WeConv block, scale after scale; g_s mirrors g_a with sub-pixel up blocks. Images enter
+and leave through a pixel (un)shuffle, so that only a configuration with patches of one pixel works at full resolution.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from weconvene_core.entropy.slices import start_at_zero
 from weconvene_core.layers import (
     DownWeConvBlock,
     RateEmbedding,
@@ -55,12 +55,6 @@ def residual_blocks(count: int, channels: int, config: ModelConfig, inverse: boo
     return nn.Sequential(*(ResidualWeConvBlock(channels, config.weconv, inverse) for _ in range(count)))
 
 
-def start_at_zero(layer: nn.Conv2d) -> None:
-    """Let an untrained network add nothing to the wavelet shortcut."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-
-
 class AnalysisTransform(nn.Module):
     """g_a: image (B, 3, H, W) -> y (B, M, H/s, W/s) at the latent's stride s, in quantiser steps."""
 
@@ -83,7 +77,7 @@ class AnalysisTransform(nn.Module):
         else:
             stride = config.latent_stride // config.coarsest_a
             self.tail = nn.Conv2d(w, config.latent_channels, 3, stride=stride, padding=1)
-        if config.shortcut:
+        if config.shortcut:  # untrained, it adds nothing to the wavelet shortcut
             start_at_zero(self.tail if isinstance(self.tail, nn.Conv2d) else self.tail[0])
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:

@@ -1,8 +1,6 @@
 """3DM-WeConvene: g_a, 3-D DWT, hyperprior, 3DWeChARM and g_s wired as in the paper's figure.
 
-Contracts are CompressAI's: ``forward`` -> {"x_hat", "likelihoods": {"y_lf", "y_hf", "z"}}, ``compress`` ->
-{"strings", "shape"}, ``decompress``, ``update``, ``aux_loss``. CompressAI itself is not needed
-(:func:`weconvene_core.register` makes the model known to it).
+The contracts are CompressAI's (:func:`weconvene_core.register` makes the model known to it, which is not needed).
 """
 
 from __future__ import annotations
@@ -27,7 +25,6 @@ from weconvene_core.entropy import (
     WaveletCharm,
 )
 from weconvene_core.entropy.cdf_tables import Tables
-from weconvene_core.entropy.charm import MakeSlice
 from weconvene_core.entropy.coding_steps import Quantiser, SliceCodingMode
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import pad
@@ -45,8 +42,6 @@ from weconvene_core.model.transforms import (
     to_bands,
 )
 
-__all__ = ["DEFAULT_QUALITY", "STRIDE", "WeConvene", "pad"]
-
 STRIDE = PADDING  # "shape" of compressed data counts in blocks of this side, whatever the model
 DEFAULT_QUALITY = 3.0
 GROUPS = ("y_lf", "y_hf")
@@ -55,13 +50,9 @@ QUALITY_DECIMALS, QUALITY_STEP = 3, 1e-3  # files keep thousandths, so a model's
 
 
 class CodedLatents(NamedTuple):
-    """What the entropy model makes of one batch of latents.
+    """What the entropy model makes of one batch of latents: as a decoder has them, in quantiser steps.
 
-    Attributes
-    ----------
-    lf_hat, hf_hat : (B, C_lf, h, w) and (B, C_hf, h, w) as a decoder has them, in quantiser steps.
-    z_hat : (B, z_channels, h/4, w/4).
-    z_likelihoods : of z_hat's shape; None where bytes are written, or z_hat was given.
+    ``z_likelihoods`` are None where bytes are written, or z_hat was given.
     """
 
     lf_hat: Tensor
@@ -93,12 +84,10 @@ class WeConvene(nn.Module):
 
     Attributes
     ----------
-    bypass_transforms : skip g_a and g_s. Untrained both end in zeros, so that nothing changes but the time; for trained
-        ones see ``codec.plain_coding.without_transforms``.
+    bypass_transforms : skip g_a and g_s (untrained, both give zeros).
     first_coded : the lowest scale index whose residuals are coded; lower ones say "certainly zero".
     quantiser : what training puts in place of rounding (see ``entropy.coding_steps``).
-    default_quality : what ``forward``, ``compress`` and ``decompress`` take when they are given no quality.
-    stride : sides of what ``forward`` takes are multiples of this.
+    default_quality : what is taken where no quality is given.
     """
 
     first_coded = 1
@@ -115,7 +104,9 @@ class WeConvene(nn.Module):
         self.h_a, self.h_s = HyperAnalysis(config), (SplitHyperSynthesis if split else HyperSynthesis)(config)
         self.gain_lf = GainUnit(sum(config.layout.lf), config)
         self.gain_hf = GainUnit(sum(config.layout.hf), config)
-        self.charm = WaveletCharm(config.layout, config.hyper_features, slice_maker(config))
+        kind = {"hyper": config.hyper} if split else {"luma_first": config.luma_first}
+        make = partial(SplitSliceNetwork if split else SliceNetwork, **kind, attention=config.slice_attention)
+        self.charm = WaveletCharm(config.layout, config.hyper_features, partial(make, hidden=config.slice_hidden))
         self.entropy_bottleneck = FactorisedPrior(config.z_channels)
         self.add_module(f"{config.distribution}_conditional", ConditionalTables(config.distribution))
 
@@ -141,8 +132,7 @@ class WeConvene(nn.Module):
 
         Returns
         -------
-        {"x_hat": (B, 3, H, W), "likelihoods": {"y_lf", "y_hf", "z"}}; each likelihood is flattened to (B, n). Without
-        wavelet entropy model all of y counts as ``y_lf``, and ``y_hf`` is empty.
+        {"x_hat": (B, 3, H, W), "likelihoods": {"y_lf", "y_hf", "z"}}; each likelihood is flattened to (B, n).
 
         Raises
         ------
@@ -164,10 +154,7 @@ class WeConvene(nn.Module):
     def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Image -> what is coded, (LF, HF) in quantiser steps: DWT3D(g_a(x)) plus the wavelet shortcut.
 
-        Parameters
-        ----------
-        x : (B, 3, H, W) in 0..1, sides multiples of ``stride``.
-        quality : (B,), from 0 to 7.
+        ``x`` is as in :meth:`forward`, ``quality`` is (B,), from 0 to 7.
         """
         # sqrt(lambda 255^2 / 26) (B, 1, 1, 1): the high-rate optimum of the inverse step
         base_gain = GainUnit.base(lambda_of(quality))
@@ -194,9 +181,8 @@ class WeConvene(nn.Module):
 
         Parameters
         ----------
-        quality : (B,), from 0 to 7.
+        quality, lf, hf : as :meth:`analyse` takes and gives them; no latents when decoding.
         mode : what coding a slice means: likelihoods, writing, or reading.
-        lf, hf : the latents in quantiser steps, as :meth:`analyse` gives them; None when decoding.
         z_hat : (B, z_channels, h/4, w/4) where it is known already, as in decoding; None: it is made by h_a.
         context : what is added to the hyper features, coarsest first, if anything.
         """
@@ -238,8 +224,7 @@ class WeConvene(nn.Module):
 
         Returns
         -------
-        {"strings": [y_lf, y_hf, z], "shape"}: three lists of B byte strings, and the padded size in blocks of 32 x 32
-        pixels.
+        {"strings": [y_lf, y_hf, z], "shape"}: three lists of B byte strings, and the padded size in 32-pixel blocks.
 
         Raises
         ------
@@ -296,8 +281,6 @@ class WeConvene(nn.Module):
         """Return the auxiliary loss, which trains the quantiles of z and nothing else."""
         return self.entropy_bottleneck.loss()
 
-    # --- start -----------------------------------------------------------------------------------------------------
-
     @torch.no_grad()
     def set_scales_from(self, x: Tensor) -> None:
         """Start every slice's scale at the spread of these images' coefficients, at the default quality."""
@@ -329,13 +312,7 @@ class WeConvene(nn.Module):
 
 
 def check_images(x: Tensor, stride: int = 1) -> None:
-    """Refuse what is no batch of images in floating point, without looking at the samples.
-
-    Raises
-    ------
-    WeconveneError
-        For another shape than (B, 3, H, W), an empty axis, an integer type, or sides that ``stride`` does not divide.
-    """
+    """Refuse what is no floating-point batch (B, 3, H, W), or has sides that ``stride`` does not divide."""
     if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
         raise WeconveneError(f"x has shape {tuple(x.shape)}; give images as (B, 3, H, W), none of them empty.")
     if not x.is_floating_point():
@@ -348,23 +325,9 @@ def check_images(x: Tensor, stride: int = 1) -> None:
 
 
 def check_samples(x: Tensor) -> None:
-    """Refuse NaN and samples outside 0..1.
-
-    Raises
-    ------
-    WeconveneError
-        If there are any.
-    """
+    """Refuse NaN and samples outside 0..1."""
     low, high = (edge.item() for edge in torch.aminmax(x))  # both are NaN where one sample is
     if not (low >= -TOLERANCE and high <= 1 + TOLERANCE):
         raise WeconveneError(
             f"x runs from {low:g} to {high:g}; images must lie in 0..1, without NaN: check the scaling."
         )
-
-
-def slice_maker(config: ModelConfig) -> MakeSlice:
-    """Return what builds a slice network of this configuration from (channels seen, channels coded)."""
-    shared = {"hidden": config.slice_hidden, "attention": config.slice_attention}
-    if config.slice_network == "split":
-        return partial(SplitSliceNetwork, **shared, hyper=config.hyper)
-    return partial(SliceNetwork, **shared, luma_first=config.luma_first)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from weconvene_core.errors import WeconveneError
 
@@ -62,41 +66,33 @@ class NonFiniteGuard:
         return self.in_a_row % BACK_AFTER == 0
 
 
-class StopSignals:
-    """Ctrl-C, SIGTERM and a time limit: inside this context the first only sets ``wanted``.
+@contextmanager
+def stop_requests(minutes: float | None = None) -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether to stop: Ctrl-C, SIGTERM or the time limit came since the block began.
 
-    The signal is delivered again on leaving, after the state was saved at a clean point, so a caller still sees
-    ``KeyboardInterrupt`` or the end of the process. A second signal acts at once. Outside the main thread, where Python
-    takes no signals, only the time limit counts.
+    The signal is delivered again when the block has ended, after the state was saved at a clean point, so a caller
+    still sees ``KeyboardInterrupt`` or the end of the process. A second signal acts at once. Outside the main thread,
+    where Python takes no signals, only the time limit counts.
     """
+    deadline = math.inf if minutes is None else time.monotonic() + 60 * minutes
+    came: list[int] = []
+    before: dict[int, Any] = {}
 
-    def __init__(self, minutes: float | None = None) -> None:
-        self.deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
-        self.signal: int | None = None
-        self._before: dict[int, signal.Handlers | object] = {}
-
-    @property
-    def wanted(self) -> bool:
-        """Whether to stop at the next clean point."""
-        return self.signal is not None or time.monotonic() >= self.deadline
-
-    def __enter__(self) -> StopSignals:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._restore()
-        if kind is None and self.signal is not None:
-            signal.raise_signal(self.signal)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            self._restore()
+    def note(number: int, frame: FrameType | None) -> None:
+        if came:
+            restore()
             signal.raise_signal(number)
-        self.signal = number
+        came.append(number)
 
-    def _restore(self) -> None:
-        for number, handler in self._before.items():
+    def restore() -> None:
+        for number, handler in before.items():
             signal.signal(number, handler)
-        self._before = {}
+
+    if threading.current_thread() is threading.main_thread():
+        before |= {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came) or time.monotonic() >= deadline
+    finally:
+        restore()
+    if came:
+        signal.raise_signal(came[0])

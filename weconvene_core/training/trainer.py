@@ -22,7 +22,7 @@ from weconvene_core.training.images import ImagePool, Sampler, load_images
 from weconvene_core.training.learner import Learner
 from weconvene_core.training.log import RunLog
 from weconvene_core.training.losses import RateDistortion, autocast
-from weconvene_core.training.safeguards import NonFiniteGuard, StopSignals
+from weconvene_core.training.safeguards import NonFiniteGuard, stop_requests
 from weconvene_core.training.validation import validate
 from weconvene_core.version import git_version
 
@@ -88,25 +88,25 @@ class Trainer:
         ``watch`` is called after every log line, for live curves. Ctrl-C, SIGTERM and the time limit save the state
         first; any other error leaves the last saved state as it is.
         """
-        with StopSignals(minutes) as signals:
+        with stop_requests(minutes) as stop_wanted:
             if self.group.any(resume and self.state_path.is_file())[0]:
                 self.load()
             else:
                 self.save()
             with self.log.start(self.step, self.seconds, self.config.total_steps):
-                while self.step < self.config.total_steps and self._advance(signals, watch):
+                while self.step < self.config.total_steps and self._advance(stop_wanted, watch):
                     pass
             if self.step == self.config.total_steps:
                 self.save()
         return self.ema
 
-    def _advance(self, signals: StopSignals, watch: Watcher | None) -> bool:
+    def _advance(self, stop_wanted: Callable[[], bool], watch: Watcher | None) -> bool:
         """Do one step; False when the run is to stop before it."""
         started = time.monotonic()
         stage, within = self.config.locate(self.step)
         self.learner.enter(stage)
         terms, finite = self.learner.gradients(*self.sampler.draw(self.step, stage, self.group), stage)
-        failed, stop = self.group.any(not finite, signals.wanted)
+        failed, stop = self.group.any(not finite, stop_wanted())
         if failed:
             self._recover(stage)
         else:

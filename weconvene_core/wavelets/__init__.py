@@ -1,21 +1,10 @@
 """Wavelets: lifting schemes, lifting along any axis, and multi-level 2-D and 3-D transforms with named bands."""
 
-from weconvene_core.wavelets.dwt import AxisDWT, dwt1d, dwt2d, dwt3d, idwt1d, idwt2d, idwt3d
+from weconvene_core.wavelets.dwt import AxisDWT, Details, Pyramid, dwt1d, dwt2d, dwt3d, idwt1d, idwt2d, idwt3d
 from weconvene_core.wavelets.lifting_plan import Mode
-from weconvene_core.wavelets.lifting_schemes import (
-    REVERSIBLE,
-    SCHEMES,
-    LiftingScheme,
-    LiftingStep,
-    Scaling,
-    Tap,
-    Wavelet,
-    scheme,
-)
-from weconvene_core.wavelets.pyramid import Details, Pyramid
+from weconvene_core.wavelets.lifting_schemes import SCHEMES, LiftingScheme, LiftingStep, Scaling, Tap, Wavelet, scheme
 
 __all__ = [
-    "REVERSIBLE", "SCHEMES", "AxisDWT", "Details", "LiftingScheme", "LiftingStep", "Mode",
-    "Pyramid", "Scaling", "Tap", "Wavelet", "dwt1d", "dwt2d", "dwt3d", "idwt1d", "idwt2d", "idwt3d",
-    "scheme",
+    "SCHEMES", "AxisDWT", "Details", "LiftingScheme", "LiftingStep", "Mode", "Pyramid", "Scaling", "Tap", "Wavelet",
+    "dwt1d", "dwt2d", "dwt3d", "idwt1d", "idwt2d", "idwt3d", "scheme",
 ]  # fmt: skip

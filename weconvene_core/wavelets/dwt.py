@@ -1,7 +1,6 @@
 """The DWT along one axis, over height and width, and in three dimensions (paper, section III: 3-D multi-level DWT).
 
-The 3-D transform of a feature map is a 1-D DWT across its channels, followed by a 2-D spatial DWT of each channel.
-Further spatial levels recurse on the spatial low band, further channel levels on the channel subbands.
+The 3-D DWT of a feature map is a 1-D DWT across its channels, then a 2-D spatial DWT of each channel.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets.lifting import join_axes, split_axes
 from weconvene_core.wavelets.lifting_plan import Mode
 from weconvene_core.wavelets.lifting_schemes import Scaling, Wavelet
-from weconvene_core.wavelets.pyramid import CHANNEL, HEIGHT, WIDTH, Details, Pyramid
 
 T = TypeVar("T")
+HEIGHT, WIDTH, CHANNEL = -2, -1, -3  # axes of a feature map (..., C, H, W)
 
 
 def dwt1d(
@@ -31,7 +30,6 @@ def dwt1d(
     ----------
     x : tensor of a floating type (an integer type for ``5/3-integer``), any rank, size n >= 1 along ``dim``.
     wavelet : ``haar``, ``5/3``, ``9/7``, ``5/3-integer``, or a lifting scheme.
-    dim : axis to transform.
     scaling : ``orthonormal`` (default, for networks) or ``jpeg2000``.
     mode : ``symmetric`` (whole-sample, as JPEG 2000) or ``periodic``; with an odd n each band wraps around by itself.
 
@@ -53,13 +51,7 @@ def dwt1d(
 def idwt1d(
     low: Tensor, high: Tensor, wavelet: Wavelet, dim: int, scaling: Scaling = "orthonormal", mode: Mode = "symmetric"
 ) -> Tensor:
-    """Invert :func:`dwt1d`: join (low, high) along ``dim`` into a signal of size ``low + high``.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`dwt1d`, and if the two sizes cannot come from one signal (low must equal high or be one larger).
-    """
+    """Invert :func:`dwt1d`. It also raises if the two sizes cannot come from one signal."""
     return join_axes((low, high), wavelet, (dim,), scaling, mode)
 
 
@@ -91,9 +83,7 @@ class AxisDWT:
     mode: Mode = "symmetric"
 
     def __post_init__(self) -> None:
-        """Refuse impossible level counts."""
-        if self.levels < 0:
-            raise WeconveneError(f"levels={self.levels} is impossible; use 0 or more.")
+        _check_levels(self.levels)
         if self.packets and self.size < 2**self.levels:
             raise WeconveneError(
                 f"levels={self.levels} with packets needs at least {2**self.levels} samples, but the axis has "
@@ -102,14 +92,14 @@ class AxisDWT:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Sizes of the subbands, lowest frequency first; their sum is ``size``."""
+        """Sizes of the subbands; their sum is ``size``."""
         return tuple(self._subdivided(self.size, lambda size: ((size + 1) // 2, size // 2)))
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the subbands: L2, H2, H1 for two levels; P0, P1, P2, P3 for packets."""
         if self.packets:
-            return tuple(f"P{i}" for i in range(2**self.levels))  # P0 is the lowest frequency
+            return tuple(f"P{i}" for i in range(2**self.levels))
         return (f"L{self.levels}", *(f"H{level}" for level in range(self.levels, 0, -1)))
 
     def split(self, x: Tensor, dim: int) -> list[Tensor]:
@@ -117,7 +107,6 @@ class AxisDWT:
         return self._subdivided(x, lambda part: split_axes(part, self.wavelet, (dim,), self.scaling, self.mode))
 
     def _subdivided(self, whole: T, halve: Callable[[T], tuple[T, ...]]) -> list[T]:
-        """Halve all parts (packets) or the first one, level after level, and keep them ordered by frequency."""
         parts = [whole]  # lowest frequency first
         for _ in range(self.levels):
             divided = len(parts) if self.packets else 1  # the recursion splits only the lowest subband
@@ -128,33 +117,81 @@ class AxisDWT:
         return parts
 
     def merge(self, parts: list[Tensor], dim: int) -> Tensor:
-        """Invert :meth:`split`.
-
-        Raises
-        ------
-        WeconveneError
-            If the parts are not as many as the split makes.
-        """
+        """Invert :meth:`split`; a wrong number of parts raises ``WeconveneError``."""
         if len(parts) != len(self.sizes):
             raise WeconveneError(f"got {len(parts)} subbands; this split has {len(self.sizes)}.")
         for _ in range(self.levels):
             joined = len(parts) if self.packets else 2  # the recursion joins only the two lowest subbands
             pairs = [parts[i : i + 2] for i in range(0, joined, 2)]
             ordered = [pair[::-1] if i % 2 else pair for i, pair in enumerate(pairs)]  # (low, high) again
-            parts = [join_axes(pair, self.wavelet, (dim,), self.scaling, self.mode) for pair in ordered] + parts[
-                joined:
-            ]
+            wholes = [join_axes(pair, self.wavelet, (dim,), self.scaling, self.mode) for pair in ordered]
+            parts = wholes + parts[joined:]
         return parts[0]
 
-    def matrices(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-        """Return the split and its inverse as matrices (size, size).
+    def matrices(self, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+        """Return the split and its inverse as matrices (size, size); ``analysis @ v`` has the subbands of v in a row.
 
-        ``analysis @ v`` is the concatenation of the subbands of a vector v. A layer folds these small matrices into its
-        weights, which costs nothing per pixel. They are differentiable where the wavelet is learnt.
+        A layer folds them into its kernels, which costs nothing per pixel.
         """
-        identity = torch.eye(self.size, dtype=dtype, device=device)  # column i: the response to sample i
+        identity = torch.eye(self.size, dtype=dtype)  # column i: the response to sample i
         analysis = torch.cat(self.split(identity, 0), 0)  # (size, size): one row per coefficient
         return analysis, self.merge(list(identity.split(self.sizes, 0)), 0)
+
+
+@dataclass(frozen=True)
+class Details:
+    """The three high-frequency bands of one level, each (..., C, h, w).
+
+    As in JPEG 2000, the first letter is the *horizontal* filter, the second the *vertical* one: ``hl`` has vertical
+    edges, ``lh`` horizontal edges, ``hh`` diagonals.
+    """
+
+    hl: Tensor
+    lh: Tensor
+    hh: Tensor
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """A multi-level DWT, and how it was made.
+
+    Parameters
+    ----------
+    low : LL_J, (..., C, h, w).
+    details : ``details[0]`` is the finest level, ``details[J - 1]`` the coarsest.
+    wavelet, scaling, mode : as in :func:`dwt1d`.
+    channel_split : DWT of the channels of every band, None for none. Its subbands follow each other along the channel
+        axis, lowest frequency first.
+    """
+
+    low: Tensor
+    details: tuple[Details, ...]
+    wavelet: Wavelet
+    scaling: Scaling = "orthonormal"
+    channel_split: AxisDWT | None = None
+    mode: Mode = "symmetric"
+
+    @property
+    def levels(self) -> int:
+        """Number of spatial levels J."""
+        return len(self.details)
+
+    def bands(self) -> dict[str, Tensor]:
+        """Return every band by name, coarsest first. Two levels give LL2, HL2, LH2, HH2, HL1, LH1, HH1, as the paper.
+
+        The number is the level, 1 being the finest.
+        """
+        named = {f"LL{self.levels}" if self.levels else "LL": self.low}
+        for level in range(self.levels, 0, -1):
+            detail = self.details[level - 1]  # level 1 is the finest
+            named |= {f"HL{level}": detail.hl, f"LH{level}": detail.lh, f"HH{level}": detail.hh}
+        return named
+
+    def energies(self) -> dict[str, float]:
+        """Return the share of the total energy (sum of squares, 0 to 1) of every band by name."""
+        energy = {name: band.double().square().sum().item() for name, band in self.bands().items()}
+        total = sum(energy.values()) or 1.0  # of an orthonormal wavelet, the energy of the signal
+        return {name: value / total for name, value in energy.items()}
 
 
 def dwt2d(
@@ -162,23 +199,10 @@ def dwt2d(
 ) -> Pyramid:
     """Transform height and width of ``x`` (..., H, W) over ``levels`` >= 0 levels.
 
-    Parameters
-    ----------
-    x, wavelet, scaling, mode : as in :func:`dwt1d`.
-    levels : depth J; every level transforms the low band of the one before.
-
-    Returns
-    -------
-    A :class:`Pyramid`. Level j has bands of about H/2^j x W/2^j (low sizes round up, high sizes down). A map that is
-    one sample wide has empty HL and HH bands.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`dwt1d`, and for a negative level count.
+    Level j has bands of about H/2^j x W/2^j (low sizes round up, high sizes down). A map that is one sample wide has
+    empty HL and HH bands. Parameters and errors are those of :func:`dwt1d`; a negative level count raises as well.
     """
-    if levels < 0:
-        raise WeconveneError(f"levels={levels} is impossible; use 0 or more.")
+    _check_levels(levels)
     details = []  # finest level first
     for _ in range(levels):
         # (..., H, W) -> LL, HL, LH, HH, each (..., H/2, W/2); the next level transforms LL
@@ -198,30 +222,13 @@ def idwt2d(pyramid: Pyramid) -> Tensor:
 
 
 def dwt3d(
-    x: Tensor,
-    wavelet: Wavelet,
-    levels: int = 1,
-    scaling: Scaling = "orthonormal",
-    mode: Mode = "symmetric",
-    *,
-    channel_levels: int = 1,
-    channel_packets: bool = False,
-) -> Pyramid:
-    """Channel DWT, then spatial DWT over ``levels`` levels, of ``x`` (..., C, H, W).
+    x: Tensor, wavelet: Wavelet, levels: int = 1, scaling: Scaling = "orthonormal", mode: Mode = "symmetric",
+    *, channel_levels: int = 1, channel_packets: bool = False,
+) -> Pyramid:  # fmt: skip
+    """Channel DWT (as :class:`AxisDWT`), then spatial DWT (as :func:`dwt2d`), of ``x`` (..., C, H, W).
 
-    Parameters
-    ----------
-    x, wavelet, levels, scaling, mode : as in :func:`dwt2d`.
-    channel_levels, channel_packets : depth and kind of the channel DWT, as in :class:`AxisDWT`.
-
-    Returns
-    -------
-    A :class:`Pyramid` whose bands all have C channels: the channel subbands follow each other, lowest frequency first.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`dwt2d`, for fewer than three axes, and for more packets than channels.
+    All bands have C channels: the channel subbands follow each other, lowest frequency first. Fewer than three axes
+    raise ``WeconveneError``.
     """
     if x.ndim < 3:
         raise WeconveneError(f"x has shape {tuple(x.shape)}; at least 3 axes (channel, height, width) are needed.")
@@ -233,15 +240,14 @@ def dwt3d(
 
 
 def idwt3d(pyramid: Pyramid) -> Tensor:
-    """Invert :func:`dwt3d`: return the (..., C, H, W) tensor with its exact size.
-
-    Raises
-    ------
-    WeconveneError
-        If the pyramid has no channel split, that is, comes from :func:`dwt2d`.
-    """
+    """Invert :func:`dwt3d`: return (..., C, H, W) of the exact size. A pyramid of :func:`dwt2d` raises."""
     split = pyramid.channel_split
     if split is None:
         raise WeconveneError("the pyramid has no channel split; it comes from dwt2d, so invert it with idwt2d.")
     # inverse spatial DWT, then inverse channel DWT
     return split.merge(list(idwt2d(pyramid).split(split.sizes, CHANNEL)), CHANNEL)
+
+
+def _check_levels(levels: int) -> None:
+    if levels < 0:
+        raise WeconveneError(f"levels={levels} is impossible; use 0 or more.")

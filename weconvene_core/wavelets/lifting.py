@@ -1,14 +1,8 @@
 """One level of a DWT along any axes by lifting (paper, section on the 3-D DWT; JPEG 2000, Annex F).
 
-The transform is critically sampled: n >= 1 samples give ceil(n/2) low and floor(n/2) high samples, and come back with
-the exact length. The same lifting steps are executed in one of three ways:
-
-* in place on the polyphase parts, with a hand-written adjoint (:class:`Analysis`, :class:`Synthesis`). Feature maps are
-  limited by memory traffic, and fresh memory costs most. So the signal is copied once, and all steps work on the copy;
-* by two custom operators that do the same inside a graph of ``torch.compile``. A compiler that fuses the textbook form
-  of a long wavelet recomputes every step for every output sample, several times slower;
-* in textbook form (:mod:`.lifting_reference`), which automatic differentiation and compilers follow by themselves: for
-  learnt coefficients, integers, exported programs, and Haar inside compiled graphs, which fuses well.
+The steps are executed in place, with a hand-written adjoint: fresh memory costs most, so the signal is copied once and
+all steps work on the copy. The textbook form (:mod:`.lifting_reference`) serves learnt coefficients, integers and
+exported programs.
 """
 
 from __future__ import annotations
@@ -34,18 +28,12 @@ def split_axes(
 
     Parameters
     ----------
-    x : tensor of any rank, with at least one sample along each of ``dims``.
-    wavelet, scaling, mode : as in :func:`weconvene_core.wavelets.dwt1d`.
+    x, wavelet, scaling, mode : as in :func:`weconvene_core.wavelets.dwt1d`.
     dims : the axes to transform.
 
     Returns
     -------
     The 2^k bands: all low first, the last axis alternating fastest. For (height, width) these are LL, HL, LH, HH.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`weconvene_core.wavelets.dwt1d`.
     """
     lifting, axes = _checked(x, wavelet, dims, mode)
     if _in_textbook_form(lifting):
@@ -53,29 +41,14 @@ def split_axes(
     if torch.compiler.is_compiling():
         return tuple(split(x, lifting.name, scaling, mode, axes, False))
     # (..., H, W) -> 2^k bands in place, with the adjoint as gradient
-    return Analysis.apply(x, make_plan(lifting, scaling, mode, axes, tuple(map(x.size, axes))))
+    return _Analysis.apply(x, make_plan(lifting, scaling, mode, axes, tuple(map(x.size, axes))))
 
 
 def join_axes(
-    bands: Sequence[Tensor],
-    wavelet: Wavelet,
-    dims: Sequence[int],
-    scaling: Scaling = "orthonormal",
-    mode: Mode = "symmetric",
-    overwrite: bool = False,
-) -> Tensor:
-    """Invert :func:`split_axes`.
-
-    Parameters
-    ----------
-    bands : the 2^k bands in the order of :func:`split_axes`.
-    overwrite : the bands may serve as scratch memory; their values are lost.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`weconvene_core.wavelets.idwt1d`.
-    """
+    bands: Sequence[Tensor], wavelet: Wavelet, dims: Sequence[int], scaling: Scaling = "orthonormal",
+    mode: Mode = "symmetric", overwrite: bool = False,
+) -> Tensor:  # fmt: skip
+    """Invert :func:`split_axes`. With ``overwrite`` the bands serve as scratch memory: their values are lost."""
     low, high = bands[0], bands[-1]
     lifting, axes = _checked(low, wavelet, dims, mode)
     lengths = []  # of the signal along each axis
@@ -90,12 +63,12 @@ def join_axes(
         return lifting_reference.join_axes(bands, lifting, axes, scaling, mode)
     if torch.compiler.is_compiling():
         return join(list(bands), lifting.name, scaling, mode, axes, False)
-    return Synthesis.apply(make_plan(lifting, scaling, mode, axes, tuple(lengths)), overwrite, *bands)
+    return _Synthesis.apply(make_plan(lifting, scaling, mode, axes, tuple(lengths)), overwrite, *bands)
 
 
 def _checked(x: Tensor, wavelet: Wavelet, dims: Sequence[int], mode: Mode) -> tuple[LiftingScheme, tuple[int, ...]]:
-    """Return the lifting scheme and the axes counted from the end, once everything is found possible."""
-    lifting = NAMED[wavelet] if isinstance(wavelet, str) and wavelet in NAMED else scheme(wavelet)
+    """Return the lifting scheme and the axes counted from the end, or raise what is impossible."""
+    lifting = scheme(wavelet)
     if mode not in get_args(Mode):
         raise WeconveneError(f"mode={mode!r} is unknown; use one of {', '.join(get_args(Mode))}.")
     axes = []
@@ -121,42 +94,36 @@ def _in_textbook_form(lifting: LiftingScheme) -> bool:
         return True
     if not torch.compiler.is_compiling():
         return False
-    inside_pairs = all(len(step.taps) == 1 for step in lifting.steps)  # Haar
+    # a compiler fuses Haar well, but recomputes every step of a longer wavelet for every output sample
+    inside_pairs = all(len(step.taps) == 1 for step in lifting.steps)
     return inside_pairs or NAMED.get(lifting.name) is not lifting  # the operators know a wavelet by its name
 
 
-# --- in place ------------------------------------------------------------------------------------------------------
-
-
-class Analysis(torch.autograd.Function):
+class _Analysis(torch.autograd.Function):
     """x -> its 2^k bands. The gradient of a linear map is its adjoint, so nothing is saved for the backward pass."""
 
     @staticmethod
     def forward(x: Tensor, plan: Plan) -> tuple[Tensor, ...]:
-        """Split into scaled polyphase parts, then lift in place."""
-        bands = []
-        for part, gain in zip(plan.parts, plan.gains, strict=True):
-            bands.append(x[part] * gain)  # (..., H, W) -> (..., H/2, W/2): the only copy
+        # scaled polyphase parts, (..., H, W) -> (..., H/2, W/2): the only copy
+        bands = [x[part] * gain for part, gain in zip(plan.parts, plan.gains, strict=True)]
         _lift(bands, plan)
         return tuple(bands)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Plan], output: tuple[Tensor, ...]) -> None:
-        """Keep the plan."""
         ctx.plan = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *bands: Tensor) -> tuple[Tensor, None]:
-        """Apply the adjoint, itself a synthesis with another plan: so derivatives of any order follow."""
-        return Synthesis.apply(ctx.plan.adjoint_inverse, False, *bands), None
+        # the adjoint is a synthesis with another plan: so derivatives of any order follow
+        return _Synthesis.apply(ctx.plan.adjoint_inverse, False, *bands), None
 
 
-class Synthesis(torch.autograd.Function):
-    """2^k bands -> x, the inverse of :class:`Analysis`."""
+class _Synthesis(torch.autograd.Function):
+    """2^k bands -> x, the inverse of :class:`_Analysis`."""
 
     @staticmethod
     def forward(plan: Plan, overwrite: bool, *bands: Tensor) -> Tensor:
-        """Undo the lifting, then interleave the parts, scaled back."""
         parts = list(bands) if overwrite else [band.clone() for band in bands]  # lifting works in place
         _lift(parts, plan, inverse=True)
         x = _empty_signal(parts, plan.dims)
@@ -166,13 +133,11 @@ class Synthesis(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep the plan."""
         ctx.plan = inputs[0]
 
     @staticmethod
     def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
-        """Apply the adjoint."""
-        return None, None, *Analysis.apply(x, ctx.plan.adjoint_inverse)
+        return None, None, *_Analysis.apply(x, ctx.plan.adjoint_inverse)
 
 
 def _lift(bands: list[Tensor], plan: Plan, inverse: bool = False) -> None:
@@ -194,7 +159,7 @@ def _lift(bands: list[Tensor], plan: Plan, inverse: bool = False) -> None:
 
 
 def _empty_signal(bands: Sequence[Tensor], dims: Sequence[int]) -> Tensor:
-    """Make room for the signal of these bands, in the memory format of the first one."""
+    # of the signal of these bands, in the memory format of the first one
     low, shape = bands[0], list(bands[0].shape)
     for dim in dims:
         shape[dim] += bands[-1].shape[dim]  # samples of the low and of the high half
@@ -216,15 +181,15 @@ def _plan(lengths: Sequence[int], wavelet: str, scaling: str, mode: str, dims: S
 
 @torch.library.custom_op("weconvene::split", mutates_args=(), schema=f"(Tensor x, {SIGNATURE}) -> Tensor[]")
 def split(x: Tensor, wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> list[Tensor]:
-    """Run :class:`Analysis` along ``dims`` (< 0); ``dual``: the adjoint of the inverse."""
-    return list(Analysis.forward(x, _plan([x.shape[dim] for dim in dims], wavelet, scaling, mode, dims, dual)))
+    """Run :class:`_Analysis` along ``dims`` (< 0); ``dual``: the adjoint of the inverse."""
+    return list(_Analysis.forward(x, _plan([x.shape[dim] for dim in dims], wavelet, scaling, mode, dims, dual)))
 
 
 @torch.library.custom_op("weconvene::join", mutates_args=(), schema=f"(Tensor[] bands, {SIGNATURE}) -> Tensor")
 def join(bands: Sequence[Tensor], wavelet: str, scaling: str, mode: str, dims: Sequence[int], dual: bool) -> Tensor:
-    """Run :class:`Synthesis`; ``dual``: the adjoint of the analysis."""
+    """Run :class:`_Synthesis`; ``dual``: the adjoint of the analysis."""
     lengths = [bands[0].shape[dim] + bands[-1].shape[dim] for dim in dims]
-    return Synthesis.forward(_plan(lengths, wavelet, scaling, mode, dims, dual), False, *bands)
+    return _Synthesis.forward(_plan(lengths, wavelet, scaling, mode, dims, dual), False, *bands)
 
 
 @split.register_fake

@@ -1,9 +1,7 @@
 """A lifting scheme spelt out for one signal size: which samples of a band are added to which, borders included.
 
-One tap of a lifting step is a handful of *runs* ``target[t : t + n] += coefficient * source[s : s + n]``: one long run,
-and single samples at the borders. There the index is mirrored (whole-sample symmetric extension, JPEG 2000 Annex F) or
-wraps around (periodic). Each run is a shear of the pair (low, high). So the inverse is the same list backwards with
-opposite signs, and the adjoint (for automatic differentiation) is the list backwards with source and target exchanged.
+A tap of a step is one long *run* of samples, and single samples at the borders. There the index is mirrored
+(whole-sample symmetric extension, JPEG 2000 Annex F) or wraps around (periodic).
 """
 
 from __future__ import annotations
@@ -28,7 +26,10 @@ class Run(NamedTuple):
 
 
 class Shear(NamedTuple):
-    """``target[target_start : + length] += coefficient * source[source_start : + length]``, on scaled bands."""
+    """``target[target_start : + length] += coefficient * source[source_start : + length]``, on scaled bands.
+
+    The inverse has the opposite sign; the adjoint exchanges source and target.
+    """
 
     into_high: bool
     target_start: int
@@ -39,22 +40,12 @@ class Shear(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """A separable DWT of signals of one size along k axes, which gives 2^k bands.
+    """A separable DWT of signals of one size along k axes: 2^k bands, in the order of :func:`polyphase_parts`."""
 
-    Bands are ordered as in ``itertools.product``: all low first, then the last axis high, ..., all high.
-
-    Parameters
-    ----------
-    dims : the k axes, counted from the end (< 0).
-    parts : index of each band's samples in the signal, see :func:`polyphase_parts`.
-    gains : factor of each band.
-    shears : lifting of each axis, in the order of the analysis.
-    """
-
-    dims: tuple[int, ...]
-    parts: tuple[tuple[Any, ...], ...]
-    gains: tuple[float, ...]
-    shears: tuple[tuple[Shear, ...], ...]
+    dims: tuple[int, ...]  # the k axes, counted from the end (< 0)
+    parts: tuple[tuple[Any, ...], ...]  # index of each band's samples in the signal
+    gains: tuple[float, ...]  # factor of each band
+    shears: tuple[tuple[Shear, ...], ...]  # lifting of each axis, in the order of the analysis
 
     @cached_property
     def adjoint_inverse(self) -> Plan:

@@ -1,7 +1,6 @@
 """The textbook execution of lifting steps: slices, ``cat`` and additions that make new tensors.
 
-Nothing here hides from automatic differentiation, ``torch.compile`` or ``torch.export``. It also serves learnt
-coefficients, whose gradient is wanted, and integers with rounding.
+Automatic differentiation, ``torch.compile`` and ``torch.export`` see every operation.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ def split_axes(
     x: Tensor, lifting: LiftingScheme, dims: Sequence[int], scaling: Scaling, mode: Mode
 ) -> tuple[Tensor, ...]:
     """Transform along the axes (< 0) one after the other: 2^k bands, the last axis alternating fastest."""
-    # integers of 8 bits become int16, so that the high band cannot overflow
     bands = [x.to(WIDER.get(x.dtype, x.dtype)) if lifting.integer else x]
     for dim in dims:
         bands = [half for band in bands for half in _split(band, lifting, dim, scaling, mode)]
@@ -68,9 +66,9 @@ def _lifted(
     step: LiftingStep, low: Tensor, high: Tensor, lifting: LiftingScheme, mode: Mode, dim: int, sign: int
 ) -> tuple[Tensor, Tensor]:
     """Return both bands after one step, added (sign 1) or undone (-1)."""
-    target, source = (high, low) if step.target == "high" else (low, high)
-    if target.shape[dim] == 0 or source.shape[dim] == 0:  # a single sample has no neighbour
+    if high.shape[dim] == 0:  # a single sample has no neighbour
         return low, high
+    target, source = (high, low) if step.target == "high" else (low, high)
     change = 0
     for offset, coefficient in step.taps:
         # what this tap reads, in the order of the target

@@ -1,21 +1,14 @@
 """Wavelets as lifting schemes: the tables of the named wavelets, and what a lifting step is.
 
-A lifting scheme is a short list of steps. A *predict* step changes the high (odd) samples by a weighted sum of low
-(even) samples. An *update* step changes the low samples by a weighted sum of high samples. The inverse runs the steps
-backwards with the opposite sign, so reconstruction is perfect for any coefficients.
-
-Sources
--------
-haar        : Haar (1910), lifting form in Sweldens, "The lifting scheme" (1996).
-5/3         : Le Gall and Tabatabai (1988); ISO/IEC 15444-1 (JPEG 2000), Annex F.
-5/3-integer : the reversible filter of JPEG 2000, Annex F: the same steps, each rounded down to an integer.
-9/7         : Cohen, Daubechies and Feauveau (1992); lifting factors of Daubechies and Sweldens (1998), as in JPEG 2000.
+A *predict* step changes the high (odd) samples by a weighted sum of low (even) samples, an *update* step the low
+samples by a weighted sum of high samples. The inverse runs the steps backwards with the opposite sign, so
+reconstruction is perfect for any coefficients.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from torch import Tensor
@@ -46,8 +39,8 @@ class Rounding(NamedTuple):
 class LiftingStep:
     """One lifting step into the ``target`` band, from the other band.
 
-    Low sample i lies at position 2 i of the signal, high sample i at 2 i + 1. So the neighbours of a high sample have
-    the offsets 0 and 1, those of a low sample the offsets -1 and 0. With ``rounding`` the coefficients are integers.
+    Low sample i lies at position 2 i of the signal, high sample i at 2 i + 1. With ``rounding`` the coefficients are
+    integers.
     """
 
     target: Band
@@ -62,16 +55,11 @@ class LiftingScheme:
     Parameters
     ----------
     name : shown in messages and tables.
-    steps : lifting steps in the order of the analysis.
+    steps : in the order of the analysis.
     low_gain, high_gain : factors of the two bands after the steps. They give the low band a gain of 1 for a constant
         (DC) and the high band a gain of 2 for an alternating signal (Nyquist): the JPEG 2000 scaling.
     border : what a step reads beyond the ends of a signal that is not periodic: the mirrored sample (``reflect``), or
         nothing (``zero``; Haar, whose pairs never cross the ends).
-
-    Attributes
-    ----------
-    integer : True for integer-reversible schemes, which transform integer tensors and have no gains.
-    learnt : True where a coefficient or gain is a tensor.
     """
 
     name: str
@@ -79,15 +67,17 @@ class LiftingScheme:
     low_gain: Coefficient
     high_gain: Coefficient
     border: Border = "reflect"
-    integer: bool = field(init=False, repr=False, compare=False)
-    learnt: bool = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        """Look through the steps once: every transform asks for what follows from them."""
-        values = [tap.coefficient for step in self.steps for tap in step.taps]
-        learnt = any(isinstance(value, Tensor) for value in (*values, self.low_gain, self.high_gain))
-        object.__setattr__(self, "integer", any(step.rounding for step in self.steps))
-        object.__setattr__(self, "learnt", learnt)
+    @property
+    def integer(self) -> bool:
+        """True for integer-reversible schemes, which transform integer tensors and have no gains."""
+        return any(step.rounding for step in self.steps)
+
+    @property
+    def learnt(self) -> bool:
+        """True where a coefficient or gain is a tensor."""
+        coefficients = [tap.coefficient for step in self.steps for tap in step.taps]
+        return any(isinstance(value, Tensor) for value in (*coefficients, self.low_gain, self.high_gain))
 
     def gains(self, scaling: Scaling, length: int) -> tuple[Coefficient, Coefficient]:
         """Return the factors of the low and the high band.
@@ -97,11 +87,6 @@ class LiftingScheme:
         scaling : ``orthonormal`` keeps the variance of white input, so that statistics do not drift with levels (Haar
             exactly, 9/7 nearly). ``jpeg2000`` keeps constants. An integer scheme has the scaling of its steps.
         length : samples of the signal, >= 1.
-
-        Raises
-        ------
-        WeconveneError
-            For another scaling.
         """
         if scaling not in get_args(Scaling):
             raise WeconveneError(f"scaling={scaling!r} is unknown; use one of {', '.join(get_args(Scaling))}.")
@@ -112,8 +97,7 @@ class LiftingScheme:
         return low_gain * math.sqrt(2), self.high_gain / math.sqrt(2)  # DC gain sqrt(2), Nyquist gain sqrt(2)
 
 
-Wavelet: TypeAlias = str | LiftingScheme
-"""What every transform accepts: the name of a wavelet, or a scheme of the caller's own."""
+Wavelet: TypeAlias = str | LiftingScheme  # what every transform accepts
 
 
 def predict(*coefficients: float, rounding: Rounding | None = None) -> LiftingStep:
@@ -131,9 +115,12 @@ def update(*coefficients: float, rounding: Rounding | None = None) -> LiftingSte
 _ALPHA, _BETA, _GAMMA, _DELTA = -1.586134342059924, -0.052980118572961, 0.882911075530934, 0.443506852043971
 _K = 1.230174104914001  # DC gain of the unscaled 9/7 low band (Daubechies and Sweldens 1998, section 7)
 
-SCHEMES: dict[str, LiftingScheme] = {
+SCHEMES: dict[str, LiftingScheme] = {  # the wavelets that the paper names; they have a floating type
+    # Haar (1910), as lifting in Sweldens, "The lifting scheme" (1996)
     "haar": LiftingScheme("haar", (predict(-1.0), update(0.5)), 1.0, 1.0, "zero"),
+    # Le Gall and Tabatabai (1988); ISO/IEC 15444-1 (JPEG 2000), Annex F
     "5/3": LiftingScheme("5/3", (predict(-0.5, -0.5), update(0.25, 0.25)), 1.0, 1.0),
+    # Cohen, Daubechies and Feauveau (1992); lifting factors of Daubechies and Sweldens (1998), as in JPEG 2000
     "9/7": LiftingScheme(
         "9/7",
         (predict(_ALPHA, _ALPHA), update(_BETA, _BETA), predict(_GAMMA, _GAMMA), update(_DELTA, _DELTA)),
@@ -141,22 +128,15 @@ SCHEMES: dict[str, LiftingScheme] = {
         _K,
     ),
 }
-"""The wavelets that the paper names; they have a floating type."""
-
-REVERSIBLE = LiftingScheme(  # high -= floor((l + l') / 2), low += floor((h + h' + 2) / 4)
+# the reversible filter of JPEG 2000, Annex F: high -= floor((l + l') / 2), low += floor((h + h' + 2) / 4)
+REVERSIBLE = LiftingScheme(
     "5/3-integer", (predict(-1, -1, rounding=Rounding(1, 1)), update(1, 1, rounding=Rounding(2, 2))), 1.0, 1.0
 )
 NAMED = {**SCHEMES, REVERSIBLE.name: REVERSIBLE}
 
 
 def scheme(wavelet: Wavelet) -> LiftingScheme:
-    """Return the lifting scheme of a name; a scheme is returned as it is.
-
-    Raises
-    ------
-    WeconveneError
-        For an unknown name.
-    """
+    """Return the lifting scheme of a name; a scheme is returned as it is. An unknown name raises ``WeconveneError``."""
     if isinstance(wavelet, LiftingScheme):
         return wavelet
     if wavelet not in NAMED:

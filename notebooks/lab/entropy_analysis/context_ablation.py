@@ -1,12 +1,7 @@
 """What the context of each slice is worth in bits, measured by taking parts of it away from the trained model.
 
-A part of the context is taken away by replacing each of its channels by that channel's mean over the picture: the
-network still sees a typical level there, but no longer *where* something happens. A network trained without the part
-would make up for some of it, so this bounds its worth from above. Two things keep the bound fair. Every prediction,
-ablated or not, may be stretched by one factor per channel (the best of 33), so that mere overconfidence is not counted.
-The parts are given back one after the other in coding order (hyper features, LF, earlier slices of the group, and for
-chroma the luma of its own slice), so that what they save adds up. The start, "nothing", is the best fixed distribution
-per channel, fitted to this picture.
+Each channel of the part is replaced by its mean over the picture. A network trained without the part would make up for
+some of it, so this bounds its worth from above.
 """
 
 from __future__ import annotations
@@ -38,9 +33,11 @@ COLUMNS = ["slice", "bpp", *(f"saved_by_{part}" for part in PARTS)]
 def context_gains(model: WeConvene, picture: np.ndarray, quality: float) -> pd.DataFrame:
     """Return per slice its bits per pixel and what each part of its context saves, in bits per pixel.
 
-    Columns :data:`COLUMNS`; for LF slices the earlier slices are LF, so ``saved_by_lf`` is 0 there. ``bpp`` is a little
-    off what a file pays: stretching helps the whole context too, and a coefficient whose scale says "certainly zero"
-    is charged here, where a file leaves it out.
+    The start is the best fixed distribution per channel, fitted to this picture. The parts are given back in coding
+    order (hyper features, LF, earlier slices of the group, for chroma the luma of its own slice), so that what they
+    save adds up. Every prediction may be stretched by one factor per channel, so that overconfidence is not counted;
+    therefore, and since "certainly zero" is charged here, ``bpp`` is a little off what a file pays. For LF slices the
+    earlier slices are LF, so ``saved_by_lf`` is 0 there.
     """
     seen: list[tuple[SliceNetwork, Sequence[Any]]] = []
     networks = [*model.charm.ll_slices, *model.charm.slices]
@@ -61,11 +58,8 @@ def context_gains(model: WeConvene, picture: np.ndarray, quality: float) -> pd.D
 def _bits_by_context(
     model: WeConvene, network: SliceNetwork, inputs: Sequence[Any], target: Tensor, name: str
 ) -> list[float]:
-    """Bits of a call with nothing, + hyper features, + LF, + earlier slices or passes of its own group, + luma.
-
-    ``inputs`` are those of the network: its context, and the positions that it is asked for where it is not all.
-    """
-    context, *at = inputs
+    """Bits of a call with nothing, + hyper features, + LF, + earlier slices or passes of its own group, + luma."""
+    context, *at = inputs  # and the positions that the network is asked for, where these are not all
     likelihood = LIKELIHOODS[model.config.distribution]
     hyper = model.config.hyper_features
     known = hyper + sum(model.config.layout.lf) if name.startswith("HF") else hyper
@@ -101,15 +95,10 @@ def _best(offset: Tensor, scale: Tensor, factors: tuple[float, ...], likelihood:
 
 @torch.no_grad()
 def residual_prediction(model: WeConvene, picture: np.ndarray, quality: float) -> pd.DataFrame:
-    """Code a picture with and without latent residual prediction.
+    """Return bits per pixel of y, squared error of y_hat in steps, and PSNR, ``with`` and ``without`` the prediction.
 
     Residual prediction saves nothing in its own slice, which is coded before it acts; it moves y_hat to where the
     picture and the slices that follow gain by it, which need not be closer to y.
-
-    Returns
-    -------
-    Two rows (``with``, ``without``): bits per pixel of y, mean squared error of y_hat in squared quantiser steps, and
-    PSNR in dB.
     """
     height, width = picture.shape[:2]
     y, rows = torch.cat(model.analyse(as_input(model, picture), torch.tensor([float(quality)])), 1), []

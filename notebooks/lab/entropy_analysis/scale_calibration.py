@@ -1,8 +1,7 @@
 """Is the conditional distribution well calibrated? Coded symbols against the scales that were predicted for them.
 
-A slice network promises a Laplacian of a certain scale for every coefficient. Here the residuals that a file would hold
-are counted by the coding table that they are coded with; from the counts follows what the same symbols would cost with
-better tables, and by which constant factor the network's scales are off; beside it, what no table can save.
+Residuals are counted by their coding table. From the counts follows what the same symbols would cost with better
+tables, and by which constant factor the network's scales are off.
 """
 
 from __future__ import annotations
@@ -78,11 +77,8 @@ def calibration_table(model: WeConvene, pictures: Sequence[np.ndarray], qualitie
 def table_costs(counts: pd.DataFrame, pixels: int, likelihood: Likelihood) -> pd.DataFrame:
     """Return, by quality and slice, what the symbols cost and what better tables would save.
 
-    Parameters
-    ----------
-    counts : rows of :func:`symbol_counts` with their ``quality`` and ``picture``, of two pictures or more.
-    pixels : of all pictures together.
-    likelihood : that of the tables.
+    ``counts`` holds rows of :func:`symbol_counts` with their ``quality`` and ``picture``, of two pictures or more, and
+    ``pixels`` counts those of all pictures together.
 
     Returns
     -------

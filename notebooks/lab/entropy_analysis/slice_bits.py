@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lab.complexity.count_macs import slice_names
 from weconvene_core.entropy import LIKELIHOODS, LikelihoodMode
-from weconvene_core.entropy.charm import passes_joined, slice_shapes
+from weconvene_core.entropy.charm import pass_positions, slice_shapes
 from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.slices import SlicePrediction, interleaved
 from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
@@ -29,10 +29,9 @@ DIRECTIONS = ("HL", "LH", "HH")
 
 @dataclass(frozen=True, eq=False)
 class CodedSlice:
-    """One slice of one picture.
+    """One slice of one picture: cost of every coefficient (w, h, w) in bits, and the integers that were coded.
 
-    ``bits`` (w, h, w) holds the cost of every coefficient, ``residual`` the integers that were coded, ``seen`` counts
-    the channels of its context, ``stride`` is that of a position against the picture.
+    ``seen`` counts the channels of its context, ``stride`` is that of a position against the picture.
     """
 
     name: str
@@ -121,9 +120,8 @@ def calls(model: WeConvene, picture: np.ndarray, quality: float) -> list[Call]:
 
 def coded_slices(model: WeConvene, picture: np.ndarray, quality: float) -> list[CodedSlice]:
     """Return what every slice of a picture (H, W, 3) uint8 costs, in coding order; padding is part of it."""
-    config, found = model.config, calls(model, picture, quality)
-    height, width = as_input(model, picture).shape[2:]
-    parts = [(call.likelihood, call.residual) for call in found]
+    config, (height, width) = model.config, as_input(model, picture).shape[2:]
+    parts = [(call.likelihood, call.residual) for call in calls(model, picture, quality)]
     shapes = slice_shapes(config.layout, config.hyper_features)
     if config.layout.ll_passes:
         passes, stride = len(parts) - len(shapes) + 1, config.coded_stride * 2**config.layout.ll_levels
@@ -138,11 +136,9 @@ def coded_slices(model: WeConvene, picture: np.ndarray, quality: float) -> list[
 
 @torch.no_grad()
 def after_slices(model: WeConvene, picture: np.ndarray, quality: float, counts: Sequence[int]) -> list[np.ndarray]:
-    """Decode as if a file ended after so many slices: every later residual is taken as zero, so its mean stands.
+    """Return one picture (H, W, 3) uint8 per count, as if a file ended after so many slices.
 
-    Returns
-    -------
-    One picture (H, W, 3) uint8 per count.
+    Every later residual is taken as zero, so its mean stands.
     """
     height, width = picture.shape[:2]
     config, whole, shown = model.config, Recorder(model.config), []
@@ -218,3 +214,11 @@ def stream_sizes(model: WeConvene, picture: np.ndarray, quality: float) -> pd.Da
     rows = [(name, -likelihoods[name].double().log2().sum().item() / 8, len(streams[0]))
             for name, streams in strings.items()]  # fmt: skip
     return pd.DataFrame(rows, columns=["stream", "estimate", "bytes"])
+
+
+def passes_joined(parts: Sequence[Tensor], height: int, width: int) -> Tensor:
+    """Put what ``code_polyphase_passes`` handed to its mode, (B, c, ...) each, back into (B, c, height, width)."""
+    whole = parts[0].new_zeros(*parts[0].shape[:2], height, width)
+    for part, at in zip(parts, pass_positions(height, width), strict=True):
+        whole[..., *at] = part
+    return whole

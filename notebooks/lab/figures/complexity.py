@@ -30,7 +30,6 @@ from weconvene_core.model.presets import PRESETS
 PARTS = {
     "g_a": ("g_a (analysis)", PALETTE[0]),
     "h_a": ("h_a (hyper analysis)", PALETTE[3]),
-    "entropy_bottleneck": ("likelihoods of z", PALETTE[4]),
     "h_s": ("h_s (hyper synthesis)", PALETTE[2]),
     "charm": ("3DWeChARM", PALETTE[1]),
     "g_s": ("g_s (synthesis)", PALETTE[5]),

@@ -1,8 +1,7 @@
-"""The numbers of README and of the model card: none of them is typed by hand.
+"""The numbers of README and of the model card (``make readme``): none of them is typed by hand.
 
-``make readme`` accepts the tables of the last run as the release's own (``results/expected/`` and what
-``data/claims.csv`` expects of the shipped weights) and fills the blocks between markers in README.md and MODEL_CARD.md
-from them; a test compares. Later runs on other machines leave all alone.
+The tables of the last run become the release's own, in ``results/expected/`` and in what ``data/claims.csv`` expects of
+the shipped weights. Blocks between markers are filled from them; a test compares. Later runs leave all alone.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,7 @@ import pandas as pd
 from lab.applications.study import findings
 from lab.rd.curves import METRIC_TITLES
 from lab.rd.published_curves import ANCHOR_NAMES
-from lab.reproduce.claims import accept as accept_claims
-from lab.reproduce.run_records import REPOSITORY
+from lab.reproduce.certificate import accept_claims
 from lab.studies.compute_scaling import compute_of
 from lab.studies.design_choices import ledger_markdown, ledger_summary, read_ledger
 from lab.studies.larger_sets import SETS
@@ -29,16 +27,14 @@ from weconvene_core.atomic_files import sha256_of
 from weconvene_core.datasets.image_sets import TITLES
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact.calibrate import DIGEST, STORED
-from weconvene_core.model.checkpoint import weights_hash
-from weconvene_core.model.released import description_of
+from weconvene_core.model.checkpoint import description_of, weights_hash
 from weconvene_core.paths import CHECKPOINTS, RESULTS, ROOT
 
 README, CARD = ROOT / "README.md", CHECKPOINTS / "MODEL_CARD.md"
 EXPECTED, TABLES = RESULTS / "expected", RESULTS / "tables"
 MODEL = "lite"
 WEIGHTS = CHECKPOINTS / f"{MODEL}.safetensors"
-ACCEPTED = {"bd_rate": "codec", "rd_points": "codec", "complexity": "model"}
-"""The release's own tables, and the column of each that names the model."""
+ACCEPTED = {"bd_rate": "codec", "rd_points": "codec", "complexity": "model"}  # tables; the column with the model
 # "live" is encoded by every run; "points kept" were, by a command of their own, since they take most of an hour
 ANCHORS = {
     "K-A": "VTM-9.1 (published curve, K-A)",
@@ -65,7 +61,7 @@ def measured(name: str) -> pd.DataFrame:
     return pd.read_csv(TABLES / f"{name}.csv")
 
 
-def accept() -> None:
+def accept_tables() -> None:
     """Keep the shipped model's rows of the last run's tables as the release's expected ones."""
     EXPECTED.mkdir(parents=True, exist_ok=True)
     for name, column in ACCEPTED.items():
@@ -81,17 +77,18 @@ def _facts() -> dict[str, Any]:
 
 
 def _headline() -> pd.DataFrame:
-    """The checkpoint's BD-rates by the interpolation that headlines."""
-    return expected("bd_rate").query("method == 'pchip'")
+    """The checkpoint's BD-rates by the interpolation that headlines, and each with its interval as text."""
+    table = expected("bd_rate").query("method == 'pchip'")
+    return table.assign(text=[_with_interval(row) for row in table.itertuples()])
+
+
+def _with_interval(row: Any) -> str:
+    return f"{row.bd_rate_pct:+.1f} % ({row.ci_low:+.1f} to {row.ci_high:+.1f})"
 
 
 def _kodak_points() -> pd.DataFrame:
     """The checkpoint's means on Kodak, a row per quality."""
     return expected("rd_points").query("dataset == 'kodak'").sort_values("quality")
-
-
-def _with_interval(row: Any) -> str:
-    return f"{row.bd_rate_pct:+.1f} % ({row.ci_low:+.1f} to {row.ci_high:+.1f})"
 
 
 def results_block() -> str:
@@ -152,14 +149,11 @@ def _refined() -> str:
 def _larger() -> str:
     """BD-rates on larger photographs, a sentence for each set, and which of the sets were not available."""
     table = _headline()
-    sentences = []
+    shown = table.anchor.map(lambda anchor: ANCHOR_NAMES[anchor].shown if anchor in ANCHOR_NAMES else anchor)
+    table, sentences = table.assign(text=table.text + " against " + shown), []
     for dataset, own in table[table.dataset != "kodak"].groupby("dataset", sort=False):
-        title, said = TITLES.get(str(dataset).split("-")[0], dataset), []
-        for metric, name in METRIC_TITLES.items():
-            shown = own.anchor.map(lambda anchor: ANCHOR_NAMES[anchor].shown if anchor in ANCHOR_NAMES else anchor)
-            rates = [f"{_with_interval(r)} against {r.shown}"
-                     for r in own.assign(shown=shown)[own.metric == metric].itertuples()]  # fmt: skip
-            said.append(f"by {name} {', '.join(rates)}")
+        said = [f"by {name} {', '.join(own.text[own.metric == metric])}" for metric, name in METRIC_TITLES.items()]
+        title = TITLES.get(str(dataset).split("-")[0], dataset)
         sentences.append(f"On {own.images.max():.0f} whole photographs from {title} (points kept): {'; '.join(said)}.")
     missing = [TITLES[name] for name in SETS if not table.dataset.str.startswith(name).any()]
     if missing:
@@ -202,26 +196,26 @@ def file_block() -> str:
 def compute_block() -> str:
     """Photographs, steps, pixels and hours of the whole chain of runs."""
     said = _facts()
+    devices = {run.get("device", "unknown").split(",")[0] for run in _runs(said)}
     return (
         f"{said['training_images']} photographs of {said['training_megapixels']} Mpixel together; "
         f"{said['total_steps']:,} optimiser steps on {compute_of(said).megapixels:,.0f} Mpixel of crops, "
-        f"{said['total_seconds'] / 3600:.1f} hours of wall time on {' and '.join(sorted(_devices(said)))}, "
+        f"{said['total_seconds'] / 3600:.1f} hours of wall time on {' and '.join(sorted(devices))}, "
         f"{core_hours(said):.1f} core-hours at most (threads times time; some were shared with other work)."
     )
 
 
-def core_hours(said: dict[str, Any] | None) -> float:
+def _runs(said: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """A checkpoint's own run, and all that it started from."""
+    while said:
+        yield said
+        said = said.get("started_from")
+
+
+def core_hours(said: dict[str, Any]) -> float:
     """Wall time times threads, over a checkpoint's own run and all that it started from."""
-    if not said:
-        return 0.0
-    threads = re.search(r"(\d+) thread", said.get("device", ""))
-    own = said["seconds"] / 3600 * said.get("processes", 1) * (int(threads[1]) if threads else 1)
-    return own + core_hours(said.get("started_from"))
-
-
-def _devices(said: dict[str, Any] | None) -> set[str]:
-    """Kinds of device that a checkpoint's own run and all that it started from were on, without their threads."""
-    return {said.get("device", "unknown").split(",")[0], *_devices(said.get("started_from"))} if said else set()
+    threads = ((run, re.search(r"(\d+) thread", run.get("device", ""))) for run in _runs(said))
+    return sum(run["seconds"] / 3600 * run.get("processes", 1) * (int(n[1]) if n else 1) for run, n in threads)
 
 
 def range_block() -> str:
@@ -263,11 +257,10 @@ def limits_block() -> str:
     return "\n".join(lines)
 
 
-BLOCKS: dict[Path, dict[str, Callable[[], str]]] = {
+BLOCKS: dict[Path, dict[str, Callable[[], str]]] = {  # of every document, and what renders them
     README: {"results": results_block, "studies": findings, "ledger": ledger_block},
     CARD: {"file": file_block, "compute": compute_block, "range": range_block, "limits": limits_block},
 }
-"""The documents whose numbers are filled in, and by which function each of their blocks is rendered."""
 
 
 def replaced(text: str, block: str, name: str) -> str:
@@ -306,8 +299,8 @@ def rendered(path: Path) -> str:
 def main() -> int:
     """Accept the tables and rewrite the blocks of all documents."""
     try:
-        accept()
-        for change in accept_claims(REPOSITORY):
+        accept_tables()
+        for change in accept_claims():
             print(f"expected from now on: {change}")
         for path in BLOCKS:
             path.write_text(rendered(path), encoding="utf-8")

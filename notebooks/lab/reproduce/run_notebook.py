@@ -11,7 +11,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,8 +20,7 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from lab.reproduce import provenance
-from lab.reproduce.run_records import REPOSITORY, RunRecord, Tree, write_record
+from lab.reproduce.run_records import REPOSITORY, RunRecord, Tree, environment, write_record
 from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import data_folder
@@ -34,12 +33,9 @@ def run(tree: Tree, notebook: Path, mode: str, patterns: Sequence[str]) -> RunRe
 
     Parameters
     ----------
-    notebook : Path
-        In ``notebooks/``, with one cell tagged ``parameters``.
-    mode : str
-        ``quick`` or ``full``.
-    patterns : sequence of str
-        Names below ``results/``, with ``*``: the files that the record names if this run wrote them.
+    notebook : in ``notebooks/``, with one cell tagged ``parameters``.
+    mode : ``quick`` or ``full``.
+    patterns : names below ``results/``, with ``*``: the files that the record names if this run wrote them.
 
     Raises
     ------
@@ -48,38 +44,37 @@ def run(tree: Tree, notebook: Path, mode: str, patterns: Sequence[str]) -> RunRe
     """
     tree.record_path(notebook.stem).unlink(missing_ok=True)
     started = time.time()
-    node = execute(notebook, mode)
+    node = _execute(notebook, mode)
     seconds = time.time() - started
     node.metadata.papermill.update(input_path=tree.relative(notebook), output_path=f"results/notebooks/{notebook.name}")
-    strip_paths(tree, node)
+    _strip_paths(tree, node)
     # the option: a line per item of a list costs a tenth of the text
     write_text(tree.executed / notebook.name, nbformat.writes(node, split_lines=False) + "\n")
     written = {path for pattern in patterns for path in tree.results.glob(pattern) if path.stat().st_mtime >= started}
     record = RunRecord(
         notebook=notebook.stem,
         mode=mode,
-        parameters=parameters(notebook) | {"mode": mode},
+        parameters=_defaults(notebook) | {"mode": mode},
         seconds=round(seconds, 1),
         peak_memory_mb=round(_children_peak_mb(), 1),
         finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
         artifacts={tree.relative(path): sha256_of(path) for path in sorted(written)},
-        environment=provenance.environment(tree),
+        environment=environment(tree),
     )
     write_record(tree, record)
     print(f"{notebook.stem} ({mode}): {seconds:.0f} s, {record.peak_memory_mb:.0f} MiB, {len(written)} files")
-    for text in dict.fromkeys(_warnings(node)):
+    said = [output["text"] for output in _outputs(node) if output.get("name") == "stderr"]
+    for text in dict.fromkeys(re.findall(r"UserWarning: (.+)", "\n".join(said))):
         print(f"  warning: {text}")  # such as curves or encoders left out
     return record
 
 
-def execute(notebook: Path, mode: str) -> nbformat.NotebookNode:
-    """Return the notebook with the outputs of all cells; its kernel works in the notebook's folder.
+def _outputs(node: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [output for cell in node.cells for output in cell.get("outputs", [])]
 
-    Raises
-    ------
-    WeconveneError
-        As :func:`run`.
-    """
+
+def _execute(notebook: Path, mode: str) -> nbformat.NotebookNode:
+    """Return the notebook with the outputs of all cells; its kernel works in the notebook's folder."""
     try:
         return papermill.execute_notebook(
             notebook, None, {"mode": mode}, kernel_name="python3", language="python", cwd=notebook.parent,
@@ -92,33 +87,28 @@ def execute(notebook: Path, mode: str) -> nbformat.NotebookNode:
         error = f"{exc.ename}: {exc.evalue}".strip().splitlines()[0]
         raise WeconveneError(f"{notebook.stem} stopped in {where} (In [{exc.exec_count}]) with {error}") from exc
     except DeadKernelError as exc:
-        reason = "interrupted, or out of memory"
-        raise WeconveneError(f"the kernel of {notebook.stem} stopped before the last cell ({reason})") from exc
+        raise WeconveneError(
+            f"the kernel of {notebook.stem} stopped before the last cell (interrupted, or out of memory)"
+        ) from exc
 
 
-def parameters(notebook: Path) -> dict[str, str]:
-    """Return the defaults of the cell tagged ``parameters``, as they are written there."""
+def _defaults(notebook: Path) -> dict[str, str]:
+    """The values in the cell tagged ``parameters``, as they are written there (papermill skips some annotations)."""
     cells = nbformat.read(notebook, as_version=4).cells
-    sources = [cell.source for cell in cells if "parameters" in cell.metadata.get("tags", [])]
-    assigned = [line for source in sources for line in ast.parse(source).body if isinstance(line, ast.AnnAssign)]
-    return {ast.unparse(line.target): ast.unparse(line.value) for line in assigned if line.value is not None}
+    source = "\n".join(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    assigned = [line for line in ast.parse(source).body if isinstance(line, ast.AnnAssign) and line.value is not None]
+    return {ast.unparse(line.target): ast.unparse(line.value) for line in assigned}
 
 
-def strip_paths(tree: Tree, node: nbformat.NotebookNode) -> None:
+def _strip_paths(tree: Tree, node: nbformat.NotebookNode) -> None:
     """Replace this machine's folders in the outputs, so that an executed copy does not tell them."""
     images = data_folder()
     names = {str(tree.root): ".", str(Path.home()): "~"} | ({str(images): "$WECONVENE_DATA"} if images else {})
-    for output in (output for cell in node.cells for output in cell.get("outputs", [])):
+    for output in _outputs(node):
         holder, keys = (output, ["text"]) if "text" in output else (output.get("data", {}), ["text/plain", "text/html"])
         for key in [key for key in keys if key in holder]:
             for path in sorted(names, key=len, reverse=True):  # the longest first: one may lie inside another
                 holder[key] = holder[key].replace(path, names[path]) if len(path) > 1 else holder[key]
-
-
-def _warnings(node: nbformat.NotebookNode) -> Iterator[str]:
-    for output in (output for cell in node.cells for output in cell.get("outputs", [])):
-        if output.get("name") == "stderr":
-            yield from re.findall(r"UserWarning: (.+)", output["text"])
 
 
 def _children_peak_mb() -> float:

@@ -1,23 +1,35 @@
-"""What the runs of notebooks leave behind: their folders, and one record per finished notebook."""
+"""What the runs of notebooks leave behind: one record per finished notebook, and a manifest of where results came from.
+
+``results/manifest.json`` says code, versions, machine, cost and checksums.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import platform
+import re
+import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
+from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 import yaml
 
 from weconvene_core.atomic_files import sha256_of, write_text
-from weconvene_core.paths import ROOT
+from weconvene_core.datasets.registry import cache_folder
+from weconvene_core.paths import ROOT, data_folder
+from weconvene_core.version import git_version
 
 
 class Tree:
     """One checkout of the companion; tests point it at a small copy.
 
     ``data`` holds anchors, checkpoints and claims, ``results`` everything that a run writes: among it ``executed``
-    notebooks with their records, and the ``manifest``, which says where all results came from.
+    notebooks with their records, and the ``manifest``.
     """
 
     def __init__(self, root: Path = ROOT) -> None:
@@ -31,8 +43,7 @@ class Tree:
 
     def artifacts(self) -> list[Path]:
         """Return every finished file under ``results/figures`` and ``results/tables``, sorted."""
-        folders = (self.results / "figures", self.results / "tables")
-        found = (path for folder in folders for path in folder.rglob("*") if path.is_file())
+        found = (path for name in ("figures", "tables") for path in (self.results / name).rglob("*") if path.is_file())
         return sorted(path for path in found if not path.name.startswith(".") and ".partial" not in path.name)
 
     def relative(self, path: Path) -> str:
@@ -52,7 +63,7 @@ class RunRecord:
     """What one finished notebook run was: its cost, and the files that it wrote.
 
     ``seconds`` is wall time, ``peak_memory_mb`` the most resident memory (MiB) of the kernel, ``artifacts`` maps paths
-    below the root to sha256, ``environment`` is ``provenance.environment()``.
+    below the root to sha256, ``environment`` is what :func:`environment` returns.
     """
 
     notebook: str
@@ -89,7 +100,7 @@ def finished_runs(tree: Tree) -> dict[str, RunRecord]:
     return {stem: record for stem, record in found.items() if record is not None}
 
 
-def recorded_runs(tree: Tree) -> dict[str, RunRecord]:
+def _recorded_runs(tree: Tree) -> dict[str, RunRecord]:
     """Return the last known run of each notebook: on this machine, else where the stored manifest was written."""
     try:
         stored = json.loads(tree.manifest.read_text(encoding="utf-8"))["notebooks"]
@@ -116,10 +127,7 @@ def altered(tree: Tree, record: RunRecord) -> list[str]:
 def forget_void(tree: Tree, tables: dict[str, list[str]]) -> None:
     """Drop the records of runs whose results are not all there as they were, so that Snakemake runs them again.
 
-    Parameters
-    ----------
-    tables : dict
-        The tables, as paths below the root, that each notebook has to have written.
+    ``tables`` names those, as paths below the root, that each notebook has to have written.
     """
     noted = any((tree.root / ".snakemake" / "metadata").glob("*"))  # what the runs depended on
     for stem, record in finished_runs(tree).items():
@@ -132,3 +140,80 @@ def experiment_of() -> dict[str, str]:
     """Return, for each table (file name) of a long experiment, the experiment's name in ``notebooks/workflow.yaml``."""
     workflow = yaml.safe_load((ROOT / "notebooks" / "workflow.yaml").read_text(encoding="utf-8"))
     return {f"{table}.csv": name for name, rule in workflow["experiments"].items() for table in rule["tables"]}
+
+
+def images_offered() -> str:
+    """Identify the images at hand by names and sizes, not by their place: those of ``WECONVENE_DATA`` and downloads."""
+    found: list[object] = []
+    for folder in (data_folder(), cache_folder("")):
+        files = folder.glob("*/*") if folder and folder.is_dir() else ()
+        found.append(sorted((p.relative_to(folder).as_posix(), p.stat().st_size) for p in files if p.is_file()))
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
+
+
+def environment(tree: Tree = REPOSITORY) -> dict[str, object]:
+    """Return code version, interpreter, packages, processor, threads, and whether ``WECONVENE_DATA`` is a folder."""
+    images = data_folder()
+    offered = images is not None and images.is_dir()
+    return {"git": git_version(tree.root), **_machine(tree.root), "weconvene_data": offered}
+
+
+@lru_cache
+def _machine(root: Path) -> dict[str, object]:
+    accelerator, torch_version = None, Path(find_spec("torch").origin).with_name("version.py")
+    if Path("/dev/nvidiactl").exists():  # torch takes seconds to import, so only where it can find something
+        import torch
+
+        accelerator = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    packages = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in project["dependencies"]]
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_model(),
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+        "accelerator": accelerator,
+        "torch_build": re.findall(r"__version__ = '(.+)'", torch_version.read_text(encoding="utf-8"))[0],
+        "packages": {name: _version(name) for name in packages},
+    }
+
+
+def _cpu_model() -> str:
+    try:
+        names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        names = []
+    return names[0].strip() if names else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def manifest(tree: Tree = REPOSITORY) -> dict[str, object]:
+    """Return every finished notebook's provenance and every file of figures and tables with sha256 and writer.
+
+    A notebook that has not run here keeps the record of the run elsewhere that the results came with. A file that no
+    recorded run wrote, or that changed since, has ``notebook: null``; the table of a long experiment has the
+    ``command`` that makes it instead.
+    """
+    runs = _recorded_runs(tree)
+    owners = writers(runs)
+    files: dict[str, dict[str, object]] = {}
+    for path in tree.artifacts():
+        name, checksum, experiment = tree.relative(path), sha256_of(path), experiment_of().get(path.name)
+        known = experiment is None and name in owners and owners[name].artifacts[name] == checksum
+        writer = owners[name].notebook if known else None
+        files[name] = {"sha256": checksum, "bytes": path.stat().st_size, "notebook": writer}
+        if experiment:
+            files[name]["command"] = f"make table NAME={experiment}"
+    records = {stem: {k: v for k, v in asdict(runs[stem]).items() if k != "notebook"} for stem in sorted(runs)}
+    return {"files": files, "notebooks": records}
+
+
+def write_manifest(tree: Tree = REPOSITORY) -> None:
+    """Write ``results/manifest.json``."""
+    write_text(tree.manifest, json.dumps(manifest(tree), indent=1, ensure_ascii=False) + "\n")

@@ -42,10 +42,9 @@ PAPER_PCT = {"baseline": -0.4, "+ wavelet layers, 2-D": -4.7, "both, 2-D": -8.2}
 
 @dataclass(frozen=True)
 class Row:
-    """A variant, the fields of ``ModelConfig`` and the stages after the first that make it, and its reference.
+    """A variant, its fields of ``ModelConfig``, its reference, the number of its trainings, and its further stages.
 
-    ``reference`` names another variant; a reference without one of its own is held to its first seed, which shows what
-    chance alone does. ``seeds`` counts the trainings: two for what carries a claim.
+    A row without a reference is held to its own first seed, which shows what chance alone does.
     """
 
     question: str
@@ -91,8 +90,7 @@ ROWS: tuple[Row, ...] = (
 def compared(points: pd.DataFrame) -> pd.DataFrame:
     """Hold every row that has been trained to its reference of the same seed; columns :data:`COLUMNS`.
 
-    ``bd_rate_pct`` (PSNR) and ``ms_ssim_bd_rate_pct`` have intervals over the images; they are empty where the curves
-    share no quality. ``bd_psnr_db`` (dB at equal rate) then still tells how far they are apart.
+    Where curves share no quality, BD-rates are empty, and ``bd_psnr_db`` (at equal rate) still tells their distance.
     """
     known = dict(tuple(points.groupby("settings")))
     by_variant = {row.variant: row for row in ROWS}
@@ -126,10 +124,7 @@ def costs(config: ModelConfig) -> dict[str, float]:
 
 
 def published_gain(variant: str) -> float | None:
-    """Return the BD-rate against the baseline (%) that the published ones against VVC imply; None where there is none.
-
-    Exact only for curves that are shifted copies of each other: a direction to compare with, not a target.
-    """
+    """Return the BD-rate against the baseline (%) that published ones against VVC imply: exact for parallel curves."""
     if variant not in PAPER_PCT or variant == LADDER:
         return None
     return 100 * ((100 + PAPER_PCT[variant]) / (100 + PAPER_PCT[LADDER]) - 1)

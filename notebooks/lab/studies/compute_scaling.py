@@ -1,15 +1,14 @@
 """BD-rate against compute: every measured checkpoint of a model, and the trend through them.
 
-``python -m lab.studies.compute_scaling CHECKPOINT...`` codes Kodak into real streams with each checkpoint
-file (released weights, or the state of a run, whose average counts): a row of ``results/tables/compute_curve.csv``.
-``ms_ssim_bd_rate_pct`` is empty where the architecture of an early checkpoint is gone and only PSNR was measured then.
+``python -m lab.studies.compute_scaling CHECKPOINT...`` codes Kodak into real streams with each checkpoint file
+(released weights, or the state of a run, whose average counts): a row of ``results/tables/compute_curve.csv``.
+``ms_ssim_bd_rate_pct`` is empty for early checkpoints, whose architecture is gone.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from lab.rd.published_curves import anchor_curve
 from lab.studies.runner import TABLES, save
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model.checkpoint import load_model_file, load_weights, read_tensors, weights_hash
+from weconvene_core.model.checkpoint import load_checked, load_weights, read_tensors, weights_hash
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.training.config import TrainConfig
@@ -36,58 +35,42 @@ VVC_PCT, PAPER_PCT = 0.0, -12.24
 """BD-rates against VVC to extrapolate to: its own, and the paper's claim on Kodak."""
 
 
-@dataclass(frozen=True)
-class Compute:
-    """What a checkpoint cost: optimiser steps, pixels trained on (in millions), and minutes of wall time."""
-
-    steps: int
-    megapixels: float
-    minutes: float
-
-    def __add__(self, other: Compute) -> Compute:
-        return Compute(self.steps + other.steps, self.megapixels + other.megapixels, self.minutes + other.minutes)
-
-
-def compute_of(facts: Mapping[str, Any] | None) -> Compute:
-    """Sum up a checkpoint's own run and all that it started from, by the facts of its sidecar."""
+def compute_of(facts: Mapping[str, Any] | None) -> pd.Series:
+    """Return steps, megapixels and minutes of a checkpoint's run and all that it started from, by its sidecar."""
     if not facts:
-        return Compute(0, 0.0, 0.0)
-    before = compute_of(facts.get("started_from"))
-    return before + _of_run(facts.get("config") or {}, facts["steps"], facts["seconds"])
+        return pd.Series({"steps": 0, "megapixels": 0.0, "minutes": 0.0})
+    left, pixels, config = facts["steps"], 0, facts.get("config") or {}
+    for stage in config.get("stages", config.get("phases", ())):  # older sidecars say phases
+        done = min(left, stage["steps"])
+        left, pixels = left - done, pixels + done * stage["batch"] * stage["crop"] ** 2
+    own = pd.Series({"steps": facts["steps"], "megapixels": pixels / 1e6, "minutes": facts["seconds"] / 60})
+    return own + compute_of(facts.get("started_from"))
 
 
-def _of_run(config: Mapping[str, Any], steps: int, seconds: float) -> Compute:
-    left, pixels = steps, 0
-    for phase in config.get("stages", config.get("phases", ())):  # older sidecars say phases
-        done = min(left, phase["steps"])
-        left, pixels = left - done, pixels + done * phase["batch"] * phase["crop"] ** 2
-    return Compute(steps, pixels / 1e6, seconds / 60)
-
-
-def load(path: Path) -> tuple[WeConvene, Compute]:
+def load(path: Path) -> tuple[WeConvene, pd.Series]:
     """Load released weights, or the average in the saved state of a run, with what they cost."""
     tensors, said = read_tensors(path)
     if "architecture" in said:
-        return load_model_file(path), compute_of(said)
+        return load_checked(path)[0], compute_of(said)
     config = TrainConfig.from_dict(said["config"])
     model = WeConvene(config.architecture).eval()
     load_weights(model, {n.removeprefix("ema/"): t for n, t in tensors.items() if n.startswith("ema/")}, path)
     model.update(force=True, update_quantiles=True)
-    start = compute_of(sidecar(config.start_from))
-    return model, start + _of_run(said["config"], said["step"], said["seconds"])
+    return model, compute_of(said | {"steps": said["step"], "started_from": sidecar(config.start_from)})
 
 
 def curves(model: WeConvene, images: ImageSet) -> dict[Metric, Curve]:
     """Code all images at all qualities into real streams; return the mean rate and quality by both metrics."""
-    pictures = [np.asarray(load_rgb(path)) for path in images.paths]
     means = []
     for quality in QUALITIES:
-        coded = [code(model, picture, quality) for picture in pictures]
-        alike = [ms_ssim(picture, c.picture) for picture, c in zip(pictures, coded, strict=True)]
-        means.append(np.mean([(c.bpp, c.psnr_db, same) for c, same in zip(coded, alike, strict=True)], 0))
+        rows = []
+        for picture in (np.asarray(load_rgb(path)) for path in images.paths):
+            coded = code(model, picture, quality)
+            rows.append((coded.bpp, coded.psnr_db, ms_ssim(picture, coded.picture)))
+        means.append(np.mean(rows, 0))
     rates, psnr_db, similar = np.stack(means, 1)
-    by_psnr, by_ms_ssim = Curve(model.config.name, rates, psnr_db), Curve(model.config.name, rates, similar, "ms_ssim")
-    return {"psnr_rgb": by_psnr, "ms_ssim_db": by_ms_ssim.in_db()}
+    name = model.config.name
+    return {"psnr_rgb": Curve(name, rates, psnr_db), "ms_ssim_db": Curve(name, rates, similar, "ms_ssim").in_db()}
 
 
 def measure(path: Path) -> dict[str, object]:
@@ -103,7 +86,7 @@ def measure(path: Path) -> dict[str, object]:
     measured = curves(model, images)
     found, similar = (bd_rate(anchor_curve("K-A", metric), measured[metric]) for metric in METRIC_TITLES)
     return {
-        "weights": weights_hash(path).hex()[:12], "model": model.config.name, "steps": spent.steps,
+        "weights": weights_hash(path).hex()[:12], "model": model.config.name, "steps": int(spent.steps),
         "megapixels": spent.megapixels, "minutes": spent.minutes, "images": len(images),
         "bd_rate_pct": found.bd_rate_pct, "overlap_pct": found.overlap_pct,
         "ms_ssim_bd_rate_pct": similar.bd_rate_pct,

@@ -19,7 +19,6 @@ STATUSES = {
     "inferred": "from the predecessor's description or the authors' other work",
     "ours": "our own choice",
 }
-NO_SWITCH = "-"
 RECORDS = {"Phase": Stage, "TrainConfig": TrainConfig, "ModelConfig": ModelConfig}
 """Where a switch ``Record.field`` lives; a switch without record is a field of ``ModelConfig``."""
 
@@ -52,15 +51,12 @@ def read_ledger() -> pd.DataFrame:
 
 def switches_of(cell: str) -> list[str]:
     """Return the switches of one cell as ``Record.field``; ``-`` is none."""
-    names = [] if cell == NO_SWITCH else cell.split(";")
+    names = [] if cell == "-" else cell.split(";")
     return [name if "." in name else f"ModelConfig.{name}" for name in names]
 
 
 def ledger_markdown(ledger: pd.DataFrame, columns: Sequence[str] = ("choice", "status", "switch", "default")) -> str:
-    """Return the ledger as a Markdown table of the given columns; switches are set in code type.
-
-    ``ledger_markdown(read_ledger())`` is the README's short form; with all of :data:`COLUMNS` it is the whole ledger.
-    """
+    """Return the given columns of the ledger as a Markdown table; switches are set in code type."""
     lines = [f"| {' | '.join(column.replace('_', ' ') for column in columns)} |", "|---" * len(columns) + "|"]
     for row in ledger[list(columns)].to_dict("records"):
         lines.append(f"| {' | '.join(_cell(column, row[column]) for column in columns)} |")
@@ -68,7 +64,7 @@ def ledger_markdown(ledger: pd.DataFrame, columns: Sequence[str] = ("choice", "s
 
 
 def _cell(column: str, text: str) -> str:
-    if column == "switch" and text != NO_SWITCH:
+    if column == "switch" and text != "-":
         return ", ".join(f"`{name}`" for name in text.split(";"))
     if column == "measured_effect" and text:
         return f"[{text.rsplit('/', 1)[-1]}]({text})"

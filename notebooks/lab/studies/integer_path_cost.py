@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,12 +29,12 @@ from weconvene_core.entropy.range_coder import Decoder, Encoder
 from weconvene_core.model.weconvene import WeConvene
 
 TABLE = TABLES / "exactness.csv"
-COLUMNS = ["figure", "images", "threads", "quality", "float", "exact", "price", "bar"]
+MEASURED = ["figure", "quality", "float", "exact", "price", "bar"]
+COLUMNS = ["figure", "images", "threads", *MEASURED[1:]]
 QUALITIES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
 TIMED_QUALITIES = (1.0, 3.0, 6.0)
-ALL = "all"
 FLOAT, EXACT = "float", "exact"
-MOST_BD_RATE, MOST_TIME, LEAST_SYMBOLS = 0.5, 1.5, 5.0  # percent, ratio, millions a second
+MOST_BD_RATE, MOST_TIME, LEAST_SYMBOLS = 0.5, 1.5, 5.0  # percent, ratio, millions a second: the column ``bar``
 ROUNDS = 5
 
 
@@ -44,46 +43,39 @@ class PathCodec:
     """A released model with one of its two entropy paths, behind the protocol ``ImageCodec``."""
 
     exact: bool
-    model: str = api.DEFAULT_MODEL
 
     def encode(self, image: Image.Image, quality: float) -> bytes:
         """Return the file of an RGB picture."""
-        return api.encode(image, quality, self.model, exact=self.exact)
+        return api.encode(image, quality, exact=self.exact)
 
     def decode(self, data: bytes) -> Image.Image:
         """Return the picture of a file."""
         return api.decode(data)
 
 
-def rates(images: ImageSet, qualities: Sequence[float] = QUALITIES) -> pd.DataFrame:
-    """Return bits per pixel and PSNR of both paths at every quality, and the exact path's BD-rate against the other.
-
-    Raises
-    ------
-    WeconveneError
-        If the model is not calibrated, or the curves have no BD-rate.
-    """
+def rates(images: ImageSet) -> list[list[object]]:
+    """Return bits per pixel and PSNR of both paths at every quality, and the exact path's BD-rate against the other."""
     processes = os.cpu_count() or 1
     points = pd.concat(
-        [measure(PathCodec(name == EXACT), name, images, qualities, processes=processes) for name in (FLOAT, EXACT)]
+        [measure(PathCodec(name == EXACT), name, images, QUALITIES, processes=processes) for name in (FLOAT, EXACT)]
     )
     means = points[points.image == MEAN].set_index(["codec", "quality"])
     rows = []
-    for quality in qualities:
+    for quality in QUALITIES:
         plain, exact = (means.loc[(name, quality)] for name in (FLOAT, EXACT))
-        rows.append(["bits per pixel", quality, plain.bpp, exact.bpp, 100 * (exact.bpp / plain.bpp - 1)])
-        rows.append(["PSNR, dB", quality, plain.psnr_db, exact.psnr_db, exact.psnr_db - plain.psnr_db])
+        rows.append(["bits per pixel", quality, plain.bpp, exact.bpp, 100 * (exact.bpp / plain.bpp - 1), np.nan])
+        rows.append(["PSNR, dB", quality, plain.psnr_db, exact.psnr_db, exact.psnr_db - plain.psnr_db, np.nan])
     price = bd_rate(averaged_curve(points, FLOAT), averaged_curve(points, EXACT)).bd_rate_pct
-    return _table([*rows, ["BD-rate, %", ALL, 0.0, price, price, MOST_BD_RATE]], len(images))
+    return [*rows, ["BD-rate, %", "all", 0.0, price, price, MOST_BD_RATE]]
 
 
-def times(images: ImageSet, qualities: Sequence[float] = TIMED_QUALITIES) -> pd.DataFrame:
+def times(images: ImageSet) -> list[list[object]]:
     """Return the decoding times of both paths, taken in turn, and the coder's speed on one core.
 
     A time is the median over images of an image's median over rounds; the price is the ratio of the two paths.
     """
     rows = []
-    for quality in qualities:
+    for quality in TIMED_QUALITIES:
         found = []
         for path in tqdm(images.paths, desc=f"quality {quality:g}"):
             picture = load_rgb(path)
@@ -91,13 +83,13 @@ def times(images: ImageSet, qualities: Sequence[float] = TIMED_QUALITIES) -> pd.
             decoding = {name: lambda data=data: api.decode(data) for name, data in files.items()}
             found.append(medians(decoding, ROUNDS, warm_up=1))
         plain, exact = (statistics.median(each[name] for each in found) for name in (FLOAT, EXACT))
-        rows.append(["decoding, ms", quality, plain, exact, exact / plain])
+        rows.append(["decoding, ms", quality, plain, exact, exact / plain, np.nan])
     ratio = statistics.median(row[4] for row in rows)
-    rows.append(["decoding, ratio", ALL, 1.0, ratio, ratio, MOST_TIME])
+    rows.append(["decoding, ratio", "all", 1.0, ratio, ratio, MOST_TIME])
     speeds = symbol_speeds(api.load_model(exact=True), load_rgb(images.paths[0]))
     for name, speed in zip(("coded", "decoded"), speeds, strict=True):
-        rows.append([f"symbols {name}, million/s", max(qualities), np.nan, speed, np.nan, LEAST_SYMBOLS])
-    return _table(rows, len(images))
+        rows.append([f"symbols {name}, million/s", max(TIMED_QUALITIES), np.nan, speed, np.nan, LEAST_SYMBOLS])
+    return rows
 
 
 def symbol_speeds(model: WeConvene, picture: Image.Image) -> tuple[float, float]:
@@ -123,13 +115,6 @@ def symbol_speeds(model: WeConvene, picture: Image.Image) -> tuple[float, float]
     return count / ms["write"] / 1e3, count / ms["read"] / 1e3
 
 
-def _table(rows: Sequence[Sequence[object]], images: int) -> pd.DataFrame:
-    """Rows of (figure, quality, float, exact, price[, bar])."""
-    columns = [name for name in COLUMNS if name not in ("images", "threads")]
-    table = pd.DataFrame([dict(zip(columns, row, strict=False)) for row in rows])
-    return table.assign(images=images, threads=torch.get_num_threads()).reindex(columns=COLUMNS)
-
-
 def main() -> None:
     """Measure what is asked for, and put its rows in place of earlier ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -138,7 +123,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    found = (rates if arguments.what == "rates" else times)(test_set(arguments.images))
+    images = test_set(arguments.images)
+    found = pd.DataFrame((rates if arguments.what == "rates" else times)(images), columns=MEASURED)
+    found = found.assign(images=len(images), threads=torch.get_num_threads())[COLUMNS]
     save(found, TABLE, "%.5g", replaces="figure")
     print(found.to_string(index=False))
 

@@ -1,7 +1,7 @@
 """The shipped checkpoint and Pillow's codecs on larger photographs: whole images of CLIC 2020 and Tecnick.
 
-``python -m lab.studies.larger_sets`` writes ``results/tables/rd_points_larger.csv``, which notebooks 05
-and 06 show in every mode: a quarter of an hour for nine photographs; what was measured before comes from the cache.
+``python -m lab.studies.larger_sets`` writes ``results/tables/rd_points_larger.csv``, which notebooks 05 and 06 show in
+every mode: a quarter of an hour for nine photographs; what was measured before comes from the cache.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 
 from lab.rd.curves import MEAN
-from lab.rd.measure import CACHE, ClassicalCodec, measure
-from lab.rd.our_codec import QUALITIES, FileCodec, kept_points
+from lab.rd.measure import ClassicalCodec
+from lab.rd.our_codec import FileCodec, kept_points
 from lab.rd.pillow_codecs import CLASSICAL_CODECS, measure_available
+from lab.studies.latent_refinement import points_of
 from lab.studies.runner import TABLES, save
 from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.datasets.image_sets import ImageSet, MissingSetError, image_set
@@ -26,10 +26,8 @@ TABLE = TABLES / "rd_points_larger.csv"
 SETS = ("clic", "tecnick")
 
 
-def available_sets(names: Sequence[str] = SETS) -> list[ImageSet]:
-    """Return those of the sets that are on this machine, with as many images as there are; a warning names the others.
-
-    A set that is whole carries the name by which published curves know it, others go by their number of images.
+def available_sets() -> list[ImageSet]:
+    """Return those of :data:`SETS` that are on this machine, as far as they are; a warning names the others.
 
     Raises
     ------
@@ -37,7 +35,7 @@ def available_sets(names: Sequence[str] = SETS) -> list[ImageSet]:
         If a set's folder holds no images, or images of a downloaded set are missing or altered.
     """
     found = []
-    for name in names:
+    for name in SETS:
         try:
             found.append(image_set(name))
         except MissingSetError as error:  # whose message says which set, and where to put it
@@ -45,40 +43,37 @@ def available_sets(names: Sequence[str] = SETS) -> list[ImageSet]:
     return found
 
 
-def measure_larger(
-    sets: Sequence[ImageSet],
-    codec: FileCodec,
-    others: Sequence[ClassicalCodec] = CLASSICAL_CODECS,
-    folder: Path = CACHE,
+def measure_sets(
+    sets: Sequence[ImageSet], codec: FileCodec, others: Sequence[ClassicalCodec] = CLASSICAL_CODECS
 ) -> pd.DataFrame:
     """Measure our files and other codecs on every set, every processor its own pictures.
 
     Returns
     -------
-    A table with ``POINT_COLUMNS`` and ``weights``, the first digits of the hash of the checkpoint's weights.
+    A table with ``POINT_COLUMNS`` and ``weights``, the first digits of the hash of our weights.
 
     Raises
     ------
     WeconveneError
-        If there are no sets, or as :func:`measure` and :func:`measure_available`.
+        If there are no sets, or a picture cannot be measured.
     """
     if not sets:
         raise WeconveneError(f"None of {', '.join(SETS)} is available: put one under WECONVENE_DATA, or fetch it.")
-    processes, tables = os.cpu_count() or 1, []
+    tables = []
     for images in sets:
-        tables.append(measure(codec, codec.model, images, QUALITIES, codec.state(), folder, processes))
-        tables.append(measure_available(images, others, processes, folder))
+        tables.append(points_of(codec, codec.model, images).drop(columns="effort"))
+        tables.append(measure_available(images, others, os.cpu_count()))
     return pd.concat(tables, ignore_index=True).assign(weights=codec.weights())
 
 
-def larger_points(path: Path = TABLE, model: str = DEFAULT_MODEL) -> pd.DataFrame:
+def larger_points() -> pd.DataFrame:
     """Return the kept points (``POINT_COLUMNS``) without those of other weights, which a warning names."""
-    return kept_points(path, model, "lab.studies.larger_sets", model)
+    return kept_points(TABLE, DEFAULT_MODEL, "lab.studies.larger_sets")
 
 
 def main() -> None:
     """Measure the available sets and write the table."""
-    points = measure_larger(available_sets(), FileCodec())
+    points = measure_sets(available_sets(), FileCodec())
     save(points, TABLE, "%.6f")
     means = points[points.image == MEAN]
     print(means[["dataset", "codec", "quality", "bpp", "psnr_db", "ms_ssim"]].to_string(index=False))

@@ -1,15 +1,14 @@
 """Changes of the model before its long run, each trained on from the released weights at equal steps and data.
 
-``python -m lab.studies.model_trials [TRIAL...]`` trains what is missing (resumable; half an hour of one
-core each) and writes ``results/tables/model_trials.csv``: losses on the validation pictures of both folders, and their
-change against the trial that differs in nothing else.
+``python -m lab.studies.model_trials [TRIAL...]`` trains what is missing (resumable; half an hour of one core each) and
+writes ``results/tables/model_trials.csv``: losses on the validation pictures of both folders, and their change against
+the trial that differs in nothing else.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -24,32 +23,25 @@ from weconvene_core.training.trainer import Trainer
 TABLE = TABLES / "model_trials.csv"
 STAGE = Stage("trial", 1500, learning_rate=5e-4, final_rate=5e-4, batch=6, crop=192, warmup=50)
 COLUMNS = ["trial", "against", "step", "set", "quality", "bpp", "psnr_db", "loss", "change_pct"]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Fields of :class:`TrainConfig` that a trial changes, and the trial that it is compared with (None: none)."""
-
-    against: str | None
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-    def config(self, name: str) -> TrainConfig:
-        """Return the training: from the released `lite`, with SOAP, on both folders."""
-        shared = {
-            "start_from": "lite", "images": ("train", "train_more"), "validation": "data/checkpoints/validation.csv",
-            "validate_qualities": (0.0, 1.0, 3.0, 6.0), "validate_every": 750, "optimizer": "soap", "seed": 91,
-            "scale_min": 0.7,
-        }  # fmt: skip
-        return TrainConfig("lite", (STAGE,), f"runs/model_trials/{name}", **{**shared, **self.changes})
-
-
-TRIALS = {
-    "control": Trial(None),
-    "split": Trial("control", {"quantiser": "split"}),
-    "synthetic": Trial("split", {"quantiser": "split", "synthetic_share": 0.04}),
-    "synthetic-limited": Trial("split", {"quantiser": "split", "synthetic_share": 0.03, "largest_loss": 2.0}),
-    "synthetic-fewer": Trial("split", {"quantiser": "split", "synthetic_share": 0.02, "largest_loss": 2.0}),
+SHARED = {
+    "start_from": "lite", "images": ("train", "train_more"), "validation": "data/checkpoints/validation.csv",
+    "validate_qualities": (0.0, 1.0, 3.0, 6.0), "validate_every": 750, "optimizer": "soap", "seed": 91,
+    "scale_min": 0.7,
+}  # fmt: skip
+SPLIT = {"quantiser": "split"}
+TRIALS: dict[str, tuple[str, dict[str, Any]]] = {
+    "control": ("", {}),
+    "split": ("control", SPLIT),
+    "synthetic": ("split", SPLIT | {"synthetic_share": 0.04}),
+    "synthetic-limited": ("split", SPLIT | {"synthetic_share": 0.03, "largest_loss": 2.0}),
+    "synthetic-fewer": ("split", SPLIT | {"synthetic_share": 0.02, "largest_loss": 2.0}),
 }
+"""What each trial is compared with ("": nothing), and the fields of :class:`TrainConfig` that it changes."""
+
+
+def config_of(name: str) -> TrainConfig:
+    """Return the training of a trial."""
+    return TrainConfig("lite", (STAGE,), f"runs/model_trials/{name}", **(SHARED | TRIALS[name][1]))
 
 
 def measure(name: str) -> pd.DataFrame:
@@ -60,10 +52,10 @@ def measure(name: str) -> pd.DataFrame:
     WeconveneError
         If the photographs are missing, or the run's state is damaged.
     """
-    config = TRIALS[name].config(name)
+    config = config_of(name)
     trainer = Trainer(config, load_images(config))
     trainer.run()
-    return pd.DataFrame(trainer.log.rows[VALIDATION_LOG]).assign(trial=name, against=TRIALS[name].against or "")
+    return pd.DataFrame(trainer.log.rows[VALIDATION_LOG]).assign(trial=name, against=TRIALS[name][0])
 
 
 def compared(rows: pd.DataFrame) -> pd.DataFrame:
@@ -79,7 +71,7 @@ def main(names: Sequence[str]) -> int:
     try:
         if unknown := sorted(set(names) - set(TRIALS)):
             raise WeconveneError(f"no trial is called {', '.join(unknown)}: choose from {', '.join(TRIALS)}.")
-        wanted = {*names, *(TRIALS[name].against for name in names)} if names else {*TRIALS}
+        wanted = {*names, *(TRIALS[name][0] for name in names)} if names else {*TRIALS}
         rows = compared(pd.concat([measure(name) for name in TRIALS if name in wanted], ignore_index=True))
     except WeconveneError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Does the gain grow with resolution? The same photographs at several scales, through our files and live codecs.
 
-``python -m lab.studies.resolution [--limit N]`` measures the available high-resolution photographs at four
-scales, and Kodak as it is, and writes ``results/tables/resolution.csv`` (BD-rates) and ``resolution_points.csv``.
+``python -m lab.studies.resolution [--limit N]`` measures the available high-resolution photographs at four scales, and
+Kodak as it is, and writes ``results/tables/resolution.csv`` (BD-rates) and ``resolution_points.csv``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import pandas as pd
 from PIL import Image
 
 from lab.rd.curves import MEAN, METRIC_TITLES, VALUE_COLUMN, Metric
-from lab.rd.measure import CACHE, ImageCodec, measure
+from lab.rd.measure import CACHE, ImageCodec
 from lab.rd.our_codec import QUALITIES, FileCodec
-from lab.rd.pillow_codecs import JPEG_2000, avif, measure_available
+from lab.rd.pillow_codecs import JPEG_2000, avif
 from lab.rd.tables import bd_table
+from lab.studies.larger_sets import measure_sets
 from lab.studies.runner import TABLES, save
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
@@ -40,10 +41,8 @@ def at_scale(images: ImageSet, scale: int, folder: Path = SCALED) -> ImageSet:
     Raises
     ------
     WeconveneError
-        For a scale that is not 1, 2, 4 or 8, or a photograph with a side under 256 pixels.
+        For a photograph with a side under 256 pixels.
     """
-    if scale not in SCALES:
-        raise WeconveneError(f"scale={scale} is not possible; use one of {', '.join(map(str, SCALES))}.")
     target = folder / images.name / str(scale)
     target.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -60,28 +59,8 @@ def at_scale(images: ImageSet, scale: int, folder: Path = SCALED) -> ImageSet:
     return replace(images, name=name, label=label, paths=tuple(paths))
 
 
-def measure_sets(sets: Sequence[ImageSet], codec: FileCodec) -> pd.DataFrame:
-    """Measure our files and the other codecs on every set (known measurements are reused).
-
-    Returns
-    -------
-    A table with ``POINT_COLUMNS`` and ``megapixels`` of the image, in ``mean`` rows the mean over the set.
-    """
-    tables = []
-    for images in sets:
-        ours = measure(codec, codec.model, images, QUALITIES, codec.state())
-        points = pd.concat([ours, measure_available(images, OTHERS)], ignore_index=True)
-        sizes = {path.name: np.prod(load_rgb(path).size) / 1e6 for path in images.paths}
-        sizes[MEAN] = float(np.mean(list(sizes.values())))
-        tables.append(points.assign(megapixels=points.image.map(sizes)))
-    return pd.concat(tables, ignore_index=True)
-
-
 def header_bytes(codecs: Sequence[tuple[str, ImageCodec, float]]) -> dict[str, int]:
-    """Return the bytes of a flat 32x32 picture's file, by name, from (name, codec, its lowest quality): bare overhead.
-
-    Small pictures pay it too, so a codec with a small header looks better the smaller they are.
-    """
+    """Return the bytes of a flat 32x32 picture's file from (name, codec, its lowest quality): what headers cost."""
     flat = Image.new("RGB", (32, 32), (128, 128, 128))
     return {name: len(codec.encode(flat, quality)) for name, codec, quality in codecs}
 
@@ -89,10 +68,8 @@ def header_bytes(codecs: Sequence[tuple[str, ImageCodec, float]]) -> dict[str, i
 def resolution_table(points: pd.DataFrame, ours: str, headers: Mapping[str, int], samples: int = 500) -> pd.DataFrame:
     """Return our BD-rate against every live codec on every set, with intervals over the images drawn in pairs.
 
-    By PSNR and by MS-SSIM, the latter only on sets whose pictures are all large enough for it (161 pixels a side).
-    Columns are those of ``bd_table``; ``megapixels``, the mean over the set; and ``bare_pct``, the BD-rate when every
-    file is shorter by its codec's ``headers``. The range of quality is each pair's own overlap (``low_db``,
-    ``high_db``).
+    By PSNR, and by MS-SSIM on sets whose pictures all have 161 pixels a side. Columns are those of ``bd_table``,
+    ``megapixels`` of the mean image, and ``bare_pct``, the BD-rate without the bytes of ``headers``.
     """
     bare = points.assign(bpp=points.bpp - 8e-6 * points.codec.map(headers) / points.megapixels)
     tables = []
@@ -107,8 +84,7 @@ def resolution_table(points: pd.DataFrame, ours: str, headers: Mapping[str, int]
 
 
 def _against_all(points: pd.DataFrame, ours: str, metric: Metric, samples: int) -> pd.DataFrame:
-    others = [name for name in dict.fromkeys(points.codec) if name != ours]
-    table = bd_table(points, others, metric, samples=samples)
+    table = bd_table(points, [name for name in dict.fromkeys(points.codec) if name != ours], metric, samples=samples)
     return table[(table.codec == ours) & (table.method == "pchip")].reset_index(drop=True)
 
 
@@ -119,7 +95,12 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="take only the first photographs")
     options = parser.parse_args()
     photographs, codec = image_set(options.set, options.limit), FileCodec()
-    points = measure_sets([*(at_scale(photographs, s) for s in SCALES), image_set("kodak", options.limit)], codec)
+    sets = [*(at_scale(photographs, scale) for scale in SCALES), image_set("kodak", options.limit)]
+    points = measure_sets(sets, codec, OTHERS).drop(columns="weights")
+    for images in sets:
+        sizes = {path.name: np.prod(load_rgb(path).size) / 1e6 for path in images.paths}
+        sizes[MEAN], own = np.mean([*sizes.values()]), points.dataset == images.name
+        points.loc[own, "megapixels"] = points[own].image.map(sizes)
     save(points, TABLES / "resolution_points.csv", "%.6f")
     headers = header_bytes([(codec.model, codec, QUALITIES[0]), *((c.name, c, c.qualities[0]) for c in OTHERS)])
     table = resolution_table(points, codec.model, headers).assign(weights=codec.weights())

@@ -1,9 +1,4 @@
-"""One runner for the studies of training: train the variants that are missing, measure them, and write a table.
-
-An :class:`Experiment` is a training with a name; a :class:`Study` is a list of them with two tables in
-``results/tables``: the measured points, and what they say. Trainings whose points are there are not repeated, so a
-study that was stopped goes on. :func:`main` is the command of a study.
-"""
+"""The runner of studies of training: train the experiments that have no points yet, measure them, and write tables."""
 
 from __future__ import annotations
 
@@ -28,7 +23,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import middle
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import RESULTS, ROOT
-from weconvene_core.training.config import Stage, TrainConfig
+from weconvene_core.training.config import TrainConfig
 from weconvene_core.training.images import ImagePool, load_pool
 from weconvene_core.training.trainer import Trainer
 from weconvene_core.training.validation import estimate
@@ -44,10 +39,7 @@ KEYS = ["question", "variant", "seed"]
 class Experiment:
     """A question, the variant that is tried, and its training.
 
-    Attributes
-    ----------
-    start : changes the untrained model (see :meth:`begin`).
-    share : of the study's arithmetic; counts where a study sets a budget.
+    ``start`` changes the untrained model (see :meth:`begin`); ``share`` is that of the study's budget, if it has one.
     """
 
     question: str
@@ -58,10 +50,7 @@ class Experiment:
 
     @property
     def identity(self) -> str:
-        """What tells one training from another, whatever it is called: a hash of its settings.
-
-        Fields at their defaults do not count: a new switch that a training leaves alone makes no other training of it.
-        """
+        """A hash of the settings that are not at their defaults: a new switch makes no other training of an old one."""
         defaults = {field.name: field.default for field in fields(TrainConfig)}
         chosen = {name: value for name, value in self.config.to_dict().items() if value not in (defaults[name], {})}
         chosen["phases"] = chosen.pop("stages")  # as when the kept tables were made
@@ -72,8 +61,11 @@ class Experiment:
         """Lengthen or shorten all stages alike, so that the networks cost ``share`` of a budget (operations)."""
         if budget is None:
             return self.config
-        scale = self.share * budget / total_flops(self.config)
-        return replace(self.config, stages=tuple(_scaled(stage, scale) for stage in self.config.stages))
+        scale, stages = self.share * budget / total_flops(self.config), []
+        for stage in self.config.stages:
+            steps = max(1, round(stage.steps * scale))
+            stages.append(replace(stage, steps=steps, warmup=min(stage.warmup, steps // 4)))
+        return replace(self.config, stages=tuple(stages))
 
     @torch.no_grad()
     def begin(self, model: WeConvene) -> None:
@@ -87,23 +79,17 @@ class Experiment:
                 network.set_scale(torch.full_like(network.scale_bias, max(SCALE_MIN, self.start["scale"])))
 
 
-def _scaled(stage: Stage, scale: float) -> Stage:
-    steps = max(1, round(stage.steps * scale))
-    return replace(stage, steps=steps, warmup=min(stage.warmup, steps // 4))
-
-
 @dataclass(frozen=True)
 class Study:
-    """Experiments, and what becomes of their points.
+    """Experiments and two tables in ``results/tables``; one that was stopped goes on.
 
     Attributes
     ----------
-    table, points : names of its tables.
-    compared : makes the table of the points of all experiments that are measured so far.
+    table, points : names of the tables.
+    compared : makes ``table`` of the points of all experiments that are measured so far.
+    point_columns, may_lack : columns of ``points``, and those of them that earlier measurements may lack.
     reference : its training costs what every other may; None: all take the steps that they say.
-    facts : columns of the table that cannot be computed from the points again.
-    point_columns : of the table of points.
-    may_lack : of these, what kept points of earlier measurements may lack.
+    facts : columns of ``table`` that cannot be computed from the points again.
     """
 
     table: str
@@ -129,7 +115,7 @@ class Study:
 
     @property
     def budget(self) -> float | None:
-        """Return the operations that a training of this study may cost; None: as many as its steps take."""
+        """The operations that a training may cost; None: as many as its steps take."""
         return total_flops(self.reference.config) if self.reference else None
 
     def missing(self, questions: Sequence[str] = ()) -> dict[str, Experiment]:
@@ -139,9 +125,9 @@ class Study:
         return {experiment.identity: experiment for experiment in wanted if experiment.identity not in known}
 
     def train_missing(self, questions: Sequence[str] = (), most: int | None = None) -> Iterator[pd.DataFrame]:
-        """Train what has no points yet; write both tables after each training, and yield the table.
+        """Train what has no points yet, or take those of :meth:`train_one`; after each, write and yield the table.
 
-        Points that :meth:`train_one` has measured are taken. ``most``: stop after so many; the next call goes on.
+        ``most``: stop after so many; the next call goes on.
         """
         points = self.known()
         for identity, experiment in list(self.missing(questions).items())[:most]:
@@ -159,19 +145,14 @@ class Study:
 
     def train_one(self, identity: str) -> None:
         """Train and measure one experiment, and leave its points in the file of :meth:`job`."""
-        (experiment,) = (e for e in {e.identity: e for e in self.experiments}.values() if e.identity == identity)
-        path = self.job(identity)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        run(experiment, self.budget).to_csv(path, index=False, lineterminator="\n")
+        experiment = next(e for e in self.experiments if e.identity == identity)
+        save(run(experiment, self.budget), self.job(identity), None)
 
 
 def run(experiment: Experiment, budget: float | None) -> pd.DataFrame:
-    """Train and measure one experiment.
+    """Train and measure one experiment; return its points (:data:`MEASURED`), names and costs.
 
-    Returns
-    -------
-    Columns :data:`MEASURED` and :data:`KEYS`, the hash of the ``settings``, and what the training cost: ``steps``,
-    ``gflops``, ``kmac_px_step`` (thousand multiplications per pixel and step), ``ms_step`` (processor time).
+    ``kmac_px_step`` is thousand multiplications per pixel and step, ``ms_step`` processor time.
     """
     pool, config = training_images(), experiment.within(budget)
     started = time.process_time()
@@ -197,10 +178,7 @@ def train(config: TrainConfig, pool: ImagePool, begin: Callable[[WeConvene], Non
 
 
 def measure(model: WeConvene, pool: ImagePool) -> pd.DataFrame:
-    """Return image, quality, rates, psnr_db and ms_ssim of the middles of the validation photographs.
-
-    Rates are estimated. MS-SSIM is empty where a side is under 161 pixels.
-    """
+    """Return estimated rates, psnr_db and ms_ssim (empty under 161 pixels) of the validation photographs' middles."""
     model.eval()
     rows = []
     for number, image in enumerate(middle(image, SIDE) for image in pool.validation):
@@ -228,13 +206,8 @@ def training_images() -> ImagePool:
     return load_pool(folder_set(folder).paths)
 
 
-def save(table: pd.DataFrame, path: Path, digits: str = "%.4f", replaces: str | None = None) -> None:
-    """Write a table.
-
-    Parameters
-    ----------
-    replaces : a column; rows of an earlier table with other values in it are kept, before the new ones.
-    """
+def save(table: pd.DataFrame, path: Path, digits: str | None = "%.4f", replaces: str | None = None) -> None:
+    """Write a table; before its rows, keep those of an earlier one that differ from all of them in ``replaces``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if replaces and path.is_file():
         earlier = pd.read_csv(path)

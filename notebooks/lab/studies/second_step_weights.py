@@ -8,7 +8,7 @@ intervals) and ``results/tables/step_two_shares.csv`` (LF and HF shares of the r
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 
@@ -29,20 +29,12 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class FineTuning:
-    """The training of step 1 (None: released weights), the stage of step 2, and its seeds."""
-
-    first: TrainConfig | None
-    second: Stage
-    seeds: tuple[int, ...]
-
-
 STEP_1 = replace(CONFIG, **soap(1e-2, 4e-3))
-MODELS = {
-    "tiny": FineTuning(STEP_1, Stage("step 2", 300, 1e-3, 5e-5, batch=8, crop=128, warmup=10), (1, 2)),
-    "lite": FineTuning(None, Stage("step 2", 120, 2e-4, 1e-5, batch=8, crop=192, warmup=10), (1,)),
+MODELS: dict[str, tuple[TrainConfig | None, Stage, tuple[int, ...]]] = {
+    "tiny": (STEP_1, Stage("step 2", 300, 1e-3, 5e-5, batch=8, crop=128, warmup=10), (1, 2)),
+    "lite": (None, Stage("step 2", 120, 2e-4, 1e-5, batch=8, crop=192, warmup=10), (1,)),
 }
+"""The training of step 1 (None: released weights), the stage of step 2, and its seeds."""
 
 
 def trained(config: TrainConfig, pool: ImagePool, start: WeConvene | None = None) -> WeConvene:
@@ -54,29 +46,25 @@ def trained(config: TrainConfig, pool: ImagePool, start: WeConvene | None = None
 
 def run(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Fine-tune one model with every pair of weights and seed; return its rows of both tables."""
-    what, pool = MODELS[name], training_images()
-    start = trained(what.first, pool) if what.first else load_model(name)
+    (first, second, seeds), pool = MODELS[name], training_images()
+    start = trained(first, pool) if first else load_model(name)
     rows = [{"stage": "start", "w_lf": None, "w_hf": None, "seed": 0, "steps": 0}]
     points = [measure(start, pool)]
-    for seed in what.seeds:
+    for seed in seeds:
         for w_lf, w_hf in GRID:
-            stage = replace(what.second, w_lf=w_lf, w_hf=w_hf)
+            stage = replace(second, w_lf=w_lf, w_hf=w_hf)
             rows.append({"stage": "step 2", "w_lf": w_lf, "w_hf": w_hf, "seed": seed, "steps": stage.steps})
             points.append(measure(trained(TrainConfig(name, (stage,), "", seed=seed), pool, start), pool))
     control = points[1]  # of the first seed
-    compared = [row | {"model": name, "images": own.image.nunique()} | difference(own, control)
-                for row, own in zip(rows, points, strict=True) if own is not control]  # fmt: skip
-    return pd.DataFrame(compared, columns=COLUMNS), _shares(name, rows, points)
-
-
-def _shares(name: str, rows: list[dict[str, object]], points: list[pd.DataFrame]) -> pd.DataFrame:
-    tables = []
+    compared, shares = [], []
     for row, own in zip(rows, points, strict=True):
+        facts = {"model": name, "images": own.image.nunique()}
+        if own is not control:
+            compared.append(row | facts | difference(own, control))
         means = own.groupby("quality")[["bpp", "bpp_lf", "bpp_hf", "bpp_z", "psnr_db"]].mean().reset_index()
         means["lf_share_pct"], means["hf_share_pct"] = (100 * means[key] / means.bpp for key in ("bpp_lf", "bpp_hf"))
-        facts = {key: row[key] for key in ("w_lf", "w_hf", "seed")}
-        tables.append(means.assign(model=name, images=own.image.nunique(), **facts))
-    return pd.concat(tables)
+        shares.append(means.assign(**facts, **{key: row[key] for key in ("w_lf", "w_hf", "seed")}))
+    return pd.DataFrame(compared, columns=COLUMNS), pd.concat(shares)
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """What coding in tiles costs in rate, PSNR and MS-SSIM, and along the tiles' borders, beside the picture in one piece.
 
-``python -m lab.studies.tiling_cost`` writes ``results/tables/tiles.csv``, from the CLIC photographs with a
-side of 2048 pixels.
+``python -m lab.studies.tiling_cost`` writes ``results/tables/tiles.csv``, from CLIC photographs with a side of 2048.
 """
 
 from __future__ import annotations
@@ -30,25 +29,18 @@ BESIDE = 2  # pixels on either side of a border that count as along it
 
 
 def tile_costs(picture: Image.Image, quality: float, tiles: Sequence[int] = TILES) -> list[dict[str, object]]:
-    """Code a picture in one piece, then in tiles of every size, and compare the files and the decoded pictures.
+    """Code a picture in one piece, then in tiles of every size, each smaller than the picture.
 
     Returns
     -------
     Per tile size: the number of tiles, bytes, PSNR (dB) and MS-SSIM of both, ``rate_pct`` (more bytes), ``loss_db``
     (less PSNR), and ``border_loss_db``, the same over the pixels along the tiles' borders alone.
-
-    Raises
-    ------
-    WeconveneError
-        If a tile size leaves the picture in one piece, or as :func:`api.encode`.
     """
     original, rows = np.asarray(picture), []
     whole = api.encode(picture, quality, tile=0)
     decoded = np.asarray(api.decode(whole))
     for tile in tiles:
         along = borders(picture.height, picture.width, tile)
-        if not along.any():
-            raise WeconveneError(f"tile={tile} leaves {picture.width} x {picture.height} pixels whole: use a smaller.")
         data = api.encode(picture, quality, tile=tile)
         back = np.asarray(api.decode(data))
         psnr = [psnr_rgb(original, each) for each in (decoded, back)]
@@ -81,9 +73,9 @@ def main() -> None:
     paths = [path for path in image_set("clic").paths if max(Image.open(path).size) >= SIDE][:limit]
     if not paths:
         raise WeconveneError(f"The image set 'clic' holds no photograph with a side of {SIDE} pixels.")
-    rows = [{"image": path.name, **row} for path, quality in tqdm([*product(paths, QUALITIES)])
-            for row in tile_costs(load_rgb(path), quality)]  # fmt: skip
-    table = pd.DataFrame(rows)
+    jobs = tqdm([*product(paths, QUALITIES)])
+    table = pd.concat([pd.DataFrame(tile_costs(load_rgb(path), q)).assign(image=path.name) for path, q in jobs])
+    table.insert(0, "image", table.pop("image"))
     groups = table.groupby(["quality", "tile"])[["rate_pct", "loss_db", "border_loss_db"]]
     sums = [found.reset_index().assign(image=name, bar_db=MOST_LOSS)
             for name, found in (("mean", groups.mean()), ("worst", groups.max()))]  # fmt: skip

@@ -29,19 +29,14 @@ JOINT = Stage("step 1", 600, 4e-3, 4e-4, batch=8, crop=128)
 CONFIG = TrainConfig("tiny", (ENTROPY, JOINT), "", qualities=(1, 6), ema_decay=0.99)
 
 
-def trial(question: str, variant: str, start: Any = None, share: float = 1.0, **changes: Any) -> Experiment:
+def trial(question: str, variant: str, share: float = 1.0, **changes: Any) -> Experiment:
     """The base training with other fields."""
-    return Experiment(question, variant, replace(CONFIG, **changes), start or {}, share)
+    return Experiment(question, variant, replace(CONFIG, **changes), share=share)
 
 
-def stages(entropy: Mapping[str, Any] | None = None, joint: Mapping[str, Any] | None = None) -> tuple[Stage, Stage]:
+def stages(entropy: Mapping[str, Any], joint: Mapping[str, Any]) -> tuple[Stage, Stage]:
     """The base's stages with other fields."""
-    return replace(ENTROPY, **(entropy or {})), replace(JOINT, **(joint or {}))
-
-
-def both(**changes: Any) -> tuple[Stage, Stage]:
-    """The base's stages, both changed alike."""
-    return stages(changes, changes)
+    return replace(ENTROPY, **entropy), replace(JOINT, **joint)
 
 
 def soap(entropy: float, joint: float) -> dict[str, Any]:
@@ -62,29 +57,29 @@ TRIALS: tuple[Experiment, ...] = (
     trial("quantiser", "noise in both", quantiser="noise"),
     trial("quantiser", "straight-through in both", quantiser="straight"),
     trial("shortcut", "none", model={"shortcut": False}),
-    trial("batch and crop", "2 of 256x256", stages=both(batch=2, crop=256)),
+    trial("batch and crop", "2 of 256x256", stages=stages(*2 * [{"batch": 2, "crop": 256}])),
     trial("slice order", "by subband", model={"slice_order": "band", "hf_slices": (48, 48, 48)}),
     trial("lambda weighting", "exponent 0", lambda_exponent=0.0),
     trial("lambda weighting", "exponent 0.7", lambda_exponent=0.7),
     trial("average", "over 1000 steps", ema_decay=0.999),
-    trial("start", "all scales 1", start={"scale": 1.0}),
-    trial("start", "steps 1.4 times larger", start={"step": 1.4}),
+    Experiment("start", "all scales 1", CONFIG, {"scale": 1.0}),
+    Experiment("start", "steps 1.4 times larger", CONFIG, {"step": 1.4}),
     trial("width and depth", "deeper: 3 blocks", model={"blocks_a": 3, "blocks_s": 3}),
     trial("width and depth", "no blocks, wider (24, 48)", model=WIDER),
-    trial("learning rate", "entropy model at 3e-3", stages=stages({"learning_rate": 3e-3})),
-    trial("learning rate", "step 1 at 1e-3", stages=stages(None, {"learning_rate": 1e-3})),
-    trial("batch and crop", "32 of 64x64", stages=both(batch=32, crop=64)),
+    trial("learning rate", "entropy model at 3e-3", stages=stages({"learning_rate": 3e-3}, {})),
+    trial("learning rate", "step 1 at 1e-3", stages=stages({}, {"learning_rate": 1e-3})),
+    trial("batch and crop", "32 of 64x64", stages=stages(*2 * [{"batch": 32, "crop": 64}])),
     trial("likelihood", "Gaussian", model={"distribution": "gaussian"}),
-    trial("batch and crop", "4 of 128x128, twice the steps", stages=both(batch=4)),
+    trial("batch and crop", "4 of 128x128, twice the steps", stages=stages(*2 * [{"batch": 4}])),
     trial("width and depth", "wider slice networks (64)", model={"slice_hidden": 64}),
-    trial("start", "steps 1.4 times smaller", start={"step": 1 / 1.4}),
+    Experiment("start", "steps 1.4 times smaller", CONFIG, {"step": 1 / 1.4}),
     trial("slice order", "coarsest LL band in four passes", model={"ll_passes": True}),
     trial("slice order", "luma before chroma in every slice", model={"luma_first": True}),
     trial("slices", "HF in two", model={"hf_slices": 2}),
     trial("slices", "HF in eight", model={"hf_slices": 8}),
     trial("crop scaling", "half of the crops shrunk by up to 2", scale_min=0.5),
     trial("average", "none (last weights)", ema_decay=0.0),
-    trial("learning rate", "step 1 at 8e-3", stages=stages(None, {"learning_rate": 8e-3})),
+    trial("learning rate", "step 1 at 8e-3", stages=stages({}, {"learning_rate": 8e-3})),
     trial("optimiser", "SOAP, 1e-2 then 8e-3", **soap(1e-2, 8e-3)),
     trial("wavelet layers", "plain 3x3 convolutions", model={"wavelet_layers": False}),
     trial("wavelet layers", "no channel DWT", model={"channel_dwt": False}),
@@ -93,10 +88,7 @@ TRIALS: tuple[Experiment, ...] = (
 
 
 def compared(points: pd.DataFrame) -> pd.DataFrame:
-    """Hold every trial to the base, with intervals over the images; columns :data:`COLUMNS`.
-
-    A curve so far off that it shares no quality with the base has no BD-rate.
-    """
+    """Hold every trial to the base, with intervals over the images; a curve that shares no quality has no BD-rate."""
     known = dict(tuple(points.groupby("settings")))
     base, rows = known.get(BASE.identity), []
     for trial in TRIALS:

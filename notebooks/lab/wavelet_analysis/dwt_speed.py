@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
@@ -27,11 +26,9 @@ WAVELETS, LEVELS = ("haar", "9/7"), (1, 3)
 DIRECTIONS = ("forward", "forward+backward")
 OURS, OURS_COMPILED, PYWT = "weconvene_core", "weconvene_core compiled", "PyWavelets"
 LIBRARIES = (OURS, OURS_COMPILED, PYWT, "ptwt", "torchwavelets", "pytorch_wavelets")
-PYWT_NAMES = {"haar": "haar", "9/7": "bior4.4"}
-MODES = {"haar": "zero", "9/7": "reflect"}
-"""The border rule that gives our coefficients: mirrored samples for 9/7, none needed for Haar on even sizes."""
-CHANNELS, SIDE, LAYER_LEVELS = 128, 256, 2
-PASSES = 6
+# PyWavelets' name, and the border rule that gives our coefficients (Haar needs none on even sizes)
+PYWT_NAMES = {"haar": ("haar", "zero"), "9/7": ("bior4.4", "reflect")}
+CHANNELS, SIDE = 128, 256
 LAYOUTS = {"NCHW": torch.contiguous_format, "NHWC": torch.channels_last}
 
 Transform = Callable[[Tensor], list[Tensor]]
@@ -45,7 +42,7 @@ def transform(library: str, wavelet: str, levels: int, device: torch.device) -> 
     ImportError
         If the library is not installed or does not import here.
     """
-    name, mode = PYWT_NAMES[wavelet], MODES[wavelet]
+    name, mode = PYWT_NAMES[wavelet]
     match library:
         case "weconvene_core":
             return lambda x: list(dwt2d(x, wavelet, levels).bands().values())
@@ -130,7 +127,7 @@ def measure_layers(device: torch.device, channels: int = CHANNELS, side: int = S
     forward pass; empty elsewhere).
     """
     rows: list[dict[str, object]] = []
-    plain, ours = nn.Conv2d(channels, channels, 3, padding=1), WeConv3d(channels, channels, "9/7", LAYER_LEVELS)
+    plain, ours = nn.Conv2d(channels, channels, 3, padding=1), WeConv3d(channels, channels, "9/7", levels=2)
     for layout, memory_format in LAYOUTS.items():
         x = torch.randn(1, channels, side, side, device=device).contiguous(memory_format=memory_format)
         layers = {"plain 3x3": plain, "3DM-WeConv": ours}
@@ -166,14 +163,11 @@ def _floor_ms(x: Tensor, macs: int) -> float:
         times = medians({"copy": lambda: target.copy_(x), "pointwise": lambda: pointwise(x)})
     one_pass = times["copy"] / 2  # a copy reads and writes
     rate = pointwise.weight.numel() * x.shape[2] * x.shape[3] / max(times["pointwise"] - times["copy"], 1e-3)
-    return PASSES * one_pass + macs / rate
+    return 6 * one_pass + macs / rate
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Measure, write both tables, and print them (milliseconds of the libraries side by side)."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: all)")
-    torch.set_num_threads(parser.parse_args(arguments).threads)
     devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
     TABLES.mkdir(parents=True, exist_ok=True)
     layers = pd.concat([measure_layers(device) for device in devices])

@@ -29,13 +29,7 @@ SILENT = 1e-12  # variance below which a coefficient counts as constant
 
 @lru_cache(maxsize=32)
 def synthesis_norms(wavelet: str, levels: int, scaling: Scaling = "orthonormal") -> dict[str, float]:
-    """Return, by band name, the L2 norm of the picture that one coefficient of 1 in the middle of the band gives.
-
-    Raises
-    ------
-    WeconveneError
-        As :func:`weconvene_core.wavelets.dwt2d`.
-    """
+    """Return, by band name, the L2 norm of the picture that one coefficient of 1 in the middle of the band gives."""
     side = SUPPORTS * 2**levels
     pyramid = dwt2d(torch.zeros(side, side, dtype=torch.float64), wavelet, levels, scaling)
     norms = {}
@@ -176,12 +170,7 @@ def channel_low_share(covariance: Tensor, wavelet: str, order: Tensor | None = N
     """Return the share (0 to 1) of the energy that the channel DWT puts into the channel-low half.
 
     Both halves are measured by what the inverse transform makes of them alone; white channels give one half.
-
-    Parameters
-    ----------
-    covariance : (C, C), see :func:`channel_correlation`.
-    wavelet : of the channel DWT.
-    order : a permutation (C,) of the channels to apply first; None leaves them as they are.
+    ``covariance`` (C, C) may be a :func:`channel_correlation`, ``order`` (C,) permutes the channels first.
     """
     if order is not None:
         covariance = covariance[order][:, order]
