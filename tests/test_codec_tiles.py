@@ -98,6 +98,7 @@ def test_a_picture_in_one_piece_is_what_the_model_alone_makes_of_it(photo: Image
     np.testing.assert_array_equal(to_8_bit(x_hat)[: photo.height, : photo.width], np.asarray(api.decode(data)))
 
 
+@pytest.mark.slow
 def test_tiles_cost_little_and_leave_no_seams(photo: Image.Image) -> None:
     """Tiles far smaller than those in use, one group; even the pixels along their borders lose next to nothing.
 

@@ -33,11 +33,7 @@ DEFAULT_MODEL = "lite"
 
 
 def load_model(name: str = DEFAULT_MODEL, *, exact: bool = False) -> WeConvene:
-    """Return the released model called ``name`` in evaluation mode; it is read once per process.
-
-    Parameters
-    ----------
-    exact : return the form whose entropy model computes in integers, as files are coded, instead of floating point.
+    """Return a released model, which is read once per process; ``exact``: its entropy model computes in integers.
 
     Raises
     ------
@@ -132,11 +128,7 @@ def _encode(
 
 
 def decode(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
-    """Decompress the bytes of a file into a Pillow image of the original size and mode.
-
-    Parameters
-    ----------
-    max_memory : working memory in MiB, beyond the picture's own pixels.
+    """Decompress a file into an image of the original size and mode, with ``max_memory`` MiB beyond its own pixels.
 
     Raises
     ------
@@ -153,22 +145,16 @@ def decode(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
 def preview(data: bytes, slices: int = 0, *, max_memory: int = DEFAULT_MEMORY) -> Image.Image:
     """Decode a file, or its beginning, as far as it goes: the LF slices, and at most some HF slices.
 
-    The size is the original's; a coefficient that has not arrived is taken as predicted from those that have. A picture
-    cut before its alpha plane is opaque. Complete streams are verified; of a cut one the certain slices are used.
-
-    Raises
-    ------
-    CutFileError
-        If not even the hyperprior, which stands first, is complete; otherwise as :func:`decode`.
+    A residual that has not arrived is assumed zero; a picture cut before its alpha plane is opaque. Errors are those of
+    :func:`decode`; CutFileError only if not even the hyperprior, which stands first, is complete.
     """
     return _picture(unpack_prefix(data), slices, max_memory)[0]
 
 
 def decode_progressive(data: bytes, *, max_memory: int = DEFAULT_MEMORY) -> Iterator[Image.Image]:
-    """Yield the picture after the LF slices, then after each HF slice, as far as a file, or its beginning, goes.
+    """Yield the :func:`preview` after the LF slices, then after each HF slice, as far as the file goes.
 
-    The last picture of a complete file is what :func:`decode` returns. Each is decoded from the start, and takes as
-    long as the last. Errors are those of :func:`preview`.
+    Each is decoded from the start. The last picture of a complete file is what :func:`decode` returns.
     """
     file = unpack_prefix(data)
     for slices in range(1 + len(_network_of(file.container).config.layout.hf)):

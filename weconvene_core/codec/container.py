@@ -134,18 +134,11 @@ class Container:
 
 @dataclass(frozen=True)
 class PartialFile:
-    """What the beginning of a file holds.
+    """What the beginning of a file holds."""
 
-    Attributes
-    ----------
-    container : the header, and the streams that are complete and whose checksums match.
-    cut : what is there of the next stream, unverified; empty in a complete file.
-    size : bytes of the complete file.
-    """
-
-    container: Container
-    cut: bytes
-    size: int
+    container: Container  # with the streams that are complete and whose checksums match
+    cut: bytes  # what is there of the next stream, unverified
+    size: int  # bytes of the complete file
 
     @property
     def complete(self) -> bool:
@@ -157,7 +150,7 @@ class PartialFile:
         streams, position = self.container.streams, self.container.position(kind, index)
         if position < len(streams):
             return streams[position], False
-        return (self.cut if position == len(streams) else b""), True
+        return self.cut if position == len(streams) else b"", True
 
 
 def pack(container: Container) -> bytes:

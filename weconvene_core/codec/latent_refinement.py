@@ -105,11 +105,9 @@ class NoiseAveragedMode:
 class Refinement:
     """Descends the rate-distortion loss of one picture over its latents (Campos et al., 2019).
 
-    g_a gives every picture the latents that were best on average over the training photographs; time can buy better
-    ones. A few plain steps do it here (ours; other relaxations of rounding: Yang, Bamler and Mandt, 2020). The rate is
-    its mean over the rounding noise, what is decoded is rounded with the gradient of the identity. A coefficient moves
-    only where the loss falls by more than ``THRESHOLD`` bits for a whole quantiser step: without that threshold all
-    zeros drift at once, and nothing is gained.
+    A few plain steps do it here (ours; other relaxations of rounding: Yang, Bamler and Mandt, 2020). The rate is its
+    mean over the rounding noise; rounding has the gradient of the identity. A coefficient moves only where the loss
+    falls by more than ``THRESHOLD`` bits for a whole quantiser step: otherwise all zeros drift at once, without gain.
 
     Attributes
     ----------
@@ -128,14 +126,13 @@ class Refinement:
         ``x`` is one image (1, 3, H, W) in 0..1; the loss is taken over its own pixels, not the padding. ``quality`` is
         (1,), from 0 to 7.
         """
-        best = start = self.start(x, quality)
+        start = self.start(x, quality)
         y = start.clone()
         for index in range(self.passes):
             cosine = (1 + math.cos(math.pi * (index / self.passes))) / 2  # falls from 1 to 0
             y = self._moved(y, x, quality, STEP * (LAST_STEP + (1 - LAST_STEP) * cosine))
-        if self.passes and self.loss(y, x, quality) < self.loss(start, x, quality):
-            best = y
-        return self._split(best)
+        better = self.passes and self.loss(y, x, quality) < self.loss(start, x, quality)
+        return self._split(y if better else start)
 
     @torch.no_grad()
     def start(self, x: Tensor, quality: Tensor) -> Tensor:
@@ -159,10 +156,7 @@ class Refinement:
         return y.detach() - (step * beyond).clamp_(-LIMIT, LIMIT)
 
     def _beside_slices(self, y: Tensor, x: Tensor, quality: Tensor, mode: SliceCodingMode) -> Tensor:
-        """Code latents with ``mode``; return the bits of z plus lambda 255^2 times the squared error.
-
-        The error is a sum over the pixels and a mean over the colours. Of z only the rounded value has gradients.
-        """
+        """Code latents with ``mode``; return the bits of z plus lambda 255^2 times the squared error."""
         model, (lf, hf) = self.model, self._split(y)
         coded = model.code_latents(quality, mode, lf, hf)
         decoded = model.synthesise(coded.lf_hat, coded.hf_hat, quality)

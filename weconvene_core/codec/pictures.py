@@ -104,7 +104,10 @@ def _from_pil(image: Image.Image) -> Picture:
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be copied for nothing
         image = ImageOps.exif_transpose(image)
     if image.mode in SIXTEEN_BITS:
-        return replace(_from_array(_sixteen_bits(image)), icc=icc)
+        samples = np.asarray(image)
+        if samples.size and not 0 <= samples.min() <= samples.max() <= 65535:
+            raise WeconveneError("The grey picture's samples exceed 16 bits: scale it to 8 or 16 bits first.")
+        return replace(_from_array(samples.astype(np.uint16)), icc=icc)
     mode = ("L" if image.mode in GREY else "RGB") + "A" * image.has_transparency_data
     return replace(_from_array(_samples(image, mode)), icc=icc)
 
@@ -142,13 +145,6 @@ def _has_deep_colour(image: Image.Image) -> bool:
     return any(";16" in str(args[0]) or (args[0] == "RGB" and args[-1] == 65535) for args in arguments) and (
         image.mode not in SIXTEEN_BITS  # which are reduced, and reported, here
     )
-
-
-def _sixteen_bits(image: Image.Image) -> np.ndarray:
-    samples = np.asarray(image)
-    if samples.size and not 0 <= samples.min() <= samples.max() <= 65535:
-        raise WeconveneError("The grey picture's samples exceed 16 bits: scale it to 8 or 16 bits first.")
-    return samples.astype(np.uint16)
 
 
 def _from_array(array: np.ndarray) -> Picture:

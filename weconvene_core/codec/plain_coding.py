@@ -52,8 +52,7 @@ def without_transforms(model: WeConvene) -> WeConvene:
 class DistortionMonitor:
     """Compares the squared error of what is being coded with that of plain coding, in the squares with most detail.
 
-    A second encoding costs as much as the first. So it is tried only where ``suspicious`` says that somewhere the error
-    is much larger than that of plain coding.
+    Only where it is much larger (``suspicious``) is plain coding tried: a second encoding costs as much as the first.
     """
 
     def __init__(self, model: WeConvene, quality: Tensor) -> None:
@@ -110,10 +109,7 @@ def _errors_inside(made: Tensor, x: Tensor) -> Tensor:
 
 
 def rate_distortion_loss(size: int, picture: np.ndarray, decoded: np.ndarray, quality: float) -> float:
-    """Return what training minimises: the bits of a file of ``size`` bytes plus lambda times its squared error.
-
-    The error is between pictures (H, W, 3) uint8: a sum over the pixels, a mean over the colours.
-    """
+    """Return the bits of ``size`` bytes plus lambda times the squared error (summed over pixels, mean over colours)."""
     strips = (slice(top, top + SQUARE) for top in range(0, len(picture), SQUARE))  # not all as floats at once
     squares = sum(float(np.square(np.subtract(decoded[at], picture[at], dtype=np.float32)).sum()) for at in strips)
     return 8 * size + float(lambda_of(torch.tensor([quality]))) * squares / picture.shape[2]

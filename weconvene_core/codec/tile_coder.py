@@ -18,7 +18,7 @@ from torch import Tensor
 from weconvene_core.codec.container import Container, CutFileError, Kind, PartialFile
 from weconvene_core.codec.latent_refinement import Refinement
 from weconvene_core.codec.plain_coding import DistortionMonitor
-from weconvene_core.codec.tile_grid import HALO, UNIT, Tile, TileGroup, spans
+from weconvene_core.codec.tile_grid import HALO, UNIT, Span, Tile, TileGroup, spans
 from weconvene_core.entropy import DecodeMode, EncodeMode, InteriorMode
 from weconvene_core.entropy.cdf_tables import Tables
 from weconvene_core.entropy.coding_steps import SliceCodingMode
@@ -44,13 +44,9 @@ def encode_tiles(
     model: WeConvene, header: Container, pixels: np.ndarray,
     refinement: Refinement | None = None, monitor: DistortionMonitor | None = None,
 ) -> dict[tuple[Kind, int], bytes]:  # fmt: skip
-    """Code a picture in the tiles of its header; return the streams by kind and index of the tile group or tile.
+    """Code pixels (H, W, 3) uint8, turned as the header says; return the streams by kind and index of group or tile.
 
-    Parameters
-    ----------
-    pixels : (H, W, 3) uint8, turned as the header says.
-    refinement : what to do to the latents before they are coded.
-    monitor : is shown what a decoder will have of each tile.
+    The ``refinement`` changes latents before they are coded; the ``monitor`` is shown what a decoder will have.
 
     Raises
     ------
@@ -86,22 +82,21 @@ def analyse(
 
     With a ``refinement``, whose gradients take much memory, the tile is divided once more.
     """
-    bands, cell = [], refinement.cell if refinement else 0
+    cell = refinement.cell if refinement else 0
     rows, columns = (spans(length, cell, span) for length, span in zip(pixels.shape[:2], tile, strict=True))
-    for row in rows:
-        parts = []
-        for column in columns:
-            x = from_8_bit(pixels[row.padded, column.padded])
-            latent = refinement(x, quality) if refinement else model.analyse(pad(x, model.config.stride), quality)
-            area = [_coefficients(model, span.halo_before, span.length) for span in (row, column)]
-            parts.append((latent[0][..., *area], latent[1][..., *area]))
-        bands.append(_joined(parts, 3))
-    return _joined(bands, 2)
+
+    def part(row: Span, column: Span) -> Latent:
+        x = from_8_bit(pixels[row.padded, column.padded])
+        latent = refinement(x, quality) if refinement else model.analyse(pad(x, model.config.stride), quality)
+        area = [_coefficients(model, span.halo_before, span.length) for span in (row, column)]
+        return latent[0][..., *area], latent[1][..., *area]
+
+    return _joined([_joined([part(row, column) for column in columns], 3) for row in rows], 2)
 
 
 @torch.no_grad()
 def decode_tiles(model: WeConvene, file: PartialFile, slices: int = ALL) -> tuple[np.ndarray, int]:
-    """Decode a picture with at most ``slices`` HF slices; the latents of at most four rows of tiles are in memory.
+    """Decode at most ``slices`` HF slices; the latents of at most four rows of tiles are in memory.
 
     Returns
     -------
@@ -109,10 +104,8 @@ def decode_tiles(model: WeConvene, file: PartialFile, slices: int = ALL) -> tupl
 
     Raises
     ------
-    CutFileError
-        If not even the hyperprior is complete.
-    CorruptFileError
-        If the streams cannot be those of such a picture.
+    CutFileError, CorruptFileError
+        If not even the hyperprior is complete; if the streams cannot be those of such a picture.
     """
     container, quality, halo = file.container, torch.tensor([file.container.quality]), HALO // model.config.coded_stride
     rows, columns = (spans(side, container.tile) for side in container.coded_size)
@@ -169,13 +162,8 @@ def _decode_rows(model: WeConvene, file: PartialFile, slices: int) -> Iterator[t
 class TileGroupCoder:
     """The entropy model on one tile group, for encoder and decoder alike.
 
-    z and the LL band belong to the whole group; each tile's part of them is made from the tile and a halo, which keeps
-    memory small. The slices are coded tile by tile. First comes z, then the LL band, where there are tiles.
-
-    Attributes
-    ----------
-    shape : height and width of the group's z.
-    ratio : coefficients per position of z, along an axis.
+    z comes first, then, where there are tiles, the LL band. Both belong to the whole group; each tile's part of them is
+    made from the tile and a halo, which keeps memory small. Then the slices are coded tile by tile.
     """
 
     z_hat: Tensor  # (1, z_channels, *shape)
@@ -183,8 +171,9 @@ class TileGroupCoder:
 
     def __init__(self, model: WeConvene, header: Container, group: TileGroup) -> None:
         self.model, self.group, self.tiled = model, group, bool(header.tile)
-        self.quality, self.ratio = torch.tensor([header.quality]), model.config.z_stride // model.config.coded_stride
-        self.shape = tuple(side.stop for side in self.interior(group.tiles[-1]))
+        self.quality = torch.tensor([header.quality])
+        self.ratio = model.config.z_stride // model.config.coded_stride  # coefficients per position of z, along an axis
+        self.shape = tuple(side.stop for side in self.interior(group.tiles[-1]))  # of z
 
     def interior(self, tile: Tile, ratio: int = 1) -> Area:
         """Return where a tile lies in the group, in units of 1 / ``ratio`` positions of z."""
@@ -224,10 +213,9 @@ class TileGroupCoder:
         return prior.write(self.z_hat)
 
     def read_z(self, data: bytes) -> None:
-        """Decode z.
+        """Decode z; a stream that is too short even for the likeliest symbols is refused.
 
-        A stream that is too short even for the likeliest symbols is refused, so that a forged header cannot make a
-        decoder work, or reserve memory, for a size that the file has no bytes for.
+        So a forged header cannot make a decoder work, or reserve memory, for a size that the file has no bytes for.
         """
         tables, (height, width) = self.model.entropy_bottleneck.tables, self.shape
         likeliest = (np.diff(row[: escape + 2]).max() for row, escape in zip(tables.cdf, tables.escape, strict=True))
@@ -240,12 +228,11 @@ class TileGroupCoder:
         self.z_hat = self.model.entropy_bottleneck.read(data, self.shape)
 
     def hyper_features(self, tile: Tile) -> tuple[list[Tensor], Tensor]:
-        """Return a tile's hyper features, from z with a halo.
+        """Make a tile's hyper features from z with a halo.
 
         Returns
         -------
-        Those of the interior at the resolutions of the LL pyramid, coarsest first, and those at the latent's own
-        resolution, with a halo of ``SLICE_HALO``.
+        The interior's at the LL pyramid's resolutions, coarsest first, and the latent's own, padded by ``SLICE_HALO``.
         """
         area, interior = self.padded(tile, HYPER_HALO)
         features = self.model.h_s(self.z_hat[..., *area], self.quality)
@@ -261,11 +248,8 @@ class TileGroupCoder:
         self.ll_hat = self.model.charm.code_ll(levels, mode, ll)
 
     def code(self, tile: Tile, mode: SliceCodingMode, lf: Tensor | None = None, hf: Tensor | None = None) -> Latent:
-        """Code the slices of a tile, of a picture in one piece the LL band too, and return its decoded latents.
-
-        ``lf`` and ``hf`` are the group's, None when decoding.
-        """
-        if not self.tiled:
+        """Code the slices of a tile and return its decoded latents; ``lf`` and ``hf`` are the group's."""
+        if not self.tiled:  # a picture in one piece: the model's own way, LL band included
             coded = self.model.code_latents(self.quality, mode, lf, hf, self.z_hat)
             return coded.lf_hat, coded.hf_hat
         area, interior = self.padded(tile, SLICE_HALO, self.ratio)
@@ -279,12 +263,12 @@ class TruncatedDecodeMode:
     """Decoding of streams that may be cut, or of some HF slices only: a missing residual is assumed zero.
 
     A range code is a number, and decoding is monotonic in it. A cut stream is decoded twice: with the smallest and with
-    the largest continuation. A slice on which both agree is certain, whatever the missing bytes are. The first slice on
-    which they disagree ends the stream.
+    the largest continuation. A slice on which both agree is certain. The first one on which they disagree ends the
+    stream.
 
     Parameters
     ----------
-    streams : the bytes of the groups y_lf and y_hf, and whether their end is missing.
+    streams : by group (y_lf, y_hf), the bytes and whether their end is missing.
     slices : HF slices to decode at most.
     calls : how often the mode is called for a slice.
     """
@@ -307,23 +291,17 @@ class TruncatedDecodeMode:
     def __call__(self, group: str, prediction: SlicePrediction, target: Tensor | None) -> Tensor:
         """Return the residual of a slice, zero where it is missing."""
         is_hf = group == "y_hf"
-        wanted = group not in self.ended and not (is_hf and self._hf_calls == self.most_calls)
-        residual = self._next(group, prediction) if wanted else None
-        if residual is None:
-            self.ended.add(group)
-            return torch.zeros_like(prediction.mean)
-        self._hf_calls += is_hf
-        return residual
-
-    def _next(self, group: str, prediction: SlicePrediction) -> Tensor | None:
-        """Decode one more slice; None where a cut stream leaves it open."""
-        if group not in self.cut:
-            return self.low(group, prediction, None)
-        try:
-            lowest, highest = self.low(group, prediction, None), self.high(group, prediction, None)
-        except CorruptFileError:  # such a continuation is no code at all
-            return None
-        return lowest if torch.equal(lowest, highest) else None
+        if group not in self.ended and not (is_hf and self._hf_calls == self.most_calls):
+            try:
+                residual = self.low(group, prediction, None)
+                if group not in self.cut or torch.equal(residual, self.high(group, prediction, None)):
+                    self._hf_calls += is_hf
+                    return residual
+            except CorruptFileError:  # of a cut stream: such a continuation is no code at all
+                if group not in self.cut:
+                    raise
+        self.ended.add(group)
+        return torch.zeros_like(prediction.mean)
 
 
 def padded_length(model: WeConvene, length: int) -> int:

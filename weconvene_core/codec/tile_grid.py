@@ -63,7 +63,7 @@ Tile = tuple[Span, Span]
 
 @dataclass(frozen=True)
 class TileGroup:
-    """Tiles that share a hyperprior and an LL band: the spans of their rows and columns; groups count row by row."""
+    """Tiles that share a hyperprior and an LL band: the spans of their rows and columns."""
 
     index: int
     rows: tuple[Span, ...]
