@@ -7,6 +7,7 @@ same network is trained plain, and twice with 3DM-WeConv: narrower at equal para
 from __future__ import annotations
 
 import warnings
+from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,9 +65,6 @@ def data_path(name: str) -> Path | None:
     """Return a file or folder below the reader's data folder, None where there is none."""
     root = data_folder()
     return root / name if root is not None and (root / name).exists() else None
-
-
-# --- matched networks ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -140,20 +138,15 @@ def _parameters(network: nn.Module) -> int:
 
 def _nearest(cost: Callable[[int], int], target: int, widest: int) -> int:
     """Return the width whose cost, which grows with it, is nearest to the target."""
-    low, high = SMALLEST_WIDTH, widest
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if cost(middle) <= target else (low, middle)
-    best = min((low, high), key=lambda width: abs(cost(width) - target))
+    widths = range(SMALLEST_WIDTH, widest + 1)
+    above = min(max(1, bisect(widths, target, key=cost)), len(widths) - 1)
+    best = min(widths[above - 1 : above + 1], key=lambda width: abs(cost(width) - target))
     if abs(cost(best) - target) > TOLERANCE * target:
         raise WeconveneError(
             f"no width from {SMALLEST_WIDTH} to {widest} costs {target} within {100 * TOLERANCE:.0f} %; "
             f"the nearest, {best}, costs {cost(best)}: change the width of the plain network."
         )
     return best
-
-
-# --- training and statistics -----------------------------------------------------------------------------------------
 
 
 def fit(
@@ -165,12 +158,7 @@ def fit(
 ) -> None:
     """Train a network for one stage (Adam, warm-up and half a cosine, clipped gradients) and put it in eval mode.
 
-    Parameters
-    ----------
-    network : its parameters that require gradients are trained.
-    draw : makes the batch of a step from a generator that depends on (seed, step) alone.
-    loss : of the network on a batch.
-    stage : steps and rates; its batch and crop are ``draw``'s business.
+    ``draw`` makes the batch of a step from a generator that depends on (seed, step) alone.
 
     Raises
     ------
@@ -257,9 +245,6 @@ def interval(values: np.ndarray) -> tuple[float, float]:
         return float("nan"), float("nan")
     half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
     return float(values.mean() - half), float(values.mean() + half)
-
-
-# --- tables ----------------------------------------------------------------------------------------------------------
 
 
 def mode_table(name: str, mode: str, folder: Path = TABLE.parent) -> Path:
