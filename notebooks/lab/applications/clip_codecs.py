@@ -33,21 +33,19 @@ LENGTH_BYTES = 3
 HEADER = struct.Struct("<4sIHHHH")
 """Magic, key, frames, height, width, quality in thousandths."""
 
-# --- one frame -------------------------------------------------------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class Context:
-    """What both sides know of a frame: its predicted latents, and features that are added to the hyperprior's.
+    """What both sides know of a frame; by default nothing, as in the image model.
 
     Attributes
     ----------
     base : predicted LF and HF in quantiser steps; it is subtracted before coding and added after.
-    features : one tensor per resolution of the hyperprior's features, coarsest first.
+    features : added to the hyperprior's, one tensor per resolution, coarsest first.
     """
 
-    base: Latent
-    features: Sequence[Tensor]
+    base: tuple[Tensor | float, Tensor | float] = (0.0, 0.0)
+    features: Sequence[Tensor] = ()
 
     def residual(self, latent: Latent) -> Latent:
         """Take the prediction away."""
@@ -58,27 +56,24 @@ class Context:
         return residual[0] + self.base[0], residual[1] + self.base[1]
 
 
-@torch.no_grad()
-def write(
-    model: WeConvene, latent: Latent, quality: Tensor, context: Context | None = None
-) -> tuple[list[bytes], Latent]:
-    """Code the latents of a frame; return the streams z, y_lf and y_hf, and the latents that a decoder will have.
+NOTHING = Context()
 
-    Without a context this is what the image model does.
-    """
-    target, features = (context.residual(latent), context.features) if context else (latent, ())
+
+@torch.no_grad()
+def write(model: WeConvene, latent: Latent, quality: Tensor, context: Context = NOTHING) -> tuple[list[bytes], Latent]:
+    """Code the latents of a frame; return the streams z, y_lf and y_hf, and the latents that a decoder will have."""
     mode = EncodeMode(model.tables)
-    coded = model.code_latents(quality, mode, *target, context=features)
-    streams, decoded = mode.streams(), (coded.lf_hat, coded.hf_hat)
+    coded = model.code_latents(quality, mode, *context.residual(latent), context=context.features)
+    streams = mode.streams()
     strings = [model.entropy_bottleneck.write(coded.z_hat), *(streams.get(group, b"") for group in GROUPS)]
-    return strings, context.restored(decoded) if context else decoded
+    return strings, context.restored((coded.lf_hat, coded.hf_hat))
 
 
 @torch.no_grad()
 def read(
-    model: WeConvene, streams: Sequence[bytes], padded: tuple[int, int], quality: Tensor, context: Context | None = None
+    model: WeConvene, streams: Sequence[bytes], size: Sequence[int], quality: Tensor, context: Context = NOTHING
 ) -> Latent:
-    """Invert :func:`write`; ``padded`` is height and width of the frame in pixels, multiples of the model's stride.
+    """Invert :func:`write`; ``size`` is height and width of the frame in pixels.
 
     Raises
     ------
@@ -86,11 +81,10 @@ def read(
         If the streams cannot be those of such a frame.
     """
     z, *rest = streams
-    shape = padded[0] // model.config.z_stride, padded[1] // model.config.z_stride
+    shape = [padded_length(model, side) // model.config.z_stride for side in size]
     mode = DecodeMode(model.tables, dict(zip(GROUPS, rest, strict=True)))
     z_hat = model.entropy_bottleneck.read(z, shape)
-    decoded = model.code_latents(quality, mode, z_hat=z_hat, context=context.features if context else ())[:2]
-    return context.restored(decoded) if context else decoded
+    return context.restored(model.code_latents(quality, mode, z_hat=z_hat, context=context.features)[:2])
 
 
 @torch.no_grad()
@@ -106,21 +100,13 @@ def frame_of(model: WeConvene, latent: Latent, size: Sequence[int], quality: Ten
     return (x.clamp(0, 1) * 255).round() / 255
 
 
-# --- clips -----------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, eq=False)
 class InterCodec:
     """Codes the first frame by the image model, then motion, and latents on top of their prediction.
 
     A frame is predicted from the decoded one before it by block motion, and the prediction goes through g_a as the
-    frame itself does. The prior reads those predicted latents and gives the :class:`Context`.
-
-    Attributes
-    ----------
-    name : what tables and figures call it.
-    model : a released model, ``codec.load_model(name)``.
-    prior : a trained :class:`lab.applications.prior.Prior`; None codes every frame by itself (intra).
+    frame itself does. The trained :class:`lab.applications.prior.Prior` reads those predicted latents and gives the
+    :class:`Context`; without a prior every frame is coded by itself (intra).
     """
 
     name: str
@@ -140,11 +126,12 @@ class InterCodec:
         quality = _checked(frames, quality)
         at, reference, chunks = torch.tensor([quality]), None, []
         for frame in frames:
-            x = from_8_bit(frame)
-            vectors = None if self.prior is None or reference is None else motion.estimate(reference, x)
-            context = None if vectors is None else self._context(reference, vectors, at)
+            x, context, packed = from_8_bit(frame), NOTHING, b""
+            if self.prior is not None and reference is not None:
+                vectors = motion.estimate(reference, x)
+                context, packed = self._context(reference, vectors, at), pack_vectors(vectors)
             streams, latent = write(self.model, latent_of(self.model, x, at), at, context)
-            chunks += [b"" if vectors is None else pack_vectors(vectors), *streams]
+            chunks += [packed, *streams]
             reference = frame_of(self.model, latent, frame.shape[:2], at)
         return _pack_clip(self, frames, quality, chunks)
 
@@ -156,14 +143,13 @@ class InterCodec:
         CorruptFileError
             If the data is no such file, is cut, or was made with other weights.
         """
-        (_, height, width), quality, chunks = _unpack_clip(self, data)
+        (_, *size), quality, chunks = _unpack_clip(self, data)
         at, reference, frames = torch.tensor([quality]), None, []
-        size = padded_length(self.model, height), padded_length(self.model, width)
-        for vectors, *streams in chunks:
-            grid = -(-height // motion.BLOCK), -(-width // motion.BLOCK)
-            known = None if not vectors or reference is None else unpack_vectors(vectors, grid)
-            context = None if known is None else self._context(reference, known, at)
-            reference = frame_of(self.model, read(self.model, streams, size, at, context), (height, width), at)
+        for packed, *streams in chunks:
+            context = NOTHING
+            if packed and reference is not None:
+                context = self._context(reference, unpack_vectors(packed, [-(-n // motion.BLOCK) for n in size]), at)
+            reference = frame_of(self.model, read(self.model, streams, size, at, context), size, at)
             frames.append(to_8_bit(reference))
         return np.stack(frames)
 
@@ -184,13 +170,6 @@ class TemporalCodec:
     Latents in quantiser steps are what the orthonormal DWT may be applied to: equal steps in all bands are then
     optimal. A low band of J levels is 2^(J/2) times as large as a frame's latents, as if coded at 2^J times the lambda;
     the entropy model is told so. What moves spreads over the bands.
-
-    Attributes
-    ----------
-    name : what tables and figures call it.
-    model : a released model, ``codec.load_model(name)``.
-    wavelet : along time.
-    levels : along time, 0 or more.
     """
 
     name: str
@@ -213,16 +192,12 @@ class TemporalCodec:
 
     def decode(self, data: bytes) -> Frames:
         """Decompress a file of the same codec into its frames (T, H, W, 3) uint8 (see :meth:`InterCodec.decode`)."""
-        (count, height, width), quality, chunks = _unpack_clip(self, data)
-        split, size = (
-            AxisDWT(count, self.wavelet, self.levels),
-            (padded_length(self.model, height), padded_length(self.model, width)),
-        )
+        (count, *size), quality, chunks = _unpack_clip(self, data)
+        split = AxisDWT(count, self.wavelet, self.levels)
         at, told = torch.tensor([quality]), self._qualities(split, quality)
         coded = [read(self.model, each, size, own) for each, own in zip(chunks, told, strict=True)]
         lf, hf = (split.merge(list(torch.cat(group).split(split.sizes)), 0) for group in zip(*coded, strict=True))
-        latents: list[Latent] = [(lf[i, None], hf[i, None]) for i in range(count)]
-        return np.stack([to_8_bit(frame_of(self.model, latent, (height, width), at)) for latent in latents])
+        return np.stack([to_8_bit(frame_of(self.model, (lf[i, None], hf[i, None]), size, at)) for i in range(count)])
 
     @property
     def key(self) -> int:
@@ -236,11 +211,8 @@ class TemporalCodec:
         return [torch.tensor([each]) for each in told]
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
 def _pack_clip(codec: InterCodec | TemporalCodec, frames: Frames, quality: float, chunks: Sequence[bytes]) -> bytes:
-    """Make a clip's file: a header, and byte strings behind each other, as many per frame, each after its length."""
+    """Make a clip's file: a header, and the byte strings of all frames, each after its length."""
     header = HEADER.pack(codec.MAGIC, codec.key, *frames.shape[:3], round(1000 * quality))
     return header + b"".join(len(chunk).to_bytes(LENGTH_BYTES, "little") + chunk for chunk in chunks)
 
@@ -248,13 +220,7 @@ def _pack_clip(codec: InterCodec | TemporalCodec, frames: Frames, quality: float
 def _unpack_clip(
     codec: InterCodec | TemporalCodec, data: bytes
 ) -> tuple[tuple[int, int, int], float, list[tuple[bytes, ...]]]:
-    """Return number, height and width of the frames, the quality, and the byte strings of every frame.
-
-    Raises
-    ------
-    CorruptFileError
-        If the data is no such file, was made with another key, is cut, or too long.
-    """
+    """Return number, height and width of the frames, the quality, and the byte strings of every frame."""
     if len(data) < HEADER.size or not data.startswith(codec.MAGIC):
         raise CorruptFileError("This is not a clip of this codec: choose a file that its encode made.")
     _, made_with, count, height, width, thousandths = HEADER.unpack_from(data)
@@ -264,11 +230,9 @@ def _unpack_clip(
     for _ in range(codec.CHUNKS * count):
         start = position + LENGTH_BYTES
         position = start + int.from_bytes(data[position:start], "little")
-        if max(start, position) > len(data):
-            raise CorruptFileError("The clip is cut: its end is missing; get a fresh copy.")
         chunks.append(data[start:position])
-    if position < len(data):
-        raise CorruptFileError(f"The clip is {len(data) - position} bytes too long; get a fresh copy.")
+    if position != len(data):
+        raise CorruptFileError("The clip is cut, or has bytes behind its end: get a fresh copy.")
     return (count, height, width), thousandths / 1000, list(zip(*[iter(chunks)] * codec.CHUNKS, strict=True))
 
 
@@ -288,7 +252,7 @@ def pack_vectors(vectors: Tensor) -> bytes:
     return bytes([index]) + encoder.finish()
 
 
-def unpack_vectors(data: bytes, size: tuple[int, int]) -> Tensor:
+def unpack_vectors(data: bytes, size: Sequence[int]) -> Tensor:
     """Invert :func:`pack_vectors` for ``size`` (rows, columns) of blocks.
 
     Raises

@@ -19,12 +19,10 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.training.images import cut, draw_crops
 
 Frames = NDArray[np.uint8]
-MAGIC, FRAME = b"YUV4MPEG2", b"FRAME"
-SOURCE = "a folder 'video' under WECONVENE_DATA takes y4m files (8 bits, 4:2:0 or 4:4:4) and folders of frames"
-CAMERA_STEP = 0.75
-"""Pixels that the camera over a photograph moves from frame to frame."""
-KR, KB = 0.2126, 0.0722
-"""BT.709, which y4m files of this size and above mean."""
+SOURCE = "a folder 'video' under WECONVENE_DATA takes y4m files (8 bits, 4:2:0) and folders of frames"
+CAMERA_STEP = 0.75  # pixels that the camera over a photograph moves from frame to frame
+COLOURS = (b"420", b"420jpeg", b"420mpeg2", b"420paldv")
+KR, KB = 0.2126, 0.0722  # BT.709
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,16 +72,16 @@ def load_clip(path: Path, limit: int) -> Clip:
 def moved_photograph(limit: int, size: tuple[int, int] = (144, 176)) -> Clip:
     """Return a clip of a camera that moves slowly over an embedded photograph; no real video, and named so."""
     photo = torch.from_numpy(np.array(load_rgb(image_set("default").paths[2]))).permute(2, 0, 1)[None].float()
-    frames = [_view(photo, 60 + CAMERA_STEP * t, 40 + CAMERA_STEP * t / 2, size) for t in range(limit)]
+    frames = []
+    for step in (CAMERA_STEP * t for t in range(limit)):
+        x, y = torch.arange(size[1])[None] + (60 + step), torch.arange(size[0])[:, None] + (40 + step / 2)
+        frames.append(_pixels(F.grid_sample(photo, pixel_grid(x, y, photo.shape), "bicubic", align_corners=True)))
     return Clip("camera over a still photograph", np.stack(frames))
 
 
-def _view(photo: Tensor, left: float, top: float, size: tuple[int, int]) -> Frames:
-    """Cut a window at a position between pixels, (1, 3, H, W) -> (h, w, 3) uint8."""
-    x = torch.arange(size[1]) + left
-    y = torch.arange(size[0]) + top
-    window = F.grid_sample(photo, pixel_grid(x[None, :], y[:, None], photo.shape), "bicubic", align_corners=True)
-    return window[0].clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
+def _pixels(picture: Tensor) -> Frames:
+    """(1, 3, H, W) in 0..255 -> (H, W, 3) uint8."""
+    return picture[0].clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
 
 
 def pixel_grid(x: Tensor, y: Tensor, shape: Sequence[int]) -> Tensor:
@@ -94,17 +92,10 @@ def pixel_grid(x: Tensor, y: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def moving_pairs(images: Sequence[Tensor], count: int, side: int, rng: np.random.Generator) -> Iterator[Tensor]:
-    """Yield pairs of frames (2, 3, side, side) in 0..1 made of still photographs.
+    """Yield pairs of frames (2, 3, side, side) in 0..1 made of still photographs (H, W, 3) uint8.
 
     The camera shifts, turns and zooms a little; a rectangle of another photograph moves on its own; both frames have
     a little noise. So a coder can be trained without having seen any of the clips that it is measured on.
-
-    Parameters
-    ----------
-    images : (H, W, 3) uint8 photographs.
-    count : number of pairs.
-    side : of the frames, in pixels.
-    rng : what everything is drawn from.
     """
     for _ in range(count):
         back, front = cut(images, draw_crops(images, 2, 2 * side, rng, 0.5), 2 * side).split(1)
@@ -142,28 +133,21 @@ def _y4m_frames(path: Path, limit: int) -> Iterator[Frames]:
     except OSError as error:
         raise WeconveneError(f"{path} cannot be read ({error.strerror}): check the path.") from error
     header, _, data = data.partition(b"\n")
-    words = header.split()
-    fields = {word[:1]: word[1:] for word in words[1:]}
-    colour = fields.get(b"C", b"420jpeg").decode("ascii", "replace")
-    sized = all(fields.get(side, b"").isdigit() and int(fields[side]) for side in (b"W", b"H"))
-    if words[:1] != [MAGIC] or not sized or colour not in CHROMA:
-        raise WeconveneError(f"{path} is no y4m video of 8 bits in 4:2:0 or 4:4:4: convert it (-pix_fmt yuv420p).")
-    width, height = int(fields[b"W"]), int(fields[b"H"])
-    small = ((height + 1) // 2, (width + 1) // 2) if CHROMA[colour] == 2 else (height, width)
-    shapes = [(height, width), small, small]
+    magic, *words = header.split() or [b""]
+    fields = {word[:1]: word[1:] for word in words}
+    width, height = (int(fields[side]) if fields.get(side, b"").isdigit() else 0 for side in (b"W", b"H"))
+    if magic != b"YUV4MPEG2" or not width * height or fields.get(b"C", COLOURS[0]) not in COLOURS:
+        raise WeconveneError(f"{path} is no y4m video of 8 bits in 4:2:0: convert it (-pix_fmt yuv420p).")
+    shapes = [(height, width), *2 * [((height + 1) // 2, (width + 1) // 2)]]
     length = sum(math.prod(shape) for shape in shapes)
     for number in range(limit):
         if not data:
             return
         marker, _, data = data.partition(b"\n")
-        if not marker.startswith(FRAME) or len(data) < length:
+        if not marker.startswith(b"FRAME") or len(data) < length:
             raise WeconveneError(f"{path} is cut or damaged in frame {number}: get a fresh copy.")
         yield _rgb(np.frombuffer(data, np.uint8, length), shapes)
         data = data[length:]
-
-
-CHROMA = {"420": 2, "420jpeg": 2, "420mpeg2": 2, "420paldv": 2, "444": 1}
-"""Colour spaces of y4m that are read, and how many luma samples a chroma sample spans."""
 
 
 def _rgb(samples: Frames, shapes: Sequence[tuple[int, int]]) -> Frames:
@@ -174,5 +158,4 @@ def _rgb(samples: Frames, shapes: Sequence[tuple[int, int]]) -> Frames:
     luma = (planes[0] - 16) / 219
     blue, red = ((F.interpolate(p, size=shapes[0], mode="bilinear") - 128) / 224 for p in planes[1:])
     r, b = luma + 2 * (1 - KR) * red, luma + 2 * (1 - KB) * blue
-    rgb = torch.cat([r, (luma - KR * r - KB * b) / (1 - KR - KB), b], 1)
-    return (255 * rgb[0]).clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
+    return _pixels(255 * torch.cat([r, (luma - KR * r - KB * b) / (1 - KR - KB), b], 1))

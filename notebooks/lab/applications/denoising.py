@@ -6,8 +6,8 @@ One network for all strengths: the noise of every training crop has its own. Cla
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -24,10 +24,8 @@ from weconvene_core.datasets.image_sets import MissingSetError, folder_set, imag
 from weconvene_core.training.config import Stage
 from weconvene_core.training.images import cut, draw_crops, load_pool, on_device
 
-SIGMAS = (15, 25, 50)
-"""Strengths of the noise that are measured, in steps of 8-bit pictures."""
-TRAINED = (5.0, 55.0)
-SHIFTS = 4
+SIGMAS, TRAINED, SHIFTS = (15, 25, 50), (5.0, 55.0), 4
+"""Strengths of the noise that are measured, and the range that is trained on, in steps of 8-bit pictures."""
 LUMA = (0.299, 0.587, 0.114)
 TEST_SETS = ("denoising/CBSD68", "denoising/Set12")
 SOURCE = "the folders CBSD68 and Set12 of github.com/cszn/FFDNet (testsets) go into 'denoising' under WECONVENE_DATA"
@@ -75,12 +73,11 @@ def train(network: nn.Module, seed: int, images: Sequence[Tensor], stage: Stage)
         strength = torch.empty(stage.batch, 1, 1, 1).uniform_(*TRAINED) / 255
         return clean + strength * torch.randn(clean.shape), clean, strength
 
-    fit(network, draw, _error, stage, seed)
+    def error(network: nn.Module, batch: Noisy) -> Tensor:
+        noisy, clean, strength = batch
+        return ((network(noisy) - clean) / strength).square().mean()  # else strong noise alone would be learnt
 
-
-def _error(network: nn.Module, batch: Noisy) -> Tensor:
-    noisy, clean, strength = batch
-    return ((network(noisy) - clean) / strength).square().mean()  # else strong noise alone would be learnt
+    fit(network, draw, error, stage, seed)
 
 
 def network_denoiser(network: nn.Module) -> Denoise:
@@ -103,17 +100,14 @@ def wavelet_denoiser(noisy: Picture, sigma: int) -> Picture:
     return np.mean(shifted, 0)
 
 
-def bm3d_denoiser(noisy: Picture, sigma: int) -> Picture:
-    """BM3D (Dabov et al., 2007) by its authors' package, an optional extra."""
-    import bm3d
-
-    return bm3d.bm3d(noisy, sigma / 255)
-
-
 def classical_methods() -> dict[str, Denoise]:
-    """Return the classical methods that are installed, by name, and the noisy picture itself."""
+    """Return the classical methods by name, BM3D (Dabov et al., 2007) if it is installed, and the noisy picture."""
     found: dict[str, Denoise] = {"noisy": lambda noisy, _: noisy, "wavelet threshold": wavelet_denoiser}
-    return found | ({"BM3D": bm3d_denoiser} if find_spec("bm3d") else {})
+    with suppress(ImportError):
+        from bm3d import bm3d  # its authors' package, an optional extra
+
+        found["BM3D"] = lambda noisy, sigma: bm3d(noisy, sigma / 255)
+    return found
 
 
 def noisy_version(picture: Picture, sigma: int) -> Picture:
@@ -123,10 +117,7 @@ def noisy_version(picture: Picture, sigma: int) -> Picture:
 
 
 def measure(denoise: Denoise, pictures: Mapping[str, Picture], sigmas: Sequence[int] = SIGMAS) -> pd.DataFrame:
-    """Return PSNR (dB) and SSIM (Wang et al., 2004) of every picture at every strength.
-
-    The table has columns picture, sigma, psnr_db and ssim; results are clipped to 0..1 and not rounded.
-    """
+    """Return a table of picture, sigma, psnr_db and ssim (Wang et al., 2004) of results in 0..1, not rounded."""
     rows = []
     for sigma in sigmas:
         for name, clean in pictures.items():

@@ -1,7 +1,6 @@
 """The prior of the inter codec: a small network that says what a predicted frame's latents tell of the frame's.
 
-It says how much of each predicted latent to trust, and adds features to the hyperprior's. The image model, its
-hyperprior and 3DWeChARM stay as they are; only the prior is trained, on moved photographs.
+The image model, its hyperprior and 3DWeChARM stay as they are; only the prior is trained, on moved photographs.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.applications import motion
-from lab.applications.clip_codecs import GROUPS, Context, frame_of, latent_of, write
+from lab.applications.clip_codecs import GROUPS, NOTHING, Context, frame_of, latent_of, write
 from lab.applications.clips import Clip, moving_pairs
 from lab.applications.study import fit
 from weconvene_core.codec.tile_coder import Latent
@@ -29,18 +28,16 @@ from weconvene_core.layers.blocks import ResidualBlock
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.config import Stage
 
-TRUST = 2.0
-"""What the prior starts from: sigmoid(2), about nine tenths of the predicted latents, is believed."""
-HIDDEN = 48
+TRUST = 2.0  # the prior starts from sigmoid(2): about nine tenths of the predicted latents are believed
 
 
 class Prior(nn.Module):
     """Latents of a predicted frame, LF and HF (B, C, h, w) together -> the :class:`Context` of the frame.
 
-    All its convolutions at constant size are ``nn.Conv2d``, so that 3DM-WeConv can take their places.
+    It says how much of each predicted latent to trust, and what to add to the hyperprior's features.
     """
 
-    def __init__(self, model: WeConvene, width: int = HIDDEN) -> None:
+    def __init__(self, model: WeConvene, width: int) -> None:
         super().__init__()
         self.groups = [sum(model.config.layout.lf), sum(model.config.layout.hf)]
         channels = sum(self.groups)
@@ -83,19 +80,12 @@ def sample_of(model: WeConvene, before: Tensor, now: Tensor, quality: float) -> 
     return Sample(latent_of(model, now, at), torch.cat(latent_of(model, prediction, at), 1), at)
 
 
-def photograph_samples(
-    model: WeConvene, images: Sequence[Tensor], count: int, side: int, seed: int = 0
-) -> list[Sample]:
-    """Return samples of moving photographs (see ``clips.moving_pairs``) at random qualities: what a prior learns from.
+def photograph_samples(model: WeConvene, images: Sequence[Tensor], count: int, side: int) -> list[Sample]:
+    """Return samples of photographs (H, W, 3) uint8 moved by ``clips.moving_pairs``, at random qualities.
 
-    Parameters
-    ----------
-    images : (H, W, 3) uint8 photographs, at least twice ``side`` long and wide.
-    count : number of samples.
-    side : of the frames in pixels, a multiple of the model's stride.
-    seed : what all of them are drawn from.
+    ``side`` of the frames is in pixels, a multiple of the model's stride, and at most half a photograph's.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     pairs = moving_pairs(images, count, side, rng)
     return [sample_of(model, *pair.split(1), float(rng.uniform(*model.config.qualities))) for pair in pairs]
 
@@ -106,14 +96,13 @@ def clip_samples(model: WeConvene, clip: Clip, qualities: Sequence[float]) -> li
     return [sample_of(model, *pair, quality) for quality in qualities for pair in pairwise(frames)]
 
 
-def estimated_bits(model: WeConvene, sample: Sample, context: Context | None = None) -> Tensor:
+def estimated_bits(model: WeConvene, sample: Sample, context: Context = NOTHING) -> Tensor:
     """Return the bits per image that the likelihoods promise: (), differentiable by what made the context.
 
     While gradients are recorded, noise stands for rounding as in training.
     """
-    target, features = (context.residual(sample.latent), context.features) if context else (sample.latent, ())
     mode = LikelihoodMode(LIKELIHOODS[model.config.distribution], "mixed" if torch.is_grad_enabled() else None)
-    coded = model.code_latents(sample.quality, mode, *target, context=features)
+    coded = model.code_latents(sample.quality, mode, *context.residual(sample.latent), context=context.features)
     likelihoods = [coded.z_likelihoods, *(part for group in GROUPS for part in mode.likelihoods.get(group, []))]
     return sum(-part.log().sum() for part in likelihoods) / (math.log(2) * len(coded.z_hat))
 

@@ -1,7 +1,4 @@
-"""Street scenes into classes, pixel by pixel, by a small U-Net (Ronneberger et al., 2015): areas and boundaries apart.
-
-A label map can have its areas right and its boundaries ragged, or the other way round.
-"""
+"""Street scenes into classes, pixel by pixel, by a small U-Net (Ronneberger et al., 2015): areas and boundaries."""
 
 from __future__ import annotations
 
@@ -33,8 +30,7 @@ CLASSES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
 )  # fmt: skip
 """CamVid's labels 0 to 10, as the SegNet tutorial numbers them; 11 is void and counts nowhere."""
-TOLERANCE = 2
-"""Pixels by which a boundary may be misplaced and still counts as found."""
+TOLERANCE = 2  # pixels by which a boundary may be misplaced and still counts as found
 
 Scene = tuple[Tensor, Tensor]
 """A photograph (3, H, W) uint8 and its labels (H, W) int64; a label beyond the classes is void."""
@@ -161,19 +157,17 @@ def mean_iou(found: Sequence[Tensor], wanted: Sequence[Tensor], classes: int) ->
 
 
 def boundary_score(found: Tensor, wanted: Tensor, classes: int, tolerance: int = TOLERANCE) -> float:
-    """Return the F-score of the boundaries between classes (Csurka et al., 2013), 0 to 1.
+    """Return the F-score of the boundaries between classes (Csurka et al., 2013), 0 to 1; nan where there are none.
 
     A boundary pixel is right if the other map has a boundary within ``tolerance`` pixels; pixels that near to void are
-    left out. nan where neither map has a boundary.
+    left out.
     """
     void = _grown(wanted >= classes, tolerance)
-    edges = [_edges(labels) & ~void for labels in (found, wanted)]
-    near = [_grown(edge, tolerance) for edge in edges]
-    sizes = [int(edge.sum()) for edge in edges]
-    if sizes == [0, 0]:
+    ours, theirs = (_edges(labels) & ~void for labels in (found, wanted))
+    if not (ours.any() or theirs.any()):
         return float("nan")
-    hits = int((edges[0] & near[1]).sum()), int((edges[1] & near[0]).sum())
-    precision, recall = (hit / max(1, size) for hit, size in zip(hits, sizes, strict=True))
+    precision = float((ours & _grown(theirs, tolerance)).sum() / ours.sum().clamp(1))
+    recall = float((theirs & _grown(ours, tolerance)).sum() / theirs.sum().clamp(1))
     return 2 * precision * recall / max(precision + recall, 1e-12)
 
 

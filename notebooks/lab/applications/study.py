@@ -1,14 +1,13 @@
 """What the four studies beyond compression share: matched networks, one training loop, differences with intervals.
 
-The same network is trained three times: with plain 3x3 convolutions, and with 3DM-WeConv at equal parameters and at
-equal MACs. A 3DM-WeConv layer stores more numbers than a 3x3 convolution of the same width and multiplies far less
-often, so no single width matches both: one network is made narrower until its parameters agree, another wider until
-its multiplications do. The training loop is made of the trainer's parts; what it leaves out is what only a codec needs.
+A 3DM-WeConv layer stores more numbers than a 3x3 convolution of the same width and multiplies far less often. So the
+same network is trained plain, and twice with 3DM-WeConv: narrower at equal parameters, wider at equal MACs.
 """
 
 from __future__ import annotations
 
 import warnings
+from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,14 +36,9 @@ COLUMNS = [
     "task", "dataset", "metric", "plain", "weconv", "difference", "ci_low", "ci_high", "seeds", "params_plain",
     "params_weconv", "mac_plain", "mac_weconv", "mode",
 ]  # fmt: skip
-LEVEL = 0.95
-CLIP_NORM = 1.0
 PLAIN, EQUAL_PARAMETERS, EQUAL_MACS = "plain 3x3", "3DM-WeConv, equal parameters", "3DM-WeConv, equal MACs"
-SMALLEST_WIDTH = 4
-WIDEST = 4
-"""No counterpart is so many times as wide: even 1x1 kernels everywhere would save a factor of 9 = 3 x 3 alone."""
-TOLERANCE = 0.15
-"""Widths are whole numbers: the nearest one may miss the target by this share, and by no more."""
+SMALLEST_WIDTH, WIDEST = 4, 4  # channels, and times the plain width: 1x1 kernels everywhere would save 9 = 3 x 3
+TOLERANCE = 0.15  # by which share the nearest whole width may miss the target
 MAIN_FIGURES = {
     "denoising": "PSNR at sigma 25 (dB)",
     "classification": "accuracy (%)",
@@ -54,8 +48,6 @@ MAIN_FIGURES = {
 """The figure of each study that stands for it; higher is better in all of them."""
 
 Batch = TypeVar("Batch")
-
-# --- data ------------------------------------------------------------------------------------------------------------
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
@@ -75,16 +67,9 @@ def data_path(name: str) -> Path | None:
     return root / name if root is not None and (root / name).exists() else None
 
 
-# --- matched networks ------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Network:
-    """One network of a comparison: ``build`` draws its weights from torch's generator.
-
-    ``width`` counts channels, ``macs`` the multiplications of one forward pass of the sample, with the channel DWT
-    folded into the kernels.
-    """
+    """One network of a comparison; ``width`` counts channels, ``macs`` the multiplications of one forward pass."""
 
     name: str
     build: Callable[[], nn.Module]
@@ -93,10 +78,10 @@ class Network:
     macs: int
 
 
-def with_weconv(network: nn.Module, spec: WeConvSpec, fewest: int = SMALLEST_WIDTH) -> nn.Module:
+def with_weconv(network: nn.Module, spec: WeConvSpec) -> nn.Module:
     """Replace, in place, the stride-1 convolutions of 3x3 and more by freshly drawn 3DM-WeConv layers; return it.
 
-    Layers with fewer than ``fewest`` input or output channels stay: the first and the last, which see pictures.
+    Layers with fewer than four input or output channels stay: the first and the last, which see pictures.
 
     Raises
     ------
@@ -104,7 +89,7 @@ def with_weconv(network: nn.Module, spec: WeConvSpec, fewest: int = SMALLEST_WID
         If nothing could be replaced.
     """
     convolutions = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
-    fitting = {m for m in convolutions if not obstacle(m) and min(m.in_channels, m.out_channels) >= fewest}
+    fitting = {m for m in convolutions if not obstacle(m) and min(m.in_channels, m.out_channels) >= SMALLEST_WIDTH}
     if not fitting:
         raise WeconveneError(f"none of the network's {len(convolutions)} convolutions can become a 3DM-WeConv layer.")
     replace_convolutions(
@@ -153,20 +138,15 @@ def _parameters(network: nn.Module) -> int:
 
 def _nearest(cost: Callable[[int], int], target: int, widest: int) -> int:
     """Return the width whose cost, which grows with it, is nearest to the target."""
-    low, high = SMALLEST_WIDTH, widest
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if cost(middle) <= target else (low, middle)
-    best = min((low, high), key=lambda width: abs(cost(width) - target))
+    widths = range(SMALLEST_WIDTH, widest + 1)
+    above = min(max(1, bisect(widths, target, key=cost)), len(widths) - 1)
+    best = min(widths[above - 1 : above + 1], key=lambda width: abs(cost(width) - target))
     if abs(cost(best) - target) > TOLERANCE * target:
         raise WeconveneError(
             f"no width from {SMALLEST_WIDTH} to {widest} costs {target} within {100 * TOLERANCE:.0f} %; "
             f"the nearest, {best}, costs {cost(best)}: change the width of the plain network."
         )
     return best
-
-
-# --- training and statistics -----------------------------------------------------------------------------------------
 
 
 def fit(
@@ -178,13 +158,7 @@ def fit(
 ) -> None:
     """Train a network for one stage (Adam, warm-up and half a cosine, clipped gradients) and put it in eval mode.
 
-    Parameters
-    ----------
-    network : its parameters that require gradients are trained.
-    draw : makes the batch of a step from a generator that depends on (seed, step) alone.
-    loss : of the network on a batch.
-    stage : steps and rates; its batch and crop are ``draw``'s business.
-    seed : which of all trainings this is.
+    ``draw`` makes the batch of a step from a generator that depends on (seed, step) alone.
 
     Raises
     ------
@@ -199,7 +173,7 @@ def fit(
         torch.manual_seed(int(rng.integers(2**62)))
         optimizer.zero_grad()
         loss(network, draw(rng)).backward()
-        if not torch.isfinite(nn.utils.clip_grad_norm_(weights, CLIP_NORM)):
+        if not torch.isfinite(nn.utils.clip_grad_norm_(weights, 1.0)):
             guard.failed(step, stage.name)
             continue
         guard.passed(step)
@@ -242,11 +216,10 @@ def compare(
 def differences(results: pd.DataFrame, networks: Sequence[Network], task: str, dataset: str, mode: str) -> pd.DataFrame:
     """Return one row with ``COLUMNS`` per metric and counterpart; the metric's name says what was made equal.
 
-    ``difference`` is 3DM-WeConv minus plain, paired by seed; its interval is Student's, over the seeds: it speaks of
-    training again on the same data, not of other test data. With one seed there is none (empty).
+    ``difference`` is 3DM-WeConv minus plain, paired by seed; its interval (Student's, over seeds) speaks of training
+    again on the same data, not of other test data.
     """
     plain, *others = networks
-    assert plain.name == PLAIN
     table = results.pivot(index=["metric", "seed"], columns="network", values="value")
     rows = []
     for metric in dict.fromkeys(results.metric):
@@ -270,11 +243,8 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     """Return Student's 95 % interval of the mean of independent values (n,); nan for fewer than two."""
     if len(values) < 2:
         return float("nan"), float("nan")
-    half = stats.t.ppf(0.5 + LEVEL / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
     return float(values.mean() - half), float(values.mean() + half)
-
-
-# --- tables ----------------------------------------------------------------------------------------------------------
 
 
 def mode_table(name: str, mode: str, folder: Path = TABLE.parent) -> Path:
@@ -285,8 +255,6 @@ def mode_table(name: str, mode: str, folder: Path = TABLE.parent) -> Path:
 def write_rows(rows: pd.DataFrame, table: Path = TABLE) -> Path:
     """Write the rows of one task and mode into a table of their own, and all such tables together into ``table``.
 
-    So a notebook that runs again replaces its own rows of that mode and loses no others.
-
     Raises
     ------
     WeconveneError
@@ -294,16 +262,13 @@ def write_rows(rows: pd.DataFrame, table: Path = TABLE) -> Path:
     """
     (task,), (mode,) = set(rows.task), set(rows["mode"])
     table.parent.mkdir(parents=True, exist_ok=True)
-    write_text(mode_table(f"{table.stem}_{task}", mode, table.parent), _csv(rows))
+    how = {"index": False, "float_format": "%.6g", "columns": COLUMNS}
+    write_text(mode_table(f"{table.stem}_{task}", mode, table.parent), rows.to_csv(**how))
     parts = [pd.read_csv(path) for path in sorted(table.parent.glob(f"{table.stem}_*.csv"))]
     if any(list(part.columns) != COLUMNS for part in parts):
         raise WeconveneError(f"a table {table.stem}_*.csv in {table.parent} has other columns: remove it.")
-    write_text(table, _csv(pd.concat(parts)))
+    write_text(table, pd.concat(parts).to_csv(**how))
     return table
-
-
-def _csv(rows: pd.DataFrame) -> str:
-    return rows[COLUMNS].to_csv(index=False, float_format="%.6g")
 
 
 def findings(table: pd.DataFrame | None = None) -> str:
@@ -326,13 +291,8 @@ def findings(table: pd.DataFrame | None = None) -> str:
             raise WeconveneError(f"{TABLE.name} has no full run of {task}: make reproduce MODE=full.")
         pair = [rows.loc[name] for name in names]
         cells = [f"{row.difference:+.2f} ({row.ci_low:+.2f} to {row.ci_high:+.2f})" for row in pair]
-        said = "; ".join(dict.fromkeys(map(_verdict, pair)))  # once where both say the same
+        verdicts = ["better" if row.ci_low > 0 else "worse" if row.ci_high < 0 else "no difference beyond the interval"
+                    for row in pair]  # fmt: skip
+        said = "; ".join(dict.fromkeys(verdicts))  # once where both say the same
         lines.append(f"| {task} | {figure} ({pair[0].seeds}) | {pair[0].plain:.2f} | {' | '.join(cells)} | {said} |")
     return "\n".join(lines)
-
-
-def _verdict(row: pd.Series) -> str:
-    """Say which is better, if the interval lets anything be said."""
-    if row.ci_low > 0:
-        return "better"
-    return "worse" if row.ci_high < 0 else "no difference beyond the interval"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ POINT_COLUMNS = ["clip", "frames", "codec", "quality", "bytes", "bpp", "psnr_db"
 class FfmpegClips:
     """An encoder of ffmpeg on clips as a whole: one intra frame, B frames, ``veryslow``; the quality is ``crf``.
 
-    The files are bare streams, without container and without the message that names the encoder.
+    The files are bare streams.
     """
 
     codec: FfmpegCodec
@@ -34,13 +35,7 @@ class FfmpegClips:
         return self.codec.name
 
     def encode(self, frames: Frames, quality: float) -> bytes:
-        """Return the stream of frames (T, H, W, 3) uint8 of any size at this ``crf``.
-
-        Raises
-        ------
-        WeconveneError
-            If there is no ffmpeg, or one that cannot do it.
-        """
+        """Return the stream of frames (T, H, W, 3) uint8 at this ``crf``; errors as :meth:`FfmpegCodec.encode`."""
         codec, size = self.codec, f"{frames.shape[2]}x{frames.shape[1]}"
         source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-i", "-", *codec.pixel_filter("out")]
         options = [option.format(f"{quality:g}") for option in codec.options]
@@ -80,11 +75,7 @@ def video_codecs() -> list[FfmpegClips]:
 
 
 def measure(codec: InterCodec | TemporalCodec | FfmpegClips, clip: Clip, qualities: Sequence[float]) -> pd.DataFrame:
-    """Make a file per quality and decode it; return a table with ``POINT_COLUMNS``.
-
-    ``bpp`` is bits of the whole file per pixel of all frames; ``psnr_db`` and ``ms_ssim`` are means over the frames,
-    8-bit RGB.
-    """
+    """Make a file per quality and decode it; return a table with ``POINT_COLUMNS``, qualities as means over frames."""
     rows = []
     count, height, width, _ = clip.frames.shape
     for quality in qualities:
@@ -104,12 +95,9 @@ def curves(points: pd.DataFrame, clip: str, metric: Metric = "psnr_rgb") -> dict
 
 
 def bd_rates(points: pd.DataFrame, anchor: str) -> pd.DataFrame:
-    """Return the BD-rates of every codec against ``anchor`` on every clip.
+    """Return the BD-rates (%) of every codec against ``anchor`` on every clip, by PSNR and by MS-SSIM.
 
-    Returns
-    -------
-    Columns clip, frames, codec, bd_rate_pct (PSNR) and ms_ssim_bd_rate_pct; nan where the curves share no quality, one
-    of them does not rise, or frames are too small for MS-SSIM.
+    nan where curves share no quality, one does not rise, or frames are too small for MS-SSIM.
 
     Raises
     ------
@@ -120,16 +108,11 @@ def bd_rates(points: pd.DataFrame, anchor: str) -> pd.DataFrame:
         raise WeconveneError(f"'{anchor}' was not measured; there are {', '.join(dict.fromkeys(points.codec))}.")
     rows = []
     for (clip, frames), own in points.groupby(["clip", "frames"], sort=False):
-        for name in dict.fromkeys(own.codec):
-            if name != anchor:
-                rates = [_rate(own, clip, anchor, name, metric) for metric in ("psnr_rgb", "ms_ssim")]
-                rows.append([clip, frames, name, *rates])
-    return pd.DataFrame(rows, columns=["clip", "frames", "codec", "bd_rate_pct", "ms_ssim_bd_rate_pct"])
-
-
-def _rate(points: pd.DataFrame, clip: str, anchor: str, test: str, metric: Metric) -> float:
-    try:
-        found = curves(points, clip, metric)
-        return bd_rate(found[anchor], found[test]).bd_rate_pct
-    except WeconveneError:
-        return float("nan")
+        for name in (each for each in dict.fromkeys(own.codec) if each != anchor):
+            row = {"clip": clip, "frames": frames, "codec": name, "bd_rate_pct": np.nan, "ms_ssim_bd_rate_pct": np.nan}
+            for metric, column in (("psnr_rgb", "bd_rate_pct"), ("ms_ssim", "ms_ssim_bd_rate_pct")):
+                with suppress(WeconveneError):
+                    found = curves(own, clip, metric)
+                    row[column] = bd_rate(found[anchor], found[name]).bd_rate_pct
+            rows.append(row)
+    return pd.DataFrame(rows)
