@@ -17,7 +17,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from lab.reproduce.run_records import REPOSITORY, RunRecord, Tree, environment, write_record
@@ -26,6 +26,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import data_folder
 
 START_TIMEOUT = 600  # seconds: kernels that start side by side on a slow disk answer after minutes
+QUICK_TIMEOUT = 900  # seconds for a cell in quick mode, ten times what the longest takes: a reply may get lost
 
 
 def run(tree: Tree, notebook: Path, mode: str, patterns: Sequence[str]) -> RunRecord:
@@ -73,12 +74,16 @@ def _outputs(node: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [output for cell in node.cells for output in cell.get("outputs", [])]
 
 
-def _execute(notebook: Path, mode: str) -> nbformat.NotebookNode:
-    """Return the notebook with the outputs of all cells; its kernel works in the notebook's folder."""
+def _execute(notebook: Path, mode: str, again: bool = True) -> nbformat.NotebookNode:
+    """Return the notebook with the outputs of all cells; its kernel works in the notebook's folder.
+
+    ``again``: where a cell gets no answer, as happens once in many runs on a busy machine, start from the beginning.
+    """
     try:
         return papermill.execute_notebook(
             notebook, None, {"mode": mode}, kernel_name="python3", language="python", cwd=notebook.parent,
             progress_bar=False, start_timeout=START_TIMEOUT, coalesce_streams=True,
+            execution_timeout=QUICK_TIMEOUT if mode == "quick" else None,
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # the kernel's own chatter; cells' output stays
         )  # fmt: skip
     except PapermillExecutionError as exc:
@@ -86,6 +91,10 @@ def _execute(notebook: Path, mode: str) -> nbformat.NotebookNode:
         where = f"the cell {ids[0]}" if ids else "a cell"
         error = f"{exc.ename}: {exc.evalue}".strip().splitlines()[0]
         raise WeconveneError(f"{notebook.stem} stopped in {where} (In [{exc.exec_count}]) with {error}") from exc
+    except CellTimeoutError as exc:
+        if again:
+            return _execute(notebook, mode, again=False)
+        raise WeconveneError(f"{notebook.stem} got no answer from its kernel for {QUICK_TIMEOUT} s") from exc
     except DeadKernelError as exc:
         raise WeconveneError(
             f"the kernel of {notebook.stem} stopped before the last cell (interrupted, or out of memory)"
