@@ -10,7 +10,7 @@ strings. ``quality`` is a real number from 0 (small) to 7 (fine).
 
 from torch import nn
 
-dependencies = ["torch", "numpy", "PIL", "safetensors", "constriction"]
+dependencies = ["torch", "numpy", "PIL", "safetensors", "constriction", "platformdirs"]
 
 
 def lite(pretrained: bool = True, quality: float = 3.0) -> nn.Module:

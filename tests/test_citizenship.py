@@ -18,6 +18,7 @@ from compressai.optimizers import net_aux_optimizer
 from PIL import Image
 
 import weconvene_core
+from lab.paths import ROOT
 from lab.rd import compressai_results as bridge
 from lab.rd.curves import POINT_COLUMNS
 from lab.rd.tables import read_points
@@ -26,7 +27,6 @@ from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import ROOT
 
 
 @pytest.fixture(autouse=True)

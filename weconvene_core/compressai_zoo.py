@@ -7,10 +7,9 @@ from functools import partial
 
 from weconvene_core.codec.api import load_model
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model.checkpoint import installed
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import CHECKPOINTS
+from weconvene_core.paths import checkpoints
 
 TUNED_FOR = {"mse": "", "ms-ssim": "_msssim"}
 """CompressAI's name of a metric -> ending of the name of the checkpoint that was tuned for it."""
@@ -27,7 +26,7 @@ def register() -> None:
 
     register_model("weconvene")(WeConvene)
     tuned = tuple(ending for ending in TUNED_FOR.values() if ending)
-    for name in (name for name in installed(CHECKPOINTS) if not name.endswith(tuned)):
+    for name in (name for name in checkpoints() if not name.endswith(tuned)):
         entry = {f"weconvene-{name}": partial(model_at, name)}
         compressai.zoo.image_models.update(entry)
         compressai.zoo.models.update(entry)

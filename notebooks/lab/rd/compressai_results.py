@@ -13,12 +13,12 @@ from typing import Any
 
 import pandas as pd
 
+from lab.paths import RESULTS
 from lab.rd.curves import MEAN
 from lab.rd.tables import read_points
 from weconvene_core.atomic_files import write_text
 from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import RESULTS
 
 FOLDER = RESULTS / "compressai"
 FIELDS = {
