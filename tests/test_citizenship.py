@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -149,6 +150,16 @@ def test_the_zoo_gives_models_of_the_readers_own() -> None:
     tuned = lite(3, "ms-ssim", pretrained=True).state_dict()
     assert any(not torch.equal(tensor, tuned[name]) for name, tensor in other.state_dict().items())
     assert lite(3).state_dict().keys() == other.state_dict().keys()  # untrained
+
+
+def test_the_page_for_users_of_compressai_runs() -> None:
+    (block,) = re.findall(
+        r"```python\n(.+?)```", (ROOT / "data" / "COMPRESSAI.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    x = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), size=(64, 96), mode="bicubic").clamp(0, 1)
+    names = {"x": x}
+    exec(block, names)
+    assert (names["x_hat"] - names["out"]["x_hat"].clamp(0, 1)).abs().max() < 0.02
 
 
 @pytest.mark.slow
