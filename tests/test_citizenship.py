@@ -19,10 +19,9 @@ from compressai.optimizers import net_aux_optimizer
 from PIL import Image
 
 import weconvene_core
-from lab.paths import ROOT
+from lab.paths import PUBLISHED, ROOT
 from lab.rd import compressai_results as bridge
 from lab.rd.curves import POINT_COLUMNS
-from lab.rd.tables import read_points
 from weconvene_core.compressai_zoo import model_at
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
@@ -111,7 +110,7 @@ def test_results_leave_in_compressai_json(tmp_path: Path) -> None:
     rows.append(["kodak", "kodim01.png", "lite", 1.0, 9.0, 9.0, 0.9, 0.1, 0.1])
     rows.append(["kodak", "kodim01.png", "WebP", 1.0, 8.0, 8.0, 0.8, 0.1, 0.1])
     path = bridge.write_results(pd.DataFrame(rows, columns=POINT_COLUMNS), "lite", "kodak", tmp_path)
-    curve, image = (parse_json_file(p, "psnr") for p in (path, tmp_path / "kodak-lite" / "kodim01.json"))
+    curve, image = (parse_json_file(p, "psnr") for p in (path, tmp_path / "kodak-lite-kodim01.json"))
     assert (curve["name"], curve["xs"], curve["ys"]) == ("lite", [0.2, 0.4], [29.0, 30.0])
     assert (image["name"], image["xs"], image["ys"]) == ("lite", [9.0], [9.0])
 
@@ -120,8 +119,8 @@ def test_results_leave_in_compressai_json(tmp_path: Path) -> None:
 def test_results_of_every_image_are_read_by_compressai_and_have_the_stated_mean(metric: str, tmp_path: Path) -> None:
     from compressai.utils.plot.__main__ import parse_json_file
 
-    path = bridge.write_results(read_points(), "lite", "kodak", tmp_path)
-    images = [parse_json_file(file, metric) for file in sorted((tmp_path / "kodak-lite").glob("*.json"))]
+    path = bridge.write_results(pd.read_csv(PUBLISHED / "tables" / "rd_points.csv"), "lite", "kodak", tmp_path)
+    images = [parse_json_file(file, metric) for file in sorted(tmp_path.glob("kodak-lite-kodim*.json"))]
     assert len(images) == 24
     assert all(list(curve[axis]) == sorted(curve[axis]) for curve in images for axis in ("xs", "ys"))
     # the table keeps six decimals
@@ -134,7 +133,7 @@ def test_exported_results_are_read_by_compressai() -> None:
     from compressai.utils.plot.__main__ import parse_json_file
 
     for metric in ("psnr", "ms-ssim"):
-        curve = parse_json_file(bridge.FOLDER / "kodak-lite.json", metric)
+        curve = parse_json_file(PUBLISHED / "compressai" / "kodak-lite.json", metric)
         assert list(curve["xs"]) == sorted(curve["xs"])
         assert list(curve["ys"]) == sorted(curve["ys"])
 

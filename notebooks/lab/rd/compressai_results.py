@@ -1,26 +1,22 @@
 """Results in CompressAI's JSON form (Bégaint et al., 2020), which its plot and other papers' tools read.
 
-A file for the means over a dataset, and one for each of its images. ``python -m lab.rd.compressai_results``, in
-``notebooks/``, writes those of the last table of points.
+A file for the means over a dataset, and one for each of its images. Notebook 05 writes them.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lab.paths import RESULTS
+from lab.paths import RUN
 from lab.rd.curves import MEAN
-from lab.rd.tables import read_points
 from weconvene_core.atomic_files import write_text
-from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.errors import WeconveneError
 
-FOLDER = RESULTS / "compressai"
+FOLDER = RUN / "compressai"
 FIELDS = {
     "bpp": "bpp", "psnr-rgb": "psnr_db", "ms-ssim-rgb": "ms_ssim",
     "encoding_time": "encode_s", "decoding_time": "decode_s",
@@ -55,7 +51,7 @@ def results_json(points: pd.DataFrame, codec: str, dataset: str, image: str = ME
 
 
 def write_results(points: pd.DataFrame, codec: str, dataset: str, folder: Path = FOLDER) -> Path:
-    """Write ``folder/DATASET-CODEC.json``, the means, and ``folder/DATASET-CODEC/IMAGE.json`` for each image.
+    """Write ``folder/DATASET-CODEC.json``, the means, and ``DATASET-CODEC-IMAGE.json`` for each image.
 
     Returns
     -------
@@ -67,20 +63,7 @@ def write_results(points: pd.DataFrame, codec: str, dataset: str, folder: Path =
         If the table has no such rows, or a file cannot be written.
     """
     path = folder / f"{dataset}-{codec}.json"
-    of_codec = points[(points.codec == codec) & (points.dataset == dataset)]
-    files = {path.with_suffix("") / f"{Path(name).stem}.json": name for name in set(of_codec.image) - {MEAN}}
-    for file, image in {path: MEAN, **files}.items():
+    for image in {MEAN, *points[(points.codec == codec) & (points.dataset == dataset)].image}:
+        file = path if image == MEAN else path.with_name(f"{path.stem}-{Path(image).stem}.json")
         write_text(file, json.dumps(results_json(points, codec, dataset, image), indent=2) + "\n")
     return path
-
-
-def main() -> int:
-    """Write the results of the released model on every dataset of the last table of points."""
-    points = read_points()
-    for dataset in points[points.codec == DEFAULT_MODEL].dataset.unique():
-        print(write_results(points, DEFAULT_MODEL, dataset).relative_to(RESULTS.parent))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
