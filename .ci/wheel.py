@@ -1,7 +1,7 @@
 """Build the wheel, and try it as a new user would: in an empty environment, and from a folder of their own.
 
-``python .ci/wheel.py`` needs ``build``, ``uv``, and a package registry for torch and a few small packages. Where none can
-be reached it says so and ends well; with ``--strict`` that is a failure.
+``python .ci/wheel.py`` needs ``build``, ``uv``, and a package registry for torch and a few small packages. Where none
+can be reached it says so and ends well; with ``--strict`` that is a failure.
 """
 
 from __future__ import annotations
