@@ -102,7 +102,7 @@ def _add_training_commands(subparsers: argparse._SubParsersAction[argparse.Argum
 
     data = subparsers.add_parser("data", help="get image sets")
     actions = data.add_subparsers(required=True, metavar="ACTION")
-    fetch = actions.add_parser("fetch", help="download an image set of data/registry.csv and verify it")
+    fetch = actions.add_parser("fetch", help="download an image set, and verify it")
     fetch.add_argument("name", metavar="NAME", help="e.g. kodak")
     fetch.set_defaults(run=commands.fetch)
 
