@@ -19,7 +19,7 @@ from lab.rd.curves import MEAN
 from weconvene_core.atomic_files import write_text
 from weconvene_core.codec.api import load_model
 from weconvene_core.errors import WeconveneError
-from weconvene_core.layers.rate_conditioning import check_quality
+from weconvene_core.layers.blocks import check_quality
 from weconvene_core.model.weconvene import WeConvene
 
 FOLDER = RESULTS / "compressai"
