@@ -96,6 +96,6 @@ lock: $(STAMP) ## resolve pyproject.toml into requirements.lock (known versions 
 	  --extra notebooks --extra dev --extra bench --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 clean: ## remove .venv, caches and the records of runs; figures, tables and executed notebooks stay
-	rm -rf .venv *.egg-info .pytest_cache .ruff_cache .hypothesis .cache .snakemake
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache .snakemake
 	rm -f results/notebooks/*.json results/notebooks/.certified
 	find weconvene_core tests notebooks -name __pycache__ -prune -exec rm -rf {} +

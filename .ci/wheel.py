@@ -1,7 +1,7 @@
 """Build the wheel, and try it as a new user would: in an empty environment, and from a folder of their own.
 
-``python .ci/wheel.py`` needs ``build``, ``uv``, and a package registry for torch and a few small packages. Where none
-can be reached it says so and ends well; with ``--strict`` that is a failure.
+``.ci/wheel`` calls it, with a Python that has ``build`` and ``uv``. Where no package registry gives torch and some small
+packages, the script says so and ends well; with ``--strict`` that is a failure.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ crop = 64
 
 
 def build(folder: Path) -> Path:
-    """Return a wheel built from the source distribution, after comparing it with one built from the tree itself."""
+    """Put a wheel into ``dist/``, built from the source distribution; one built from the tree itself must be alike."""
     source = folder / "source"
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in listed.split("\0"):
@@ -70,7 +70,8 @@ def build(folder: Path) -> Path:
         raise SystemExit(f"the wheel lacks {lacking}")
     if strangers := [name for name in names if not name.startswith(("weconvene_core/", "weconvene_core-"))]:
         raise SystemExit(f"the wheel holds what is not its own: {strangers}")
-    for path in sorted((folder / "dist").iterdir()):
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    for path in sorted(shutil.copytree(folder / "dist", ROOT / "dist").iterdir()):
         print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
     return wheel
 
