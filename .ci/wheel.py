@@ -1,7 +1,7 @@
 """Build the wheel, and try it as a new user would: in an empty environment, and from a folder of their own.
 
-``.ci/wheel`` calls it, with a Python that has ``build`` and ``uv``. Where no package registry gives torch and some small
-packages, the script says so and ends well; with ``--strict`` that is a failure.
+``.ci/wheel`` calls it, with a Python that has ``build`` and ``uv``. Where no package registry gives torch and a few
+small packages, the script says so and ends well; with ``--strict`` that is a failure.
 """
 
 from __future__ import annotations
