@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -44,11 +45,14 @@ def test_hooks_and_workflow_take_the_locked_versions() -> None:
     assert all(re.search(rf"^{re.escape(package)}\b", lock, re.MULTILINE) for package in wanted)
 
 
-def test_the_workflow_pins_what_it_runs() -> None:
+def test_the_workflow_pins_what_it_runs_and_its_scripts_are_there() -> None:
     jobs = yaml.safe_load(WORKFLOW)["jobs"]
     assert all("timeout-minutes" in job for job in jobs.values())
     used = re.findall(r"uses: (.+)", WORKFLOW)
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", action) for action in used)
+    scripts = {ROOT / name for name in re.findall(r"run: .*?(\.ci/\w[\w.]*)", WORKFLOW)}
+    assert [path.name for path in sorted(scripts) if not path.is_file()] == []
+    assert all(os.access(path, os.X_OK) for path in scripts if path.suffix != ".py")
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
