@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence, code = "Interrupted; files that were complete before are complete now.", 130
     except MemoryError:
         sentence = "There is not enough memory for this: use a smaller picture, or close other programs."
+    except ModuleNotFoundError as error:
+        sentence = f"This needs the package {error.name}, which comes with the extra 'train' of weconvene-core."
     except WeconveneError as error:
         sentence, code = str(error), commands.DAMAGED if isinstance(error, CorruptFileError) else commands.FAILED
     except OSError as error:
@@ -100,7 +102,7 @@ def _add_training_commands(subparsers: argparse._SubParsersAction[argparse.Argum
 
     data = subparsers.add_parser("data", help="get image sets")
     actions = data.add_subparsers(required=True, metavar="ACTION")
-    fetch = actions.add_parser("fetch", help="download an image set of data/registry.csv and verify it")
+    fetch = actions.add_parser("fetch", help="download an image set, and verify it")
     fetch.add_argument("name", metavar="NAME", help="e.g. kodak")
     fetch.set_defaults(run=commands.fetch)
 
