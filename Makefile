@@ -1,7 +1,7 @@
 # The whole companion behind a few words: `make` lists them. GNU make 3.81 or newer.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-all lint reproduce table figures readme lock clean
+.PHONY: help setup lab test test-all lint reproduce table figures publish readme lock clean
 
 MODE ?= quick
 TORCH ?= auto
@@ -88,14 +88,17 @@ endif
 figures: $(STAMP) ## run all notebooks again, even when up to date
 	@$(SNAKEMAKE) --forceall
 
-readme: $(STAMP) ## write the tables' numbers into README.md and the model card
+publish: $(STAMP) ## (maintainers) run everything in full mode and make its results the release's
+	@$(subst mode=$(MODE),mode=full,$(SNAKEMAKE)) 08_certificate
+	cd notebooks && $(PY) -m lab.reproduce.publish
+
+readme: $(STAMP) ## (maintainers) write the release's numbers into README.md and the model card
 	cd notebooks && $(PY) -m lab.reproduce.fill_readme
 
 lock: $(STAMP) ## resolve pyproject.toml into requirements.lock (known versions are kept where they fit)
 	"$(BIN)/uv" pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	  --extra notebooks --extra dev --extra bench --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
-clean: ## remove .venv, caches and the records of runs; figures, tables and executed notebooks stay
-	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache .snakemake
-	rm -f results/notebooks/*.json results/notebooks/.certified
+clean: ## remove .venv, caches and what runs wrote (results/run); what the release published stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache .snakemake results/run
 	find weconvene_core tests notebooks -name __pycache__ -prune -exec rm -rf {} +
