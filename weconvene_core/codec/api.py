@@ -25,9 +25,9 @@ from weconvene_core.codec.tile_coder import ALL, decode_tiles, encode_tiles, has
 from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, choose_tile, footprint, working_memory
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.exact.calibrate import load_integer_path, stated_digests
-from weconvene_core.model.checkpoint import LoadedModel, description_of, installed, load_checked
+from weconvene_core.model.checkpoint import LoadedModel, description_of, load_checked
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import CHECKPOINTS
+from weconvene_core.paths import checkpoint, checkpoints
 
 DEFAULT_MODEL = "lite"
 
@@ -200,8 +200,8 @@ def _picture(file: PartialFile, slices: int, max_memory: int) -> tuple[Image.Ima
 
 def _network_of(container: Container) -> WeConvene:
     """Return the installed model that a file was made with."""
-    names = installed(CHECKPOINTS)
-    stated = [name for name in names if container.model_hash in stated_digests(CHECKPOINTS / f"{name}.safetensors")]
+    names = checkpoints()
+    stated = [name for name, path in names.items() if container.model_hash in stated_digests(path)]
     for name in stated or names:
         network = _loaded(name).matching(container.model_hash, container.exact)
         if network is not None:
@@ -215,10 +215,7 @@ def _network_of(container: Container) -> WeConvene:
 
 @lru_cache(maxsize=4)
 def _loaded(name: str) -> LoadedModel:
-    known = installed(CHECKPOINTS)
-    if name not in known:
-        raise WeconveneError(f"There is no trained model '{name}': known here are {', '.join(known) or 'none'}.")
-    path = CHECKPOINTS / f"{name}.safetensors"
+    path = checkpoint(name)
     network, digest = load_checked(path)
     exact, exact_digest = load_integer_path(network, digest, path) or (None, b"")
     earlier = [digest for digest in stated_digests(path) if digest != exact_digest[:HASH_BYTES]]
