@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,10 +19,14 @@ from PIL import Image
 
 from lab.__main__ import main as laboratory
 from lab.paths import ROOT
-from weconvene_core.cli import commands
+from weconvene_core import __version__
+from weconvene_core.cli import listings
+from weconvene_core.cli import main as cli
 from weconvene_core.cli.main import main
+from weconvene_core.codec import api
 from weconvene_core.codec.container import Container, pack
-from weconvene_core.paths import CHECKPOINTS
+from weconvene_core.paths import CHECKPOINTS, checkpoints
+from weconvene_core.progress import PROGRESS
 
 FOREIGN_MODEL = Container(bytes(8), 32, 24, "RGB", 3.0, (b"abc", b"de", b"f"))
 FAILED, WRONG_COMMAND, DAMAGED, INTERRUPTED = 1, 2, 3, 130
@@ -202,16 +206,115 @@ class TestInfo:
     def test_foreign_file(self, weconvene: Command, photo: Path) -> None:
         assert_one_sentence(weconvene("info", photo), "not a WeConvene file", code=DAMAGED)
 
-    def test_folder(self, weconvene: Command, tmp_path: Path) -> None:
-        assert_one_sentence(weconvene("info", tmp_path), "Is a directory")
+    def test_several_files_and_folders(self, weconvene: Command, compressed: Path) -> None:
+        """A damaged one is reported, and the others are shown nevertheless."""
+        folder = compressed.parent / "more"
+        folder.mkdir()
+        for name in ("a", "b"):
+            (folder / f"{name}.wcv").write_bytes(compressed.read_bytes())
+        (folder / "notes.txt").write_text("no picture")
+        assert weconvene("info", compressed, folder).out.split("\n")[0].split()[:2] == ["file", "bytes"]
+        (folder / "b.wcv").write_bytes(b"WCV")
+        result = weconvene("info", compressed, folder, "--json")
+        assert [Path(json.loads(line)["file"]).name for line in result.out.splitlines()] == ["photo.wcv", "a.wcv"]
+        assert (result.code, result.err.count("\n")) == (DAMAGED, 1)
+        assert "b.wcv" in result.err
+
+    def test_a_folder_without_files(self, weconvene: Command, tmp_path: Path) -> None:
+        assert_one_sentence(weconvene("info", tmp_path), "no .wcv file", str(tmp_path))
+
+
+class TestListings:
+    def test_models(self, weconvene: Command) -> None:
+        rows = {row["name"]: row for row in map(json.loads, weconvene("models", "--json").out.splitlines())}
+        assert rows.keys() == checkpoints().keys()
+        for name, path in checkpoints().items():
+            assert rows[name]["bytes"] == path.stat().st_size
+        if "lite" in rows:
+            row = rows["lite"]
+            assert (row["preset"], row["metric"], row["qualities"], row["shipped"]) == ("lite", "mse", "0 to 7", True)
+            assert len(bytes.fromhex(row["model_hash"])) == 8
+
+    def test_a_damaged_model_is_listed(
+        self, weconvene: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "broken.safetensors").write_bytes(b"no model")
+        monkeypatch.setattr("weconvene_core.paths.CHECKPOINTS", tmp_path)
+        result = weconvene("models")
+        assert result.code == 0
+        assert result.out.splitlines()[-1].split()[:3] == ["broken", "8", "?"]
+
+    def test_image_sets(self, weconvene: Command, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The registered ones, and any folder with pictures of the user's own."""
+        (photo.parent / "holiday").mkdir()
+        photo.rename(photo.parent / "holiday" / "photo.png")
+        monkeypatch.setenv("WECONVENE_DATA", str(photo.parent))
+        monkeypatch.setenv("WECONVENE_CACHE", str(photo.parent / "cache"))
+        rows = {row["name"]: row for row in map(json.loads, weconvene("data", "list", "--json").out.splitlines())}
+        assert rows.keys() == {"default", "kodak", "clic", "tecnick", "holiday"}
+        assert (rows["kodak"]["images"], rows["kodak"]["here"], rows["kodak"]["hashes"]) == (24, 0, True)
+        assert "weconvene data fetch kodak" in rows["kodak"]["folder"]
+        assert "unrestricted use" in rows["kodak"]["licence"]
+        assert not rows["tecnick"]["hashes"]
+        assert (rows["holiday"]["here"], rows["holiday"]["folder"]) == (1, str(photo.parent / "holiday"))
+        assert weconvene("data", "list").out.count("\n") == 1 + len(rows)
+
+
+class TestHelp:
+    def test_every_command_has_examples_that_parse(self, weconvene: Command) -> None:
+        parser = cli._parser()
+        for words in ("encode", "decode", "info", "models", "train", "calibrate", "data list", "data fetch"):
+            result = weconvene(*words.split(), "--help")
+            assert result.code == 0
+            assert "--quiet" in result.out
+            assert "--verbose" in result.out
+            examples = [line.split() for line in result.out.splitlines() if line.startswith(f"  weconvene {words}")]
+            assert examples
+            for _, *example in examples:
+                assert callable(parser.parse_args(example).run)
+
+    def test_version(self, weconvene: Command) -> None:
+        assert weconvene("--version").out == f"weconvene {__version__}\n"
+
+    @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+    def test_completion(self, weconvene: Command, shell: str) -> None:
+        pytest.importorskip("shtab")
+        result = weconvene("--print-completion", shell)
+        assert result.code == 0
+        for word in ("encode", "effort", "models", "fetch"):
+            assert word in result.out
+
+    def test_completion_without_its_package(self, weconvene: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "shtab", None)
+        assert_one_sentence(weconvene("--print-completion", "bash"), "pip install shtab")
+
+    @pytest.mark.parametrize("words", [("train", "a.toml", "--minutes", "0"), ("decode", "a", "b", "--max-memory=-1")])
+    def test_numbers_that_are_none(self, weconvene: Command, words: tuple[str, ...]) -> None:
+        result = weconvene(*words)
+        assert result.code == WRONG_COMMAND
+        assert "a whole number, 1 or more" in result.err
+
+    def test_verbose_says_where_an_error_came_from(self, weconvene: Command, tmp_path: Path) -> None:
+        result = weconvene("info", tmp_path / "none.wcv", "--verbose")
+        assert (result.code, result.out) == (FAILED, "")
+        assert result.err.startswith("Traceback")
+        assert result.err.splitlines()[-1].startswith("weconvene: ")
 
     @pytest.mark.slow
     def test_torch_is_not_loaded(self, compressed: Path) -> None:
         """It takes seconds, and nothing here computes."""
-        code = "import sys; from weconvene_core.cli.main import main; main(sys.argv[1:]); print('torch' in sys.modules)"
-        command = [sys.executable, "-c", code, "info", str(compressed)]
+        code = f"""
+import sys
+from contextlib import suppress
+from weconvene_core.cli.main import main
+for words in (["--help"], ["--version"], ["info", {str(compressed)!r}], ["models"], ["data", "list"]):
+    with suppress(SystemExit):
+        main(words)
+print({{"torch", "pydantic", "shtab"}} & sys.modules.keys())
+"""
+        command = [sys.executable, "-c", code]
         result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=True)
-        assert result.stdout.endswith("False\n")
+        assert result.stdout.endswith("set()\n")
 
 
 class TestOtherCommands:
@@ -252,7 +355,7 @@ class TestOtherCommands:
         def read(source: Path) -> bytes:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(commands, "_read", read)
+        monkeypatch.setattr(listings, "_read", read)
         assert_one_sentence(weconvene("info", compressed), "Interrupted", code=INTERRUPTED)
 
     @pytest.mark.slow
@@ -322,6 +425,34 @@ class TestWithTheTrainedModel:
             result = weconvene("encode", photo.parent, photo.parent, "--quality", "2", *force)
             assert result.code == 0, result.err
         assert sorted(path.name for path in photo.parent.iterdir()) == ["photo.png", "photo.wcv"]
+
+    def test_quiet_and_verbose(self, weconvene: Command, photo: Path, tmp_path: Path) -> None:
+        quiet = weconvene("encode", photo, tmp_path / "a.wcv", "--quality", "2", "--quiet")
+        assert quiet == (0, "", "")
+        verbose = weconvene("encode", photo, tmp_path / "out", tmp_path / "out", "--quality", "2", "--verbose")
+        assert verbose.code == FAILED
+        result = weconvene("decode", tmp_path / "a.wcv", tmp_path / "a.wcv", tmp_path / "out", "--verbose")
+        assert result.out.count("photo.png") == 0
+        assert result.out.count("a.png: 32 x 24, RGB") == 1
+
+    def test_progress_goes_through_all_steps_of_long_work(self, photo: Path) -> None:
+        """Orientations and passes of a search, tiles of an encoding, and rows of tiles of a decoding."""
+        seen: set[tuple[int, int]] = set()
+
+        def noted(steps: Sequence[object]) -> Iterator[object]:
+            for number, step in enumerate(steps, 1):
+                seen.add((number, len(steps)))
+                yield step
+
+        picture = np.asarray(Image.open(photo).resize((300, 160)))
+        before = PROGRESS.set(noted)
+        try:
+            api.decode(api.encode(photo, 3, effort=3))
+            assert {(8, 8), (20, 20)} <= seen
+            api.decode(api.encode(picture, 3, tile=128))
+        finally:
+            PROGRESS.reset(before)
+        assert {(6, 6), (2, 2)} <= seen
 
     def test_pipes_and_previews(
         self, photo: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch

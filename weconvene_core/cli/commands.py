@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import sys
 import warnings
@@ -61,7 +60,7 @@ def encode(arguments: argparse.Namespace) -> int:
         bpp = 8 * len(data) / picture.rgb[..., 0].size
         return f"{job.target}: {len(data)} bytes, {bpp:.4f} bits per pixel"
 
-    return _run(jobs, one, arguments.force)
+    return _run(jobs, one, arguments)
 
 
 def decode(arguments: argparse.Namespace) -> int:
@@ -86,33 +85,7 @@ def decode(arguments: argparse.Namespace) -> int:
         _write(to_bytes(image, piped if job.target == PIPE else job.target), job.target)
         return f"{job.target}: {image.width} x {image.height}, {image.mode}"
 
-    return _run(jobs, one, arguments.force)
-
-
-def info(arguments: argparse.Namespace) -> int:
-    """Print what a compressed file says of itself; a cut one does so too, and is reported."""
-    from weconvene_core.codec.container import unpack_prefix
-
-    data = _read(arguments.file)
-    prefix = unpack_prefix(data)
-    container = prefix.container
-    facts = {
-        "file": str(arguments.file), "bytes": len(data), "complete": prefix.complete,
-        "bpp": round(8 * prefix.size / (container.width * container.height), 4),
-        "width": container.width, "height": container.height, "mode": container.mode, "quality": container.quality,
-        "model_hash": container.model_hash.hex(), "exact": container.exact, "tile": container.tile,
-        "tiles": list(container.tiling), "orientation": container.orientation, "transforms": not container.plain,
-        "stream_bytes": {kind: sum(map(len, container.of(kind))) for kind in dict.fromkeys(container.kinds)},
-    }  # fmt: skip
-    print(json.dumps(facts) if arguments.json else "\n".join(f"{name:14}{value}" for name, value in facts.items()))
-    if prefix.complete:
-        return 0
-    print(
-        f"weconvene: {arguments.file} is cut: {len(data)} of its {prefix.size} bytes are there; fetch it again, "
-        "or look at what there is with decode --preview.",
-        file=sys.stderr,
-    )
-    return DAMAGED
+    return _run(jobs, one, arguments)
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -121,7 +94,7 @@ def train(arguments: argparse.Namespace) -> int:
         raise WeconveneError(f"There is no training configuration {arguments.config}: give a JSON or TOML file.")
     from weconvene_core.training.trainer import train_from_config
 
-    train_from_config(arguments.config, arguments.minutes)
+    train_from_config(arguments.config, arguments.minutes, arguments.quiet)
     return 0
 
 
@@ -137,7 +110,9 @@ def calibrate(arguments: argparse.Namespace) -> int:
     every = VALIDATION_EVERY if arguments.images is None and len(paths) >= VALIDATION_EVERY else 1
     before, images = path.stat().st_size, [*decode(paths[::every]).values()]
     digest = calibrate_checkpoint(path, images)
-    print(f"{path}: calibrated on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}")
+    if not arguments.quiet:
+        said = f"calibrated on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}"
+        print(f"{path}: {said}")
     return 0
 
 
@@ -173,22 +148,27 @@ def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> li
     return jobs
 
 
-def _run(jobs: list[Job], one: Callable[[Job], str], force: bool) -> int:
+def _run(jobs: list[Job], one: Callable[[Job], str], arguments: argparse.Namespace) -> int:
     """Do the jobs; of several, go on after a failure, and say at the end how many there were."""
     if len(jobs) == 1:
-        _check_output(jobs[0], force)
-        print(one(jobs[0]), file=sys.stderr if jobs[0].target == PIPE else sys.stdout)
+        _check_output(jobs[0], arguments.force)
+        said = one(jobs[0])
+        if not arguments.quiet:
+            print(said, file=sys.stderr if jobs[0].target == PIPE else sys.stdout)
         return 0
     codes = []
-    for job in tqdm(jobs, unit="file", disable=None):  # None: no bar where stderr is no terminal
+    for job in tqdm(jobs, unit="file", disable=arguments.quiet or None):  # None: no bar where stderr is no terminal
         try:
             job.target.parent.mkdir(parents=True, exist_ok=True)
-            _check_output(job, force)
-            one(job)
+            _check_output(job, arguments.force)
+            said = one(job)
+            if arguments.verbose:
+                tqdm.write(said)
         except (WeconveneError, OSError) as error:
             codes.append(DAMAGED if isinstance(error, CorruptFileError) else FAILED)
             tqdm.write(f"weconvene: {job.source}: {error}", file=sys.stderr)
-    print(f"{len(jobs) - len(codes)} of {len(jobs)} files done")
+    if not arguments.quiet:
+        print(f"{len(jobs) - len(codes)} of {len(jobs)} files done")
     return min(codes, default=0)
 
 
