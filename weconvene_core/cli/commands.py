@@ -48,7 +48,7 @@ def encode(arguments: argparse.Namespace) -> int:
     def one(job: Job) -> str:
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter("always", PictureWarning)
-            picture = load(io.BytesIO(_read(job.source)) if job.source == PIPE else job.source)
+            picture = load(io.BytesIO(read(job.source)) if job.source == PIPE else job.source)
         for note in noted:
             if note.category is PictureWarning:  # a user can do nothing with Pillow's own
                 tqdm.write(f"weconvene: {job.source}: {note.message}", file=sys.stderr)
@@ -74,7 +74,7 @@ def decode(arguments: argparse.Namespace) -> int:
         format_of(piped if job.target == PIPE else job.target)
 
     def one(job: Job) -> str:
-        data = _read(job.source)
+        data = read(job.source)
         (unpack_prefix if arguments.preview else unpack)(data)  # before torch is loaded
         from weconvene_core.codec import api
 
@@ -165,11 +165,16 @@ def _run(jobs: list[Job], one: Callable[[Job], str], arguments: argparse.Namespa
             if arguments.verbose:
                 tqdm.write(said)
         except (WeconveneError, OSError) as error:
-            codes.append(DAMAGED if isinstance(error, CorruptFileError) else FAILED)
-            tqdm.write(f"weconvene: {job.source}: {error}", file=sys.stderr)
+            codes.append(failed(job.source, error))
     if not arguments.quiet:
         print(f"{len(jobs) - len(codes)} of {len(jobs)} files done")
     return min(codes, default=0)
+
+
+def failed(source: Path, error: Exception) -> int:
+    """Say what is wrong with one file of several; return its exit code."""
+    tqdm.write(f"weconvene: {source}: {error}", file=sys.stderr)
+    return DAMAGED if isinstance(error, CorruptFileError) else FAILED
 
 
 def _check_output(job: Job, force: bool) -> None:
@@ -187,7 +192,8 @@ def _check_output(job: Job, force: bool) -> None:
         raise WeconveneError(f"The folder {output.parent} may not be written to: choose another.")
 
 
-def _read(source: Path) -> bytes:
+def read(source: Path) -> bytes:
+    """Read a file, or the pipe."""
     return sys.stdin.buffer.read() if source == PIPE else source.read_bytes()
 
 

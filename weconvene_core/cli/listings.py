@@ -4,72 +4,62 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from weconvene_core.cli.commands import COMPRESSED, DAMAGED, FAILED, _read
+from weconvene_core.cli.commands import COMPRESSED, failed, read
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.paths import CHECKPOINTS, checkpoints, data_folder
 
 Facts = dict[str, Any]
-SHOWN = ("file", "bytes", "bpp", "width", "height", "mode", "quality", "complete")  # of several files, as a table
+SHOWN = ("file", "bytes", "bpp", "width", "height", "mode", "quality", "complete")  # of several files
 
 
 def info(arguments: argparse.Namespace) -> int:
     """Print what compressed files say of themselves; a cut one does so too, and is reported."""
-    sources, codes, rows = arguments.inputs, [], []
-    paths = [path for one in sources for path in (sorted(one.rglob(f"*{COMPRESSED}")) if one.is_dir() else [one])]
+    codes, rows = [], []
+    inside = (sorted(one.rglob(f"*{COMPRESSED}")) if one.is_dir() else [one] for one in arguments.inputs)
+    paths = [path for found in inside for path in found]
     if not paths:
-        raise WeconveneError(f"There is no {COMPRESSED} file in {', '.join(map(str, sources))}: name another folder.")
+        raise WeconveneError(f"There is no {COMPRESSED} file in {', '.join(map(str, arguments.inputs))}: name others.")
     for path in paths:
         try:
-            facts = _facts(path)
+            facts, size = _facts(path)
         except (WeconveneError, OSError) as error:
             if len(paths) == 1:
                 raise
-            codes.append(DAMAGED if isinstance(error, CorruptFileError) else FAILED)
-            print(f"weconvene: {path}: {error}", file=sys.stderr)
+            codes.append(failed(path, error))
             continue
-        size = facts.pop("whole_bytes")
-        if arguments.json:
-            print(json.dumps(facts))
-        rows.append(facts)
+        rows.append(facts if arguments.json or len(paths) == 1 else {name: facts[name] for name in SHOWN})
         if not facts["complete"]:
-            codes.append(DAMAGED)
-            print(
-                f"weconvene: {path} is cut: {facts['bytes']} of its {size} bytes are there; fetch it again, "
-                "or look at what there is with decode --preview.",
-                file=sys.stderr,
-            )
-    if len(paths) == 1 and not arguments.json:
-        print("\n".join(f"{name:14}{value}" for name, value in rows[0].items()))
-    elif not arguments.json:
-        _print_table([{name: row[name] for name in SHOWN} for row in rows])
+            cut = f"it is cut: {facts['bytes']} of its {size} bytes are there; fetch it again, or look at what there is"
+            codes.append(failed(path, CorruptFileError(f"{cut} with decode --preview.")))
+    _print(rows, arguments.json)
     return min(codes, default=0)
 
 
-def _facts(path: Path) -> Facts:
+def _facts(path: Path) -> tuple[Facts, int]:
+    """Return what a file says of itself, and how many bytes it should have."""
     from weconvene_core.codec.container import unpack_prefix
 
-    data = _read(path)
+    data = read(path)
     prefix = unpack_prefix(data)
     container = prefix.container
-    return {
+    facts = {
         "file": str(path), "bytes": len(data), "complete": prefix.complete,
         "bpp": round(8 * prefix.size / (container.width * container.height), 4),
         "width": container.width, "height": container.height, "mode": container.mode, "quality": container.quality,
         "model_hash": container.model_hash.hex(), "exact": container.exact, "tile": container.tile,
         "tiles": list(container.tiling), "orientation": container.orientation, "transforms": not container.plain,
         "stream_bytes": {kind: sum(map(len, container.of(kind))) for kind in dict.fromkeys(container.kinds)},
-        "whole_bytes": prefix.size,
     }  # fmt: skip
+    return facts, prefix.size
 
 
 def models(arguments: argparse.Namespace) -> int:
     """Print the trained models: those that ship and the user's own."""
-    return _print_rows([_model(name, path) for name, path in checkpoints().items()], arguments.json)
+    return _print([_model(name, path) for name, path in checkpoints().items()], arguments.json)
 
 
 def _model(name: str, path: Path) -> Facts:
@@ -93,7 +83,7 @@ def _model(name: str, path: Path) -> Facts:
 
 def image_sets(arguments: argparse.Namespace) -> int:
     """Print the image sets that are registered, and the folders under ``WECONVENE_DATA``."""
-    return _print_rows(list(_sets()), arguments.json)
+    return _print(list(_sets()), arguments.json)
 
 
 def _sets() -> Iterator[Facts]:
@@ -120,19 +110,16 @@ def _sets() -> Iterator[Facts]:
             yield facts | {"hashes": False, "licence": "as its source says"}
 
 
-def _print_rows(rows: list[Facts], as_json: bool) -> int:
+def _print(rows: list[Facts], as_json: bool) -> int:
+    """Print one row as a list, and several as a table; or one JSON object a line."""
+    words = [{name: ("no", "yes")[x] if isinstance(x, bool) else str(x) for name, x in row.items()} for row in rows]
     if as_json:
-        for row in rows:
-            print(json.dumps(row))
+        lines = [json.dumps(row) for row in rows]
+    elif len(rows) == 1:
+        lines = [f"{name:14}{value}" for name, value in words[0].items()]
     else:
-        _print_table(rows)
+        cells = [[*row] for row in words[:1]] + [[*row.values()] for row in words]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+    print(*lines, sep="\n", end="\n" * bool(lines))
     return 0
-
-
-def _print_table(rows: list[Facts]) -> None:
-    """Print rows with the same columns below their names."""
-    cells = [[("no", "yes")[cell] if isinstance(cell, bool) else str(cell) for cell in row.values()] for row in rows]
-    lines = [[*rows[0]], *cells] if rows else []
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

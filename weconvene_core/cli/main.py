@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _bar(steps: Iterable[Any]) -> Iterable[Any]:
-    """Show a bar after two seconds, where stderr is a terminal."""
-    return tqdm(steps, delay=2, leave=False, disable=None)
+    """Show a bar after a second, where stderr is a terminal."""
+    return tqdm(steps, delay=1, leave=False, disable=None)
 
 
 class _Completion(argparse.Action):
