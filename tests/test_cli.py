@@ -18,11 +18,12 @@ import pytest
 from PIL import Image
 
 from lab.__main__ import main as laboratory
+from lab.paths import ROOT
 from weconvene_core.cli import commands
 from weconvene_core.cli.main import main
 from weconvene_core.codec import api
 from weconvene_core.codec.container import Container, pack
-from weconvene_core.paths import CHECKPOINTS, ROOT
+from weconvene_core.paths import CHECKPOINTS
 
 FOREIGN_MODEL = Container(bytes(8), 32, 24, "RGB", 3.0, (b"abc", b"de", b"f"))
 FAILED, WRONG_COMMAND, DAMAGED, INTERRUPTED = 1, 2, 3, 130
@@ -331,9 +332,7 @@ def hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.skipif(
-    not (CHECKPOINTS / "lite.safetensors").is_file(), reason="data/checkpoints/lite.safetensors is missing"
-)
+@pytest.mark.skipif(not (CHECKPOINTS / "lite.safetensors").is_file(), reason="the weights of lite are missing")
 class TestWithTheTrainedModel:
     """What only the shipped model can show."""
 

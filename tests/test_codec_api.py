@@ -19,12 +19,12 @@ import torch
 from PIL import Image, ImageCms
 
 from lab.figures.pictures import prefix_pictures
+from lab.paths import ROOT
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api, pictures
 from weconvene_core.codec.container import CutFileError, unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import CorruptFileError, WeconveneError
-from weconvene_core.paths import ROOT
 
 
 @pytest.fixture(scope="module")

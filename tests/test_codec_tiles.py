@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lab.paths import ROOT
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
@@ -32,7 +33,6 @@ from weconvene_core.codec.tile_grid import (
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit, to_8_bit
-from weconvene_core.paths import ROOT
 
 LITE = Footprint(160, 12)
 

@@ -22,10 +22,11 @@ from weconvene_core.datasets.image_sets import (
     image_set,
     load_rgb,
     test_set,
-    training_folder,
+    training_set,
 )
-from weconvene_core.datasets.registry import REGISTRY, UNKNOWN_HASH, cache_folder, fetch, load_registry
+from weconvene_core.datasets.registry import REGISTRY, UNKNOWN_HASH, fetch, load_registry
 from weconvene_core.errors import WeconveneError
+from weconvene_core.paths import cache_folder
 
 KODAK = Path(os.environ.get("WECONVENE_DATA", "")) / "kodak"
 needs_kodak = pytest.mark.skipif(not KODAK.is_dir(), reason="the Kodak images are not available")
@@ -132,17 +133,16 @@ def test_bad_folders_get_one_clear_sentence(places, monkeypatch):
     with pytest.raises(WeconveneError, match="holds no images"):
         image_set("empty")
     monkeypatch.setenv("WECONVENE_DATA", str(places / "nowhere"))
-    for call in (test_set, training_folder, lambda: image_set("kodak")):
+    for call in (test_set, training_set, lambda: image_set("kodak")):
         with pytest.raises(WeconveneError, match="is not a folder"):
             call()
 
 
-def test_training_folder(places, monkeypatch):
-    stand_in = training_folder()
-    assert {path.name for path in image_set("default").paths} == {path.name for path in stand_in.iterdir()}
+def test_training_set(places, monkeypatch):
+    assert training_set() == image_set("default")
     put_images(places / "train", 1)
     monkeypatch.setenv("WECONVENE_DATA", str(places))
-    assert training_folder() == places / "train"
+    assert training_set() == folder_set(places / "train")
 
 
 def test_unreadable_images_are_named(places):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from lab.entropy_analysis import error_by_subband, scale_calibration, slice_bits
 from lab.figures.bd_steps import excess_figure
+from lab.paths import RESULTS
 from lab.rd.metrics import PEAK
 from lab.rd.pillow_codecs import JPEG_2000
 from weconvene_core.codec.api import load_model
@@ -17,7 +18,6 @@ from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.entropy import LIKELIHOODS
 from weconvene_core.entropy.distributions import laplace_likelihood, scale_table
 from weconvene_core.image_tensors import middle
-from weconvene_core.paths import RESULTS
 
 SIDE = 192
 

@@ -10,7 +10,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from weconvene_core.paths import ROOT
+from lab.paths import ROOT
 
 CONDA_NAMES = {"torch": "pytorch"}  # the name on conda-forge, where it differs
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -19,6 +19,7 @@ from names_of_release import name_in_release
 from PIL import Image
 from torch import Tensor
 
+from lab.paths import ROOT
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
@@ -30,7 +31,6 @@ from weconvene_core.exact import calibrate
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import ROOT
 
 OTHER_PYTHON = "WECONVENE_OTHER_PYTHON"
 """Names an interpreter of another environment, say with the oldest torch, that is to decode the same files."""

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from lab.rd.metrics import psnr_rgb
-from weconvene_core.cli import commands
+from weconvene_core import paths
 from weconvene_core.cli.main import main
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
@@ -59,7 +59,7 @@ def stirred(config: ModelConfig) -> WeConvene:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(api, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
     api._loaded.cache_clear()
     yield tmp_path
     api._loaded.cache_clear()
@@ -161,7 +161,6 @@ def test_the_command_calibrates_a_checkpoint_in_its_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], photo: Image.Image
 ) -> None:
     release(stirred(SMALL), folder / "tiny.safetensors", {"steps": 0})
-    monkeypatch.setattr(commands, "CHECKPOINTS", folder)
     (folder / "pictures").mkdir()
     photo.save(folder / "pictures" / "photo.png")
     assert main(["calibrate", "tiny", "--images", str(folder / "pictures")]) == 0

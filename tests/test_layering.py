@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
+from lab.paths import NOTEBOOKS, ROOT
 from weconvene_core.moved import MOVED
-from weconvene_core.paths import NOTEBOOKS, ROOT
 
 
 def test_imports_keep_to_their_contracts() -> None:

@@ -18,8 +18,7 @@ from weconvene_core.layers import (
     WaveletShortcut,
     WeConvSpec,
 )
-from weconvene_core.layers.blocks import GDN
-from weconvene_core.layers.rate_conditioning import check_quality, lambda_of
+from weconvene_core.layers.blocks import GDN, check_quality, lambda_of
 from weconvene_core.layers.wavelet_shortcut import HF_CHANNELS, LF_CHANNELS, SliceOrder, polyphase_order
 from weconvene_core.layers.window_attention import WINDOW, WindowAttention
 

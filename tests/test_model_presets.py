@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from weconvene_core import paths
 from weconvene_core.codec import api
 from weconvene_core.codec.plain_coding import DistortionMonitor
 from weconvene_core.datasets.image_sets import image_set, load_rgb
@@ -111,7 +112,7 @@ def stirred(config: ModelConfig) -> WeConvene:
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "CHECKPOINTS", tmp_path)
+        patch.setattr(paths, "CHECKPOINTS", tmp_path)
         api._loaded.cache_clear()
         yield tmp_path
     api._loaded.cache_clear()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from weconvene_core import paths
 from weconvene_core.codec import api
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import CorruptFileError, WeconveneError
@@ -45,7 +46,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("checkpoints")
     release(small_model(), folder / "lite.safetensors", FACTS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "CHECKPOINTS", folder)
+        patch.setattr(paths, "CHECKPOINTS", folder)
         api._loaded.cache_clear()
         yield folder
     api._loaded.cache_clear()
@@ -124,7 +125,7 @@ def test_higher_quality_costs_bytes_and_gains_fidelity(released: Path) -> None:
 def test_file_of_other_weights_is_refused(released: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     data = api.encode(np.zeros((8, 8, 3), np.uint8), 1.0)
     release(small_model(levels=1), tmp_path / "lite.safetensors", FACTS)
-    monkeypatch.setattr(api, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
     api._loaded.cache_clear()
     with pytest.raises(CorruptFileError, match="other weights"):
         api.decode(data)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from lab.paths import ROOT
 from lab.rd import our_codec
 from lab.rd.metrics import psnr_rgb
 from lab.rd.our_codec import TOLERANCE, FileCodec, code, code_at_rate, estimated_bytes
@@ -19,7 +20,6 @@ from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import ROOT
 
 CANNOT_DECIDE = {
     "weconvene_core/__init__.py": "registers the format and states the version",

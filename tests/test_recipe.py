@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from lab.figures import recipe as figures
+from lab.paths import RESULTS
 from lab.rd import curve_difference
 from lab.rd.our_codec import code
 from lab.studies import (
@@ -15,7 +16,6 @@ from lab.studies import (
 from weconvene_core.codec.api import load_model
 from weconvene_core.datasets.image_sets import image_set, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import RESULTS
 
 
 def photograph(number: int, side: int = 160) -> np.ndarray:

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from lab.paths import ROOT
 from lab.reproduce import run_notebook
 from lab.reproduce.certificate import read_claims
 from lab.reproduce.run_notebook import run
@@ -34,7 +35,6 @@ from lab.reproduce.run_records import (
 )
 from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import ROOT
 
 WORKFLOW = yaml.safe_load((ROOT / "notebooks" / "workflow.yaml").read_text(encoding="utf-8"))
 NOTEBOOKS, EXPERIMENTS = WORKFLOW["notebooks"], WORKFLOW["experiments"]

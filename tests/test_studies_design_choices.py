@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from lab.paths import ROOT
 from lab.studies import design_choices
 from weconvene_core.model.config import ModelConfig
-from weconvene_core.paths import ROOT
 from weconvene_core.training.config import Stage, TrainConfig
 
 LEDGER = design_choices.read_ledger()

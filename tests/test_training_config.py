@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.paths import TRAININGS
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.training.config import Stage, TrainConfig, load_config
 
 ENTROPY = Stage("entropy", 6, 2e-3, 1e-3, batch=2, crop=64, warmup=2, transforms=False)
@@ -70,6 +70,6 @@ def test_older_configurations_go_on_under_the_names_of_today(tmp_path: Path) -> 
     assert today.goes_on_from(TrainConfig.from_dict(older), 3)
 
 
-@pytest.mark.parametrize("path", sorted(CHECKPOINTS.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(TRAININGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_configurations_that_ship_are_valid(path: Path) -> None:
     assert load_config(path).total_steps > 0

@@ -21,16 +21,16 @@ PLACES = """
     entropy.colours:entropy.slices entropy.exact:exact.fixed_point entropy.laplace:entropy.distributions
     entropy.exact_hyper:exact.hyper_synthesis entropy.exact_lifting:exact.integer_lifting
     entropy.exact_seal:exact.fixed_point entropy.exact_slices:exact.slice_networks
-    entropy.exact_winograd:exact.winograd entropy.coder_backends:entropy.range_coder
+    entropy.exact_winograd:exact.fixed_point entropy.coder_backends:entropy.range_coder
     entropy.packed_tables:entropy.cdf_tables entropy.phases:entropy.charm
     entropy.steps:entropy.coding_steps layers.attention:layers.window_attention
-    layers.convert:layers.convert_network layers.rate_table:layers.rate_conditioning
+    layers.convert:layers.convert_network layers.rate_table:layers.blocks
     layers.shortcut:layers.wavelet_shortcut training.data:training.images training.guard:training.safeguards
     training.interrupts:training.safeguards training.loop:training.trainer training.parallel:training.distributed
     training.objective:training.losses training.reporting:training.log training.run:training.trainer
     training.runlog:training.log training.sampling:training.images training.schedule:training.config
     wavelets.axis:wavelets.dwt wavelets.pyramid:wavelets.dwt wavelets.eager:wavelets.lifting
-    wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting_reference
+    wavelets.filters:wavelets.lifting_schemes wavelets.functional:wavelets.lifting
     wavelets.operator:wavelets.lifting wavelets.plan:wavelets.lifting_plan wavelets.transform:wavelets.dwt
 """
 MOVED = dict(pair.split(":") for pair in PLACES.split())

@@ -11,10 +11,10 @@ from lab.rd.our_codec import FileCodec
 from lab.rd.published_curves import anchors_of
 from lab.rd.tables import bd_table
 from lab.reproduce import certificate
-from weconvene_core.cli.commands import check_model
 from weconvene_core.cli.main import quality_number
 from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
+from weconvene_core.paths import checkpoint
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Print the means over the set, and the BD-rates against VTM where the set has a published anchor."""
-    check_model(arguments.model)
+    checkpoint(arguments.model)
     images = image_set(arguments.set)
     qualities = sorted(set(arguments.qualities))
     points = measure(FileCodec(arguments.model), arguments.model, images, qualities)

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from weconvene_core.atomic_files import is_stream, write_bytes_atomically
 from weconvene_core.errors import CorruptFileError, WeconveneError
-from weconvene_core.paths import CHECKPOINTS
+from weconvene_core.paths import checkpoint, new_checkpoint
 
 PIPE = Path("-")
 FAILED, DAMAGED = 1, 3  # exit codes: anything wrong; nothing wrong but compressed files
@@ -46,7 +46,7 @@ def encode(arguments: argparse.Namespace) -> int:
     jobs = _jobs(arguments, pictures, COMPRESSED)
     if jobs[0].target.suffix.lower() in known.keys() - {COMPRESSED} and not is_stream(jobs[0].target):
         raise WeconveneError(f"{jobs[0].target} is named as a picture: give a name that ends in .wcv, or a folder.")
-    check_model(arguments.model)
+    checkpoint(arguments.model)
 
     def one(job: Job) -> str:
         with warnings.catch_warnings(record=True) as noted:
@@ -128,14 +128,14 @@ def train(arguments: argparse.Namespace) -> int:
 
 def calibrate(arguments: argparse.Namespace) -> int:
     """Calibrate a released model's integer path in its file: its files then decode to the same bits anywhere."""
-    check_model(arguments.name)
-    from weconvene_core.datasets.image_sets import folder_set, training_folder
+    path = checkpoint(arguments.name)
+    new_checkpoint(arguments.name)  # which refuses a model of an installed package
+    from weconvene_core.datasets.image_sets import folder_set, training_set
     from weconvene_core.exact.calibrate import calibrate_checkpoint
     from weconvene_core.training.images import VALIDATION_EVERY, decode
 
-    paths = folder_set(arguments.images or training_folder()).paths
+    paths = (folder_set(arguments.images) if arguments.images else training_set()).paths
     every = VALIDATION_EVERY if arguments.images is None and len(paths) >= VALIDATION_EVERY else 1
-    path = CHECKPOINTS / f"{arguments.name}.safetensors"
     before, images = path.stat().st_size, [*decode(paths[::every]).values()]
     digest = calibrate_checkpoint(path, images)
     print(f"{path}: calibrated on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}")
@@ -228,13 +228,6 @@ def _check_output(job: Job, force: bool) -> None:
         raise WeconveneError(f"There is no folder {folder}: make it first, or choose another.")
     if not os.access(folder, os.W_OK):
         raise WeconveneError(f"The folder {folder} may not be written to: choose another.")
-
-
-def check_model(name: str) -> None:
-    """Raise WeconveneError where no trained model has the name, before torch is loaded."""
-    known = sorted(path.stem for path in CHECKPOINTS.glob("*.safetensors"))
-    if name not in known:
-        raise WeconveneError(f"There is no trained model '{name}': known here are {', '.join(known) or 'none'}.")
 
 
 def _read(source: Path) -> bytes:

@@ -31,10 +31,10 @@ from weconvene_core.codec.tile_coder import ALL, decode_tiles, encode_tiles, has
 from weconvene_core.codec.tile_grid import DEFAULT_MEMORY, choose_tile, footprint, working_memory
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.exact.calibrate import load_integer_path, stated_digests
-from weconvene_core.layers.rate_conditioning import batch_of
-from weconvene_core.model.checkpoint import LoadedModel, description_of, installed, load_checked
+from weconvene_core.layers.blocks import batch_of
+from weconvene_core.model.checkpoint import LoadedModel, description_of, load_checked
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import CHECKPOINTS
+from weconvene_core.paths import checkpoint, checkpoints
 
 DEFAULT_MODEL = "lite"
 TYPE_LOCK = threading.Lock()
@@ -259,8 +259,8 @@ def _picture(file: PartialFile, slices: int, max_memory: int) -> tuple[Image.Ima
 
 def _network_of(container: Container) -> WeConvene:
     """Return the installed model that a file was made with."""
-    names = installed(CHECKPOINTS)
-    stated = [name for name in names if container.model_hash in stated_digests(CHECKPOINTS / f"{name}.safetensors")]
+    names = checkpoints()
+    stated = [name for name, path in names.items() if container.model_hash in stated_digests(path)]
     for name in stated or names:
         network = _loaded(name).matching(container.model_hash, container.exact)
         if network is not None:
@@ -289,10 +289,7 @@ def _default_type() -> Iterator[None]:
 @lru_cache(maxsize=4)
 @_default_type()
 def _loaded(name: str) -> LoadedModel:
-    known = installed(CHECKPOINTS)
-    if name not in known:
-        raise WeconveneError(f"There is no trained model '{name}': known here are {', '.join(known) or 'none'}.")
-    path = CHECKPOINTS / f"{name}.safetensors"
+    path = checkpoint(name)
     network, digest = load_checked(path)
     exact, exact_digest = load_integer_path(network, digest, path) or (None, b"")
     earlier = [digest for digest in stated_digests(path) if digest != exact_digest[:HASH_BYTES]]

@@ -22,7 +22,7 @@ from weconvene_core.entropy.distributions import Likelihood, straight_through_ro
 from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad
-from weconvene_core.layers.rate_conditioning import batch_of, lambda_of
+from weconvene_core.layers.blocks import batch_of, lambda_of
 from weconvene_core.model.checkpoint import LoadedModel
 from weconvene_core.model.weconvene import WeConvene
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.image_tensors import from_8_bit, pad
-from weconvene_core.layers.rate_conditioning import batch_of, lambda_of
+from weconvene_core.layers.blocks import batch_of, lambda_of
 from weconvene_core.model.transforms import GainUnit
 from weconvene_core.model.weconvene import WeConvene
 

@@ -25,7 +25,7 @@ from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
-from weconvene_core.layers.rate_conditioning import batch_of
+from weconvene_core.layers.blocks import batch_of
 from weconvene_core.model.weconvene import WeConvene
 
 WORD = 4  # bytes that the coder reads at a time

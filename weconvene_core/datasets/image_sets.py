@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import warnings
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from pathlib import Path
 from PIL import Image
 
 from weconvene_core.atomic_files import sha256_of
-from weconvene_core.datasets.registry import cache_folder, faults, known_images, load_registry
+from weconvene_core.datasets.registry import faults, known_images, load_registry
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import ROOT, data_folder
+from weconvene_core.paths import cache_folder, data_folder
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
 TITLES = {
@@ -25,8 +24,6 @@ TITLES = {
     "tecnick": "Tecnick TESTIMAGES",
 }
 """What figures call a set by its name in tables; only files verified to be all of a set go by one of these names."""
-FALLBACK_FOLDER = ROOT / ".cache" / "default"
-"""The fallback for training photographs: copies of the ``default`` set."""
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 
@@ -126,8 +123,8 @@ def test_set(limit: int | None = None) -> ImageSet:  # noqa: PT028  # not a pyte
 test_set.__test__ = False  # type: ignore[attr-defined]  # pytest would take the name for a test
 
 
-def training_folder() -> Path:
-    """Return ``WECONVENE_DATA/train``, else a folder with copies of the default photographs.
+def training_set() -> ImageSet:
+    """Return the images of ``WECONVENE_DATA/train``, else the default photographs.
 
     Without a training folder the four default photographs are training and test images at once: enough to see the
     machinery run, worthless as a measurement.
@@ -138,13 +135,7 @@ def training_folder() -> Path:
         If ``WECONVENE_DATA`` names a folder that does not exist, or its ``train`` holds no images.
     """
     folder = _data_subfolder("train")
-    if folder is not None:
-        _listing(folder)
-        return folder
-    FALLBACK_FOLDER.mkdir(parents=True, exist_ok=True)
-    for path in image_set("default").paths:
-        shutil.copyfile(path, FALLBACK_FOLDER / path.name)
-    return FALLBACK_FOLDER
+    return image_set("default") if folder is None else folder_set(folder)
 
 
 def load_rgb(path: Path) -> Image.Image:
@@ -179,7 +170,7 @@ def _locate(name: str) -> Path:
     if not found.is_dir():
         raise MissingSetError(
             f"Image set '{name}' is not available: put it into a folder '{name}' under the one named by "
-            f"WECONVENE_DATA, or download it if data/registry.csv has its address (weconvene data fetch {name})."
+            f"WECONVENE_DATA, or download it if its address is known (weconvene data fetch {name})."
         )
     return found
 

@@ -1,24 +1,21 @@
-"""The registry of image sets, ``data/registry.csv`` (address, SHA-256, licence), and their download."""
+"""The registry of image sets, ``registry.csv`` beside this file (address, SHA-256, licence), and their download."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-import pooch
-
 from weconvene_core.atomic_files import sha256_of, write_bytes_atomically, write_text
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import DATA
+from weconvene_core.paths import cache_folder
 
-REGISTRY = DATA / "registry.csv"
+REGISTRY = Path(__file__).with_name("registry.csv")
 UNKNOWN_HASH = "recorded-at-first-download"
 """Marker in the column sha256: nobody here has seen the file, so its images are recorded at the first download."""
 
@@ -51,12 +48,6 @@ def load_registry(name: str, registry: Path = REGISTRY) -> list[Entry]:
         )
         for row in rows
     ]  # fmt: skip
-
-
-def cache_folder(name: str) -> Path:
-    """Return the folder that downloads of the set ``name`` go to: under ``WECONVENE_CACHE``, else the user's cache."""
-    root = os.environ.get("WECONVENE_CACHE", "").strip() or pooch.os_cache("weconvene")
-    return Path(root).expanduser() / name
 
 
 def known_images(folder: Path, entries: list[Entry]) -> dict[str, str | None]:
@@ -102,7 +93,9 @@ def fetch(name: str, registry: Path = REGISTRY) -> Path:
     """
     entries = load_registry(name, registry)
     if not entries:
-        raise WeconveneError(f"No address is known for the image set '{name}': data/registry.csv lists those that are.")
+        raise WeconveneError(f"No address is known for the image set '{name}': {registry} lists those that are.")
+    import pooch  # only a download needs it
+
     folder = cache_folder(name)
     for entry in entries:
         try:

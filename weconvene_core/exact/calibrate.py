@@ -26,7 +26,7 @@ from weconvene_core.exact.hyper_synthesis import Z_BITS, ExactHyperSynthesis
 from weconvene_core.exact.integer_lifting import integer_lifting
 from weconvene_core.exact.slice_networks import ExactCharm, scale_thresholds, tanh_thresholds
 from weconvene_core.image_tensors import from_8_bit, middle, pad
-from weconvene_core.layers.rate_conditioning import batch_of
+from weconvene_core.layers.blocks import batch_of
 from weconvene_core.model.checkpoint import STATED, description_of, load_checked, read_tensors, write_change
 from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene

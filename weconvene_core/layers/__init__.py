@@ -3,6 +3,7 @@
 from weconvene_core.layers.blocks import (
     SLOPE,
     DownWeConvBlock,
+    RateEmbedding,
     ResidualBlock,
     ResidualEntry,
     ResidualWeConvBlock,
@@ -11,7 +12,6 @@ from weconvene_core.layers.blocks import (
     WeConvSpec,
     activation,
 )
-from weconvene_core.layers.rate_conditioning import RateEmbedding
 from weconvene_core.layers.wavelet_shortcut import WaveletShortcut
 from weconvene_core.layers.weconv import Pointwise, WeConv3d, appended, layout_of
 

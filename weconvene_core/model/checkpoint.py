@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from weconvene_core import paths
 from weconvene_core.atomic_files import write_bytes_atomically
 from weconvene_core.entropy.cdf_tables import PACKED, packed
 from weconvene_core.errors import WeconveneError
@@ -64,7 +65,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _base_tensors(path: Path, base: Mapping[str, str]) -> dict[str, Tensor]:
-    beside = path.with_name(f"{base['name']}.safetensors")
+    beside = _beside(path, base["name"])
     tensors, description = _read(beside)
     if description.get(BASE):
         raise WeconveneError(f"the checkpoint {path} changes {beside.name}, which is itself a change: fetch it again.")
@@ -74,6 +75,12 @@ def _base_tensors(path: Path, base: Mapping[str, str]) -> dict[str, Tensor]:
             "release."
         )
     return tensors
+
+
+def _beside(path: Path, name: str) -> Path:
+    """Return the file of the model that ``path`` is a change of: beside it, else among those that ship."""
+    beside = path.with_name(f"{name}.safetensors")
+    return beside if beside.is_file() else paths.CHECKPOINTS / beside.name
 
 
 def write_change(path: Path, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
@@ -126,7 +133,7 @@ def release(model: WeConvene, path: Path, facts: Mapping[str, Any], base: str | 
     state[prefix + PACKED] = packed(state.pop(prefix + "_quantized_cdf"), state[prefix + "_cdf_length"])
     description = {"architecture": model.config.to_dict(), **facts}
     if base:
-        of_base = weights_hash(path.with_name(f"{base}.safetensors")).hex()
+        of_base = weights_hash(_beside(path, base)).hex()
         description[BASE] = {"name": base, "weights": of_base}
     write_change(path, state, description)
     path.with_suffix(".json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
@@ -207,11 +214,6 @@ class LoadedModel:
         if exact:
             return self.exact if model_hash == self.exact_digest else None
         return self.network if model_hash in self.digests else None
-
-
-def installed(folder: Path) -> list[str]:
-    """Return the names of the checkpoints in a folder."""
-    return sorted(path.stem for path in folder.glob("*.safetensors"))
 
 
 def description_of(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from weconvene_core.entropy.coding_steps import Quantiser, SliceCodingMode
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import pad
 from weconvene_core.layers import WaveletShortcut
-from weconvene_core.layers.rate_conditioning import check_quality, lambda_of
+from weconvene_core.layers.blocks import check_quality, lambda_of
 from weconvene_core.model.config import PADDING, ModelConfig
 from weconvene_core.model.transforms import (
     AnalysisTransform,

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from weconvene_core.entropy.coding_steps import Quantiser
 from weconvene_core.errors import WeconveneError
-from weconvene_core.layers.rate_conditioning import check_quality
+from weconvene_core.layers.blocks import check_quality
 from weconvene_core.model.presets import ModelConfig, preset
 from weconvene_core.model.weconvene import STRIDE
 from weconvene_core.training.losses import LAMBDA_EXPONENT, MS_SSIM_SIDE, Metric

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from weconvene_core.datasets.image_sets import folder_set, load_rgb, training_folder
+from weconvene_core.datasets.image_sets import folder_set, load_rgb, training_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import ROOT, data_folder
+from weconvene_core.paths import CHECKOUT, ROOT, data_folder
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.distributed import ProcessGroup
 
@@ -72,9 +72,12 @@ def load_images(config: TrainConfig, quiet: bool = False) -> ImagePool:
             f"python -m lab.studies.synthetic_pictures {synthetic}."
         )
     named = (config.images,) if isinstance(config.images, str) else config.images
-    folders = [training_folder()] if named is None else [data / n if (data / n).is_dir() else Path(n) for n in named]
-    paths = [path for folder in folders for path in folder_set(folder).paths]
-    pool = load_pool(paths, validation_paths(ROOT / config.validation, paths) if config.validation else None)
+    folders = [data / name if (data / name).is_dir() else Path(name) for name in named or ()]
+    sets = [training_set()] if named is None else map(folder_set, folders)
+    paths = [path for images in sets for path in images.paths]
+    listing = Path(config.validation or "")
+    listing = listing if listing.is_file() or not CHECKOUT else ROOT / listing
+    pool = load_pool(paths, validation_paths(listing, paths) if config.validation else None)
     if not quiet:
         for name in pool.skipped:
             tqdm.write(f"left out, unreadable: {name}")

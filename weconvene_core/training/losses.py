@@ -12,7 +12,7 @@ from pytorch_msssim import ms_ssim
 from torch import Tensor, nn
 
 from weconvene_core.lambdas import LAMBDAS
-from weconvene_core.layers.rate_conditioning import lambda_of
+from weconvene_core.layers.blocks import lambda_of
 from weconvene_core.model.weconvene import WeConvene
 
 MIDDLE_LAMBDA = LAMBDAS[3]

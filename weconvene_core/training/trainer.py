@@ -15,7 +15,7 @@ from tqdm import tqdm
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import STATE, load_start, read_tensors, release, write_tensors
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import CHECKPOINTS, ROOT, run_folder
+from weconvene_core.paths import ROOT, checkpoint, checkpoints, new_checkpoint, run_folder
 from weconvene_core.training.config import Stage, TrainConfig, load_config
 from weconvene_core.training.distributed import ProcessGroup, default_device, join
 from weconvene_core.training.images import ImagePool, Sampler, load_images
@@ -41,14 +41,14 @@ def train_from_config(path: Path | str, minutes: float | None = None) -> WeConve
         If the configuration, its images or its start are unusable, or the loss stays not finite.
     """
     started, config = time.monotonic(), load_config(path)
+    released = new_checkpoint(config.release) if config.release else None
     with join() as group:
         trainer = Trainer(config, load_images(config, quiet=not group.is_main), group=group)
         model = trainer.run(minutes=None if minutes is None else minutes - (time.monotonic() - started) / 60)
         if group.is_main and trainer.step < config.total_steps:
             tqdm.write(f"stopped at step {trainer.step} of {config.total_steps}; the same command goes on from here")
-        elif group.is_main and config.release:
-            base = config.start_from if config.trains else None
-            release(model, CHECKPOINTS / f"{config.release}.safetensors", trainer.facts(), base)
+        elif group.is_main and released:
+            release(model, released, trainer.facts(), config.start_from if config.trains else None)
     return model
 
 
@@ -77,7 +77,7 @@ class Trainer:
     def _start(self) -> WeConvene:
         model = WeConvene(self.config.architecture).to(self.device, memory_format=torch.channels_last)
         if self.config.start_from:
-            load_start(model, CHECKPOINTS / f"{self.config.start_from}.safetensors")
+            load_start(model, checkpoint(self.config.start_from))
         else:
             model.set_scales_from(self.sampler.draw(0, START, ProcessGroup())[0])
         return model
@@ -187,8 +187,9 @@ class Trainer:
 
 def sidecar(name: str | None) -> dict[str, Any] | None:
     """Return what is written beside a released checkpoint, None where there is no such file."""
-    path = CHECKPOINTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    path = checkpoints().get(name)
+    beside = path and path.with_suffix(".json")
+    return json.loads(beside.read_text(encoding="utf-8")) if beside and beside.is_file() else None
 
 
 def _total(facts: dict[str, Any] | None, key: str) -> float:

@@ -1,8 +1,8 @@
 """One level of a DWT along any axes by lifting (paper, section on the 3-D DWT; JPEG 2000, Annex F).
 
 The steps are executed in place, with a hand-written adjoint: fresh memory costs most, so the signal is copied once and
-all steps work on the copy. The textbook form (:mod:`.lifting_reference`) serves learnt coefficients, integers and
-exported programs.
+all steps work on the copy. The textbook form (:func:`textbook_split`: slices, ``cat`` and additions that make new
+tensors) serves learnt coefficients, integers and exported programs, since automatic differentiation sees every step.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import lifting_reference
-from weconvene_core.wavelets.lifting_plan import Mode, Plan, make_plan, polyphase_parts
-from weconvene_core.wavelets.lifting_schemes import NAMED, LiftingScheme, Scaling, Wavelet, scheme
+from weconvene_core.wavelets.lifting_plan import Mode, Plan, make_plan, polyphase_parts, tap_runs
+from weconvene_core.wavelets.lifting_schemes import NAMED, LiftingScheme, LiftingStep, Scaling, Wavelet, scheme
 
+WIDER = {torch.uint8: torch.int16, torch.int8: torch.int16, torch.int16: torch.int32}  # a high sample spans two ranges
 is_exporting = getattr(torch.compiler, "is_exporting", bool)  # torch 2.4 cannot tell
 
 
@@ -36,9 +36,10 @@ def split_axes(
     The 2^k bands: all low first, the last axis alternating fastest. For (height, width) these are LL, HL, LH, HH.
     """
     lifting, axes = _checked(x, wavelet, dims, mode)
-    if _in_textbook_form(lifting):
-        return lifting_reference.split_axes(x, lifting, axes, scaling, mode)
-    if torch.compiler.is_compiling():
+    compiling = torch.compiler.is_compiling()
+    if lifting.integer or lifting.learnt or (compiling and _compiled_in_textbook_form(lifting)):
+        return textbook_split(x, lifting, axes, scaling, mode)
+    if compiling:
         return tuple(split(x, lifting.name, scaling, mode, axes, False))
     # (..., H, W) -> 2^k bands in place, with the adjoint as gradient
     return _Analysis.apply(x, make_plan(lifting, scaling, mode, axes, tuple(map(x.size, axes))))
@@ -59,16 +60,19 @@ def join_axes(
                 f"low and high have sizes {n_low} and {n_high} along axis {dim}; low must be high or one more."
             )
         lengths.append(n_low + n_high)
-    if _in_textbook_form(lifting):
-        return lifting_reference.join_axes(bands, lifting, axes, scaling, mode)
-    if torch.compiler.is_compiling():
+    compiling = torch.compiler.is_compiling()
+    if lifting.integer or lifting.learnt or (compiling and _compiled_in_textbook_form(lifting)):
+        return textbook_join(bands, lifting, axes, scaling, mode)
+    if compiling:
         return join(list(bands), lifting.name, scaling, mode, axes, False)
     return _Synthesis.apply(make_plan(lifting, scaling, mode, axes, tuple(lengths)), overwrite, *bands)
 
 
 def _checked(x: Tensor, wavelet: Wavelet, dims: Sequence[int], mode: Mode) -> tuple[LiftingScheme, tuple[int, ...]]:
     """Return the lifting scheme and the axes counted from the end, or raise what is impossible."""
-    lifting = NAMED[wavelet] if isinstance(wavelet, str) and wavelet in NAMED else scheme(wavelet)
+    lifting = NAMED.get(wavelet) if isinstance(wavelet, str) else wavelet
+    if not isinstance(lifting, LiftingScheme):
+        lifting = scheme(wavelet)  # which says what is known
     if mode not in get_args(Mode):
         raise WeconveneError(f"mode={mode!r} is unknown; use one of {', '.join(get_args(Mode))}.")
     axes = []
@@ -88,15 +92,12 @@ def _checked(x: Tensor, wavelet: Wavelet, dims: Sequence[int], mode: Mode) -> tu
     return lifting, tuple(axes)
 
 
-def _in_textbook_form(lifting: LiftingScheme) -> bool:
-    """True where the in-place execution is impossible, or slower."""
-    if lifting.integer or lifting.learnt or is_exporting():
-        return True
-    if not torch.compiler.is_compiling():
-        return False
+def _compiled_in_textbook_form(lifting: LiftingScheme) -> bool:
+    """True where a compiler cannot take the in-place execution, or makes faster code without it."""
     # a compiler fuses Haar well, but recomputes every step of a longer wavelet for every output sample
     inside_pairs = all(len(step.taps) == 1 for step in lifting.steps)
-    return inside_pairs or NAMED.get(lifting.name) is not lifting  # the operators know a wavelet by its name
+    # an exported program has no operators of ours; these know a wavelet by its name
+    return is_exporting() or inside_pairs or NAMED.get(lifting.name) is not lifting
 
 
 class _Analysis(torch.autograd.Function):
@@ -166,6 +167,78 @@ def _empty_signal(bands: Sequence[Tensor], dims: Sequence[int]) -> Tensor:
     channels_last = low.ndim == 4 and low.shape[1] > 1 and low.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return torch.empty(shape, dtype=low.dtype, device=low.device, memory_format=layout)
+
+
+# --- the textbook form ------------------------------------------------------------------------------------------------
+
+
+def textbook_split(
+    x: Tensor, lifting: LiftingScheme, dims: Sequence[int], scaling: Scaling, mode: Mode
+) -> tuple[Tensor, ...]:
+    """Transform along the axes (< 0) one after the other: 2^k bands, the last axis alternating fastest."""
+    bands = [x.to(WIDER.get(x.dtype, x.dtype)) if lifting.integer else x]
+    for dim in dims:
+        bands = [half for band in bands for half in _split(band, lifting, dim, scaling, mode)]
+    return tuple(bands)
+
+
+def textbook_join(
+    bands: Sequence[Tensor], lifting: LiftingScheme, dims: Sequence[int], scaling: Scaling, mode: Mode
+) -> Tensor:
+    """Invert :func:`textbook_split`, last axis first."""
+    for dim in reversed(dims):
+        pairs = zip(bands[::2], bands[1::2], strict=True)  # low and high along this axis are neighbours
+        bands = [_join(low, high, lifting, dim, scaling, mode) for low, high in pairs]
+    return bands[0]
+
+
+def _split(x: Tensor, lifting: LiftingScheme, dim: int, scaling: Scaling, mode: Mode) -> tuple[Tensor, Tensor]:
+    # the lazy wavelet: even samples are the low band, odd samples the high band
+    low, high = (x[part] for part in polyphase_parts((dim,)))
+    # predict and update steps in turn
+    for step in lifting.steps:
+        low, high = _lifted(step, low, high, lifting, mode, dim, sign=1)
+    if lifting.integer:
+        return low, high
+    low_gain, high_gain = lifting.gains(scaling, x.shape[dim])
+    return low * low_gain, high * high_gain  # DC and Nyquist gain of the wanted scaling
+
+
+def _join(low: Tensor, high: Tensor, lifting: LiftingScheme, dim: int, scaling: Scaling, mode: Mode) -> Tensor:
+    n_low, n_high = low.shape[dim], high.shape[dim]
+    if not lifting.integer:
+        low_gain, high_gain = lifting.gains(scaling, n_low + n_high)
+        low, high = low / low_gain, high / high_gain  # back to the scale of the steps
+    # the same steps backwards, with the opposite sign
+    for step in reversed(lifting.steps):
+        low, high = _lifted(step, low, high, lifting, mode, dim, sign=-1)
+    # interleave: l0 h0 l1 h1 ..., and the last low sample of an odd length
+    axis = dim + low.ndim
+    x = torch.stack([low.narrow(axis, 0, n_high), high], axis + 1).flatten(axis, axis + 1)
+    return x if n_low == n_high else torch.cat([x, low.narrow(axis, n_high, 1)], axis)
+
+
+def _lifted(
+    step: LiftingStep, low: Tensor, high: Tensor, lifting: LiftingScheme, mode: Mode, dim: int, sign: int
+) -> tuple[Tensor, Tensor]:
+    """Return both bands after one step, added (sign 1) or undone (-1)."""
+    if high.shape[dim] == 0:  # a single sample has no neighbour
+        return low, high
+    target, source = (high, low) if step.target == "high" else (low, high)
+    change = 0
+    for offset, coefficient in step.taps:
+        # what this tap reads, in the order of the target
+        runs = tap_runs(low.shape[dim] + high.shape[dim], step.target, offset, lifting.border, mode)
+        read = [
+            torch.zeros_like(source.narrow(dim, 0, length)) if start is None else source.narrow(dim, start, length)
+            for _, start, length in runs
+        ]
+        change = change + coefficient * (read[0] if len(read) == 1 else torch.cat(read, dim))
+    if step.rounding:
+        # reversible: the sum is rounded down, and the inverse subtracts the very same integer
+        change = (change + step.rounding.bias) >> step.rounding.shift
+    target = target + sign * change  # sign -1 undoes the step, since the source did not change
+    return (low, target) if step.target == "high" else (target, high)
 
 
 # --- in compiled graphs --------------------------------------------------------------------------------------------

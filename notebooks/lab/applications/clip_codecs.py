@@ -24,7 +24,7 @@ from weconvene_core.entropy.distributions import SCALE_LEVELS, ConditionalTables
 from weconvene_core.entropy.range_coder import Decoder, Encoder
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.image_tensors import from_8_bit, to_8_bit
-from weconvene_core.layers.rate_conditioning import check_quality
+from weconvene_core.layers.blocks import check_quality
 from weconvene_core.model.weconvene import WeConvene, pad
 from weconvene_core.wavelets import AxisDWT, Wavelet
 

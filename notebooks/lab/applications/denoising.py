@@ -20,7 +20,7 @@ from skimage.restoration import denoise_wavelet
 from torch import Tensor, nn
 
 from lab.applications.study import fit, spread, warn_fallback
-from weconvene_core.datasets.image_sets import MissingSetError, folder_set, image_set, load_rgb, training_folder
+from weconvene_core.datasets.image_sets import MissingSetError, image_set, load_rgb, training_set
 from weconvene_core.training.config import Stage
 from weconvene_core.training.images import cut, draw_crops, load_pool, on_device
 
@@ -51,7 +51,7 @@ def photographs(train: int, test: int, crop: int) -> Photographs:
 
     Without these two sets the embedded photographs are tested; a warning says where to get the sets.
     """
-    pool = load_pool(spread(folder_set(training_folder()).paths, train))
+    pool = load_pool(spread(training_set().paths, train))
     try:
         sets = [image_set(name) for name in TEST_SETS]
     except MissingSetError as error:

@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lab.layer_analysis.denoising_trial import forward_macs
+from lab.paths import RESULTS
 from weconvene_core.atomic_files import write_text
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConvSpec
 from weconvene_core.layers.convert_network import obstacle, replace_convolutions
-from weconvene_core.paths import RESULTS, data_folder
+from weconvene_core.paths import data_folder
 from weconvene_core.training.config import Stage
 from weconvene_core.training.safeguards import NonFiniteGuard
 from weconvene_core.training.soap import OPTIMIZERS

@@ -16,7 +16,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.model.presets import PRESETS, preset
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import CHECKPOINTS
+from weconvene_core.paths import checkpoints
 
 ZOO = {
     "bmshj2018-hyperprior": bmshj2018_hyperprior, "mbt2018": mbt2018,
@@ -37,7 +37,7 @@ def ready_model(name: str) -> CompressionModel:
     WeconveneError
         If the name is neither a released model nor a preset nor one of CompressAI's.
     """
-    if (CHECKPOINTS / f"{name}.safetensors").is_file() or name not in {*ZOO, *PRESETS}:
+    if name in checkpoints() or name not in {*ZOO, *PRESETS}:
         return load_model(name)
     torch.manual_seed(0)
     if name in ZOO:

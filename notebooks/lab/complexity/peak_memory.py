@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from lab.complexity.models import ready_model, sample_image
+from lab.paths import NOTEBOOKS
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import NOTEBOOKS
 
 STATUS = Path("/proc/self/status")
 LOADED = "loaded"

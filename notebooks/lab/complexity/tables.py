@@ -17,10 +17,10 @@ from lab.complexity.count_macs import count_macs
 from lab.complexity.latency import CODING, STAGES, time_codec
 from lab.complexity.models import ready_model, sample_image
 from lab.complexity.peak_memory import label
+from lab.paths import DATA
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import DATA
 
 COLUMNS = [
     *("model", "image", "params_m", "kmac_px_encode", "kmac_px_decode"),

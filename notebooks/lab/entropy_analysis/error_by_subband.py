@@ -17,6 +17,7 @@ from scipy.interpolate import PchipInterpolator
 
 from lab.entropy_analysis.scale_calibration import calibration_table
 from lab.entropy_analysis.slice_bits import as_input, channel_table, coded_slices
+from lab.paths import RESULTS
 from lab.rd.metrics import PEAK, bpp
 from lab.rd.pillow_codecs import JPEG_2000, PillowCodec, avif
 from lab.studies.runner import training_images
@@ -25,7 +26,6 @@ from weconvene_core.codec.api import decode, encode, load_model
 from weconvene_core.image_tensors import middle
 from weconvene_core.layers.wavelet_shortcut import LEVELS, WAVELET, colour_matrix
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import RESULTS
 from weconvene_core.wavelets import dwt2d
 
 TABLES = RESULTS / "tables"

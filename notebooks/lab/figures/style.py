@@ -18,8 +18,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
+from lab.paths import RESULTS
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import RESULTS
 
 FIGURES = RESULTS / "figures"
 # Okabe and Ito's colours (2008), told apart by colour-blind readers; yellow is left out: too pale for lines

@@ -34,8 +34,8 @@ from lab.figures.style import (
     plain_log,
     styled,
 )
+from lab.paths import TRAININGS
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.training.trainer import Trainer
 from weconvene_core.training.validation import validate
 
@@ -200,7 +200,7 @@ def shares_figure(table: pd.DataFrame, start: str, images: str) -> Figure:
     return figure
 
 
-def checkpoint_log(name: str, folder: Path = CHECKPOINTS) -> pd.DataFrame | None:
+def checkpoint_log(name: str, folder: Path = TRAININGS) -> pd.DataFrame | None:
     """Return the validation log beside a checkpoint (``NAME_validation.csv``, ``LOG_COLUMNS``), None without one.
 
     Raises

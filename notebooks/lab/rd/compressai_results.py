@@ -14,13 +14,13 @@ from pathlib import Path
 import compressai.zoo
 import pandas as pd
 
+from lab.paths import RESULTS
 from lab.rd.curves import MEAN
 from weconvene_core.atomic_files import write_text
 from weconvene_core.codec.api import load_model
 from weconvene_core.errors import WeconveneError
-from weconvene_core.layers.rate_conditioning import check_quality
+from weconvene_core.layers.blocks import check_quality
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import RESULTS
 
 FOLDER = RESULTS / "compressai"
 FIELDS = {

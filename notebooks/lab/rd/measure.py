@@ -20,12 +20,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from lab.paths import ROOT
 from lab.rd.curves import with_means
 from lab.rd.metrics import bpp, ms_ssim, psnr_rgb
 from weconvene_core.atomic_files import sha256_of
 from weconvene_core.datasets.image_sets import ImageSet, load_rgb
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import ROOT
 
 CACHE = ROOT / ".cache" / "measurements"
 

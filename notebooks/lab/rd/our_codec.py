@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from lab.paths import RESULTS, ROOT
 from lab.rd.curves import POINT_COLUMNS
 from lab.rd.metrics import bpp, psnr_rgb
 from weconvene_core.atomic_files import write_bytes_atomically
@@ -25,7 +26,7 @@ from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
 from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
 from weconvene_core.model.checkpoint import weights_hash
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import CHECKPOINTS, RESULTS, ROOT
+from weconvene_core.paths import checkpoint
 
 QUALITIES = tuple(map(float, range(8)))
 """The qualities at which evaluations code: those that have rate vectors of their own."""
@@ -83,7 +84,7 @@ class FileCodec:
 
     def weights(self) -> str:
         """Return the first digits of the hash of the model's weights, as tables keep it beside what was measured."""
-        return weights_hash(CHECKPOINTS / f"{self.model}.safetensors").hex()[:12]
+        return weights_hash(checkpoint(self.model)).hex()[:12]
 
     def _path(self, image: Image.Image, quality: float) -> Path:
         pixels = hashlib.sha256(f"{image.size} {image.mode}".encode() + image.tobytes()).hexdigest()
@@ -171,7 +172,7 @@ def code_at_rate(model: WeConvene, picture: NDArray[np.uint8], rate: float, most
 @lru_cache(maxsize=4)
 def _state(model: str) -> str:
     api.load_model(model)  # an unknown name gets its sentence here
-    path = CHECKPOINTS / f"{model}.safetensors"
+    path = checkpoint(model)
     digest = hashlib.sha256(b"".join([weights_hash(path), *stated_digests(path)]))  # recalibrated: other files
     for part in DECIDING:
         path = ROOT / part

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from lab.paths import ANCHORS
 from lab.rd.curves import Curve, Metric
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import ANCHORS
 
 DATASETS: dict[str, tuple[str, int]] = {
     "kodak": ("Kodak", 24),

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from lab.paths import RESULTS
 from lab.rd.bd_rate import METHODS, BDRate, Range, bd_rate, bootstrap_bd_rate
 from lab.rd.curves import MEAN, POINT_COLUMNS, Curve, Metric, image_curves, only_dataset
 from lab.rd.published_curves import ANCHOR_NAMES, DATASETS, published_curve
 from weconvene_core.atomic_files import write_text
 from weconvene_core.errors import WeconveneError
-from weconvene_core.paths import RESULTS
 
 RD_POINTS = RESULTS / "tables" / "rd_points.csv"
 BD_RATES = RESULTS / "tables" / "bd_rate.csv"

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from lab.applications.study import findings
+from lab.paths import RESULTS, ROOT, TRAININGS
 from lab.rd.curves import METRIC_TITLES
 from lab.rd.published_curves import ANCHOR_NAMES
 from lab.reproduce.certificate import accept_claims
@@ -28,9 +29,9 @@ from weconvene_core.datasets.image_sets import TITLES
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact.calibrate import DIGEST, STORED
 from weconvene_core.model.checkpoint import description_of, weights_hash
-from weconvene_core.paths import CHECKPOINTS, RESULTS, ROOT
+from weconvene_core.paths import CHECKPOINTS
 
-README, CARD = ROOT / "README.md", CHECKPOINTS / "MODEL_CARD.md"
+README, CARD = ROOT / "README.md", TRAININGS / "MODEL_CARD.md"
 EXPECTED, TABLES = RESULTS / "expected", RESULTS / "tables"
 MODEL = "lite"
 WEIGHTS = CHECKPOINTS / f"{MODEL}.safetensors"

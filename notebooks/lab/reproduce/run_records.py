@@ -19,9 +19,9 @@ from pathlib import Path
 
 import yaml
 
+from lab.paths import ROOT
 from weconvene_core.atomic_files import sha256_of, write_text
-from weconvene_core.datasets.registry import cache_folder
-from weconvene_core.paths import ROOT, data_folder
+from weconvene_core.paths import cache_folder, data_folder
 from weconvene_core.version import git_version
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from weconvene_core.paths import DATA
+from lab.paths import DATA
 
 LEDGER = DATA / "fidelity.csv"
 COLUMNS = ["choice", "status", "source", "switch", "default", "alternatives", "measured_effect"]

@@ -16,13 +16,13 @@ import pandas as pd
 import torch
 
 from lab.complexity.training_flops import total_flops
+from lab.paths import RESULTS, ROOT
 from lab.rd.metrics import ms_ssim
-from weconvene_core.datasets.image_sets import FALLBACK_FOLDER, folder_set, training_folder
+from weconvene_core.datasets.image_sets import image_set, training_set
 from weconvene_core.entropy.distributions import SCALE_MIN
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import middle
 from weconvene_core.model.weconvene import WeConvene
-from weconvene_core.paths import RESULTS, ROOT
 from weconvene_core.training.config import TrainConfig
 from weconvene_core.training.images import ImagePool, load_pool
 from weconvene_core.training.trainer import Trainer
@@ -197,13 +197,13 @@ def training_images() -> ImagePool:
     WeconveneError
         If there is no training folder: a study of the four fallback photographs would take a real one's place.
     """
-    folder = training_folder()
-    if folder == FALLBACK_FOLDER:
+    images = training_set()
+    if images == image_set("default"):
         raise WeconveneError(
             "A study needs training photographs, and only the four fallbacks are here: point WECONVENE_DATA to a "
             "folder with photographs in train/. Kept tables stay as they are."
         )
-    return load_pool(folder_set(folder).paths)
+    return load_pool(images.paths)
 
 
 def save(table: pd.DataFrame, path: Path, digits: str | None = "%.4f", replaces: str | None = None) -> None:

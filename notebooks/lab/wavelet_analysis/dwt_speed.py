@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lab.complexity.latency import Call, extra_memory, medians
+from lab.paths import RESULTS
 from weconvene_core.layers.weconv import WeConv3d
-from weconvene_core.paths import RESULTS
 from weconvene_core.wavelets import dwt2d
 
 TABLES = RESULTS / "tables"
