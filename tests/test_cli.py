@@ -106,8 +106,26 @@ class TestEncode:
 
     def test_the_input_is_never_the_output(self, weconvene: Command, photo: Path) -> None:
         before = photo.read_bytes()
-        assert_one_sentence(weconvene("encode", photo, photo, "--quality", "3", "--force"), "input itself")
+        link = photo.with_suffix(".wcv")
+        link.symlink_to(photo.name)
+        assert_one_sentence(weconvene("encode", photo, link, "--quality", "3", "--force"), "input itself")
         assert photo.read_bytes() == before
+
+    def test_a_forgotten_output_replaces_no_picture(self, weconvene: Command, photo: Path, tmp_path: Path) -> None:
+        """``encode *.png`` of two pictures names the second as the output."""
+        second = tmp_path / "second.png"
+        second.write_bytes(photo.read_bytes())
+        assert_one_sentence(weconvene("encode", photo, second, "--quality", "3", "--force"), "named as a picture")
+        assert second.read_bytes() == photo.read_bytes()
+
+    def test_a_name_that_ends_in_a_slash_is_a_folder(self, weconvene: Command, photo: Path, tmp_path: Path) -> None:
+        assert_one_sentence(weconvene("encode", photo, f"{tmp_path}/out/", "--quality", "3"), "no folder")
+        assert not (tmp_path / "out").exists()
+
+    def test_closed_streams(self, weconvene: Command, photo: Path, tmp_path: Path, monkeypatch) -> None:
+        """As services are started."""
+        monkeypatch.setattr(sys, "stdin", None)
+        assert_one_sentence(weconvene("encode", "-", tmp_path / "o.wcv", "--quality", "3"), "Standard input is closed")
 
     def test_missing_output_folder(self, weconvene: Command, photo: Path, tmp_path: Path) -> None:
         assert_one_sentence(weconvene("encode", photo, tmp_path / "no" / "out.wcv", "--quality", "3"), "no folder")
@@ -301,6 +319,38 @@ class TestHelp:
         assert result.err.startswith("Traceback")
         assert result.err.splitlines()[-1].startswith("weconvene: ")
 
+    @pytest.mark.parametrize("name", [b"caf\xe9.wcv", b"two\nlines.wcv", b"red\x1b[31m.wcv"])
+    def test_names_that_are_no_text(self, weconvene: Command, tmp_path: Path, name: bytes) -> None:
+        """Latin-1 in a UTF-8 world, and control characters, which would reach the terminal."""
+        path = tmp_path / os.fsdecode(name)
+        try:
+            path.write_bytes(pack(FOREIGN_MODEL)[:-2])
+        except (OSError, UnicodeError):
+            pytest.skip("such a name is impossible on this file system")
+        result = weconvene("info", path, "--json")
+        assert result.code == DAMAGED
+        assert json.loads(result.out)["file"] == str(path)
+        assert result.err.count("\n") == 1
+        assert result.err.rstrip().isprintable()
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
+    @pytest.mark.parametrize(("output", "code", "said"), [("/dev/full", FAILED, "No space left"), (None, 141, "")])
+    def test_output_that_cannot_be_written(self, compressed: Path, output: str | None, code: int, said: str) -> None:
+        """A full disk, and a reader that has gone: one sentence or none, never Python's own words at exit."""
+        reading, writing = os.pipe()
+        os.close(reading)
+        with open(output or os.devnull, "wb") as full:
+            command = [sys.executable, "-m", "weconvene_core", "info", str(compressed)]
+            done = subprocess.run(
+                command, stdout=full if output else writing, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+                check=False,
+            )  # fmt: skip
+        os.close(writing)
+        assert done.returncode == code
+        assert said in done.stderr
+        assert done.stderr.count("\n") == bool(said)
+
     @pytest.mark.slow
     def test_torch_is_not_loaded(self, compressed: Path) -> None:
         """It takes seconds, and nothing here computes."""
@@ -413,13 +463,64 @@ class TestWithTheTrainedModel:
         encoded = weconvene("encode", shelf, tmp_path / "out", "--quality", "2")
         assert (encoded.code, encoded.out) == (FAILED, "2 of 3 files done\n")
         assert "ink.jpg: Pictures of mode CMYK" in encoded.err
-        assert "deep.png: 16-bit samples are reduced" in encoded.err
+        assert "deep.png: Samples of more than 8 bits are reduced" in encoded.err
         files = sorted(path.relative_to(tmp_path) for path in (tmp_path / "out").rglob("*.wcv"))
         assert [str(file) for file in files] == ["out/deep.wcv", "out/sub/photo.wcv"]
         (tmp_path / "out" / "bad.wcv").write_bytes(b"WCV")
         decoded = weconvene("decode", tmp_path / "out", tmp_path / "back", "--format", "webp")
         assert (decoded.code, decoded.out) == (DAMAGED, "2 of 3 files done\n")
         assert (tmp_path / "back" / "sub" / "photo.webp").is_file()
+
+    def test_a_folder_of_everyday_things(self, weconvene: Command, photo: Path, tmp_path: Path) -> None:
+        """Hidden companions, films and tables stay out; linked folders come along, and links in circles end."""
+        shelf, elsewhere = tmp_path / "in", tmp_path / "elsewhere"
+        for folder in (shelf / ".ipynb_checkpoints", elsewhere):
+            folder.mkdir(parents=True)
+        for name in ("in/a.PNG", "in/.hidden.png", "in/.ipynb_checkpoints/a.png", "elsewhere/b\n-c.png"):
+            (tmp_path / name).write_bytes(photo.read_bytes())
+        for name in ("film.mpg", "table.h5", "page.eps", "._a.png", "a.txt"):
+            (shelf / name).write_bytes(bytes(99))
+        (shelf / "linked").symlink_to("../elsewhere")
+        (elsewhere / "back").symlink_to("../in")
+        (shelf / "self").symlink_to(".")
+        result = weconvene("encode", shelf, tmp_path / "out", "--quality", "2")
+        assert (result.code, result.out) == (0, "2 of 2 files done\n"), result.err
+        files = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+        assert files == {"a.wcv", "linked/b\n-c.wcv"}
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read anything")
+    def test_a_folder_that_cannot_be_listed_is_named(self, weconvene: Command, photo: Path, tmp_path: Path) -> None:
+        (tmp_path / "locked").mkdir(mode=0)
+        result = weconvene("encode", tmp_path, tmp_path / "out", "--quality", "2")
+        assert (result.code, result.out) == (FAILED, "1 of 2 files done\n")
+        assert "locked cannot be listed" in result.err
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
+    def test_a_pipe_stays_a_pipe(self, weconvene: Command, photo: Path, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            result = weconvene("encode", photo, tmp_path / "pipe", "--quality", "3", "--force")
+            assert result.code == 0, result.err
+            assert os.read(reader, 9).startswith(b"WCV")
+        finally:
+            os.close(reader)
+        assert (tmp_path / "pipe").is_fifo()
+
+    def test_an_output_that_appears_meanwhile_stays(
+        self, weconvene: Command, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        coded = api.encode
+
+        def slowly(*arguments: object, **options: object) -> bytes:
+            (tmp_path / "out.wcv").write_bytes(b"somebody else's")
+            return coded(*arguments, **options)
+
+        monkeypatch.setattr(api, "encode", slowly)
+        result = weconvene("encode", photo, tmp_path / "out.wcv", "--quality", "3")
+        assert_one_sentence(result, "out.wcv", "exists")
+        assert (tmp_path / "out.wcv").read_bytes() == b"somebody else's"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out.wcv", "photo.png"]
 
     def test_a_folder_encoded_twice_beside_its_pictures(self, weconvene: Command, photo: Path) -> None:
         for force in ([], ["--force"]):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from weconvene_core.cli.commands import COMPRESSED, failed, read
+from weconvene_core.cli.commands import COMPRESSED, failed, inside, read
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.paths import CHECKPOINTS, checkpoints, data_folder
 
@@ -19,10 +19,11 @@ SHOWN = ("file", "bytes", "bpp", "width", "height", "mode", "quality", "complete
 def info(arguments: argparse.Namespace) -> int:
     """Print what compressed files say of themselves; a cut one does so too, and is reported."""
     codes, rows = [], []
-    inside = (sorted(one.rglob(f"*{COMPRESSED}")) if one.is_dir() else [one] for one in arguments.inputs)
-    paths = [path for found in inside for path in found]
+    inputs: list[Path] = arguments.inputs
+    paths = [path for one in inputs for path in (inside(one) if one.is_dir() else [one])]
+    paths = [path for path in paths if path.suffix.lower() == COMPRESSED or path in inputs or path.is_dir()]
     if not paths:
-        raise WeconveneError(f"There is no {COMPRESSED} file in {', '.join(map(str, arguments.inputs))}: name others.")
+        raise WeconveneError(f"There is no {COMPRESSED} file in {', '.join(map(str, inputs))}: name others.")
     for path in paths:
         try:
             facts, size = _facts(path)

@@ -6,6 +6,8 @@ Whatever a user can get wrong ends in one sentence on stderr and one of the exit
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 import traceback
 import warnings
@@ -25,26 +27,22 @@ from weconvene_core.progress import PROGRESS
 Subparsers = argparse._SubParsersAction  # which argparse has no public name for
 EXIT_CODES = (
     "exit codes: 0 all is done; 1 something is wrong, and stderr says what; 2 a wrong command line; 3 a compressed "
-    "file is damaged, cut, foreign, or of weights that are not installed; 130 interrupted. Of several files the others "
-    "are done nevertheless."
+    "file is damaged, cut, foreign, or of weights that are not installed; 130 interrupted; 141 nobody reads the output "
+    "any more. Of several files the others are done nevertheless."
 )
+CLOSED_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code; argparse itself exits with 2 on a wrong command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     arguments = _parser().parse_args(argv)
     code = commands.FAILED
     PROGRESS.set(iter if arguments.quiet else _bar)
     try:
-        with warnings.catch_warnings():
-            # Libraries' notes to programmers, such as torch.jit's deprecation: a user can do nothing with them.
-            warnings.simplefilter("ignore", FutureWarning)
-            try:
-                return arguments.run(arguments)
-            except BaseException:
-                if arguments.verbose:
-                    traceback.print_exc()
-                raise
+        return _run(arguments)
     except KeyboardInterrupt:
         sentence, code = "Interrupted; files that were complete before are complete now.", 130
     except MemoryError:
@@ -53,8 +51,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence, code = str(error), commands.DAMAGED if isinstance(error, CorruptFileError) else commands.FAILED
     except OSError as error:
         sentence = f"{error.filename or 'The system'}: {error.strerror or error}."
-    print(f"weconvene: {sentence}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # what cannot be written must not be tried again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # no fault: the reader has seen enough
+            return CLOSED_PIPE
+    commands.complain(sentence)
     return code
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        with warnings.catch_warnings():
+            # Libraries' notes to programmers, such as torch.jit's deprecation: a user can do nothing with them.
+            warnings.simplefilter("ignore", FutureWarning)
+            code = arguments.run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # while a full disk or a closed pipe can still be reported
+        return code
+    except BaseException:
+        if arguments.verbose:
+            traceback.print_exc()
+        raise
 
 
 def _bar(steps: Iterable[Any]) -> Iterable[Any]:
@@ -134,7 +153,7 @@ def _add_codec_commands(subparsers: Subparsers) -> None:
 def _add_files(parser: argparse.ArgumentParser, what: str, example: str) -> None:
     parser.add_argument("inputs", type=Path, nargs="+", metavar="IN", help=what)
     said = f"the result, e.g. {example}; a folder; or - for a pipe"
-    parser.add_argument("output", type=Path, metavar="OUT", help=said)
+    parser.add_argument("output", metavar="OUT", help=said)
     parser.add_argument("--force", action="store_true", help="replace what exists")
     said = "working memory beyond the picture itself; larger pictures are coded in tiles (default: %(default)s)"
     parser.add_argument("--max-memory", type=_positive, default=DEFAULT_MEMORY, metavar="MIB", help=said)

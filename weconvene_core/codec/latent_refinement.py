@@ -22,7 +22,7 @@ from weconvene_core.entropy.distributions import Likelihood, straight_through_ro
 from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad
-from weconvene_core.layers.blocks import lambda_of
+from weconvene_core.layers.blocks import batch_of, lambda_of
 from weconvene_core.model.checkpoint import LoadedModel
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.progress import PROGRESS
@@ -62,7 +62,7 @@ def best_orientation(model: WeConvene, pixels: np.ndarray, quality: float, count
 
     The estimate is in floating point, which is quicker, of tiles with the side ``tile`` one by one (0: of the whole).
     """
-    estimate, at, losses = Refinement(model), torch.tensor([quality]), np.zeros(count)
+    estimate, at, losses = Refinement(model), batch_of(quality), np.zeros(count)
     for row, column in PROGRESS.get()([*product(*(spans(length, tile) for length in pixels.shape[:2]))]):
         part = pixels[row.padded, column.padded]
         images = (from_8_bit(turned(part, i)) for i in PROGRESS.get()(range(count)))

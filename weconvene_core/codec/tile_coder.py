@@ -25,6 +25,7 @@ from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
+from weconvene_core.layers.blocks import batch_of
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.progress import PROGRESS
 
@@ -110,7 +111,8 @@ def decode_tiles(model: WeConvene, file: PartialFile, slices: int = ALL) -> tupl
     CutFileError, CorruptFileError
         If not even the hyperprior is complete; if the streams cannot be those of such a picture.
     """
-    container, quality, halo = file.container, torch.tensor([file.container.quality]), HALO // model.config.coded_stride
+    container, halo = file.container, HALO // model.config.coded_stride
+    quality = batch_of(container.quality)
     rows, columns = (spans(side, container.tile) for side in container.coded_size)
     decoded = _decode_rows(model, file, slices)
     above, (here, reached) = None, next(decoded)
@@ -174,7 +176,7 @@ class TileGroupCoder:
 
     def __init__(self, model: WeConvene, header: Container, group: TileGroup) -> None:
         self.model, self.group, self.tiled = model, group, bool(header.tile)
-        self.quality = torch.tensor([header.quality])
+        self.quality = batch_of(header.quality)
         self.ratio = model.config.z_stride // model.config.coded_stride  # coefficients per position of z, along an axis
         self.shape = tuple(side.stop for side in self.interior(group.tiles[-1]))  # of z
 
