@@ -1,13 +1,10 @@
 """Figures of curves and BD-rates: they carry the data of their tables, and are the same byte for byte."""
 
-from dataclasses import fields, replace
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from lab.figures.bd_steps import bd_example_figure, image_bd_figure, local_rate_figure
-from lab.figures.certificate import margin_figure
 from lab.figures.curves import bd_rate_figure, rd_figure, sensitivity_figure
 from lab.figures.rates import spread_figure, streams_figure
 from lab.figures.style import CODEC_LOOK, codec_looks, save
@@ -17,7 +14,6 @@ from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
 from lab.rd.pillow_codecs import CLASSICAL_CODECS, JPEG_2000_BY_DEFAULT, avif
 from lab.rd.published_curves import anchor_curve, published_curve
 from lab.rd.tables import published_bd_table
-from lab.reproduce.certificate import Entry
 from weconvene_core.errors import WeconveneError
 
 LIVE = ["BPG444", "WebP", "JPEG"]
@@ -114,18 +110,6 @@ def test_the_cheapest_and_the_dearest_image_are_named():
             rows.append(dict.fromkeys(MEASURED, 0.1) | row | {"bpp": q * rate, "psnr_db": 30 + q})
     (axes,) = spread_figure(with_means(rows), "c", "made up").axes
     assert {text.get_text() for text in axes.texts} == {"a", "b", "mean over the images"}
-
-
-def test_every_judged_claim_is_drawn_with_its_value():
-    blank = dict.fromkeys((field.name for field in fields(Entry)), "")
-    made_up = {"a-b: rate on Kodak, %; its paper claims 2": "1.0049", "c: time, ratio": "7", "d: no unit": "123456"}
-    rows = [Entry(**blank | {"claim": claim, "expected": "1", "tolerance": "0.5", "obtained": value})
-            for claim, value in made_up.items()]  # fmt: skip
-    figure = margin_figure([*rows, replace(rows[0], obtained="")])
-    said = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert said == ["1.00 %", "7.00 x", "1.23e+05"]
-    with pytest.raises(WeconveneError, match="no claim has"):
-        margin_figure([])
 
 
 def test_refusals(curves, table, tmp_path):

@@ -11,11 +11,11 @@ import pytest
 from codec_checks import check_quality_rises
 from PIL import Image
 
+from lab.paths import save_table
 from lab.rd.curves import MEAN
 from lab.rd.ffmpeg_codecs import AV1, FFMPEG_CODECS, HEVC, JPEG_XL, VVC, ffmpeg
 from lab.rd.metrics import psnr_rgb
 from lab.rd.pillow_codecs import JPEG, available, measure_available, measure_codecs
-from lab.rd.tables import write_points
 from lab.studies import video_intra_codecs
 from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
@@ -121,31 +121,29 @@ def test_without_any_ffmpeg_the_extra_is_named(monkeypatch, tmp_path):
         assert available([VVC, JPEG]) == (JPEG,)
 
 
-def test_stored_points_are_shown_for_their_own_images_alone(tmp_path, monkeypatch, picture):
+def test_stored_points_are_shown_for_their_own_images_alone(tmp_path, own_results, picture):
     for name in ("a.png", "b.png"):
         picture.save(tmp_path / name)
     both = folder_set(tmp_path)
-    monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
     assert video_intra_codecs.modern_points(both).empty
-    write_points(measure_available(both, [JPEG], processes=1, folder=tmp_path / "cache"), video_intra_codecs.TABLE)
+    save_table(measure_available(both, [JPEG], processes=1, folder=tmp_path / "cache"), video_intra_codecs.TABLE)
     assert set(video_intra_codecs.modern_points(both).codec) == {JPEG.name}
     (tmp_path / "b.png").unlink()
     assert video_intra_codecs.modern_points(folder_set(tmp_path)).empty
 
 
 @needs
-def test_a_codec_that_fails_costs_itself_alone_and_its_stored_points_stay(tmp_path, monkeypatch, picture):
+def test_a_codec_that_fails_costs_itself_alone_and_its_stored_points_stay(tmp_path, monkeypatch, own_results, picture):
     picture.crop((0, 0, 176, 176)).save(tmp_path / "cat.png")
     images, kept = folder_set(tmp_path), tmp_path / "kept"
     jpeg, last = (replace(JPEG, name=name, qualities=(10, 50)) for name in ("first", "last"))
     broken = replace(HERE[0], name="broken", options=("-no_such_option", "1"))
     foreign = replace(HEVC, name="EVC", encoder="libevc_of_nobody")
-    monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
     monkeypatch.setattr(video_intra_codecs, "FFMPEG_CODECS", (jpeg, broken, foreign, last))
     monkeypatch.setattr(video_intra_codecs, "measure_codecs", partial(measure_codecs, processes=1, folder=kept))
     before = measure_available(images, [replace(jpeg, name="broken")], processes=1, folder=kept)
     other = before.replace("cat.png", "dog.png").assign(codec="EVC")  # of other images: not to be shown
-    write_points(pd.concat([before, other]), video_intra_codecs.TABLE)
+    save_table(pd.concat([before, other]), video_intra_codecs.TABLE)
     with pytest.warns(UserWarning, match="was not measured anew") as said:
         points = video_intra_codecs.modern_points(images, fresh=True)
     texts = [str(warning.message) for warning in said]
@@ -159,7 +157,6 @@ def test_a_codec_that_fails_costs_itself_alone_and_its_stored_points_stay(tmp_pa
 
 
 def test_without_any_encoder_the_stored_points_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
     monkeypatch.setattr(video_intra_codecs, "FFMPEG_CODECS", (replace(HEVC, encoder="no_such_encoder"),))
     with pytest.warns(UserWarning, match="HEVC 4:4:4 .* was not measured anew"):
         assert video_intra_codecs.modern_points(image_set("default", 1), fresh=True).empty

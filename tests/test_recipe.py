@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from lab.figures import recipe as figures
-from lab.paths import RESULTS
+from lab.paths import PUBLISHED
 from lab.rd import curve_difference
 from lab.rd.our_codec import code
 from lab.studies import (
@@ -79,7 +79,7 @@ def test_the_recipe_names_every_trial_and_greys_what_a_seed_explains() -> None:
 
 
 def test_ablations_have_a_panel_for_every_reference_and_lose_no_row() -> None:
-    table = pd.read_csv(RESULTS / "tables" / "ablations.csv")
+    table = pd.read_csv(PUBLISHED / "tables" / "ablations.csv")
     panels = figures.ablation_figure(table, "ablations").axes
     compared = table.dropna(subset="reference")
     assert [axes.get_title(loc="left") for axes in panels] == [
@@ -95,7 +95,7 @@ def test_ablations_have_a_panel_for_every_reference_and_lose_no_row() -> None:
 
 
 def test_what_a_rerun_elsewhere_changed_is_shaded_with_the_seeds() -> None:
-    table = pd.read_csv(RESULTS / "tables" / "ablations.csv")
+    table = pd.read_csv(PUBLISHED / "tables" / "ablations.csv")
     moved = table.assign(bd_rate_pct=table.bd_rate_pct + np.where(table.variant == "both, 3-D", 20.0, 0.0))
     change = figures.rerun_change(moved, table)
     assert change[table.variant == "both, 3-D"].eq(20).all()
@@ -107,7 +107,7 @@ def test_what_a_rerun_elsewhere_changed_is_shaded_with_the_seeds() -> None:
 
 
 def test_pairs_of_weights_stand_beside_both_seeds_of_the_control() -> None:
-    table = pd.read_csv(RESULTS / "tables" / "step_two.csv")
+    table = pd.read_csv(PUBLISHED / "tables" / "step_two.csv")
     (axes,) = figures.step_two_figure(table, "step 2").axes
     control = table[(table.w_lf == 1) & (table.w_hf == 1)].bd_rate_pct.item()
     assert axes.patches[0].get_width() == pytest.approx(2 * abs(control))

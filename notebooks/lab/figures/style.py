@@ -18,10 +18,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
 
-from lab.paths import RESULTS
+from lab.paths import RUN
 from weconvene_core.errors import WeconveneError
 
-FIGURES = RESULTS / "figures"
+FIGURES = RUN / "figures"
 # Okabe and Ito's colours (2008), told apart by colour-blind readers; yellow is left out: too pale for lines
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, BLACK = PALETTE

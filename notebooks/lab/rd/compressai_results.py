@@ -14,7 +14,7 @@ from pathlib import Path
 import compressai.zoo
 import pandas as pd
 
-from lab.paths import RESULTS
+from lab.paths import RUN
 from lab.rd.curves import MEAN
 from weconvene_core.atomic_files import write_text
 from weconvene_core.codec.api import load_model
@@ -22,7 +22,7 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.layers.blocks import check_quality
 from weconvene_core.model.weconvene import WeConvene
 
-FOLDER = RESULTS / "compressai"
+FOLDER = RUN / "compressai"
 FIELDS = {
     "bpp": "bpp", "psnr-rgb": "psnr_db", "ms-ssim-rgb": "ms_ssim",
     "encoding_time": "encode_s", "decoding_time": "decode_s",

@@ -1,64 +1,23 @@
-"""Result tables: BD-rates of measured codecs with their intervals, and the merging of new rows into files."""
+"""Tables of BD-rates: of measured codecs with their intervals, of published curves, and image by image."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 
 import pandas as pd
 
-from lab.paths import RESULTS
 from lab.rd.bd_rate import METHODS, BDRate, Range, bd_rate, bootstrap_bd_rate
-from lab.rd.curves import MEAN, POINT_COLUMNS, Curve, Metric, image_curves, only_dataset
+from lab.rd.curves import MEAN, Curve, Metric, image_curves, only_dataset
 from lab.rd.published_curves import ANCHOR_NAMES, DATASETS, published_curve
-from weconvene_core.atomic_files import write_text
 from weconvene_core.errors import WeconveneError
 
-RD_POINTS = RESULTS / "tables" / "rd_points.csv"
-BD_RATES = RESULTS / "tables" / "bd_rate.csv"
 BD_COLUMNS = [
     *("dataset", "images", "codec", "anchor", "metric", "method"),
     *("bd_rate_pct", "ci_low", "ci_high", "overlap_pct", "points"),
     *("low_db", "high_db"),
 ]
-
-
-def write_points(points: pd.DataFrame, path: Path = RD_POINTS) -> Path:
-    """Merge measured points into the table at ``path``: rows of the same dataset and codec are replaced.
-
-    Raises
-    ------
-    WeconveneError
-        If the file cannot be written.
-    """
-    return _merge(points, path, POINT_COLUMNS, ("dataset", "codec"))
-
-
-def write_bd_table(table: pd.DataFrame, path: Path = BD_RATES) -> Path:
-    """Merge BD-rates into the table at ``path``: rows of the same dataset, codec, anchor and metric are replaced.
-
-    Raises
-    ------
-    WeconveneError
-        If the file cannot be written.
-    """
-    return _merge(table, path, BD_COLUMNS, ("dataset", "codec", "anchor", "metric"))
-
-
-def read_points(path: Path = RD_POINTS) -> pd.DataFrame:
-    """Return the measured points that :func:`write_points` wrote.
-
-    Raises
-    ------
-    WeconveneError
-        If the table is missing or has other columns.
-    """
-    try:
-        return pd.read_csv(path)[POINT_COLUMNS]
-    except (OSError, KeyError, ValueError) as error:
-        raise WeconveneError(f"{path} is no table of measured points ({error}): run notebook 05 first.") from error
 
 
 def bd_table(
@@ -179,13 +138,3 @@ def change_with_scale(table: pd.DataFrame, anchor: str, metric: Metric = "psnr_r
 
 def _numbers(found: BDRate) -> dict[str, float]:
     return {name: getattr(found, name) for name in ("bd_rate_pct", "overlap_pct", "low_db", "high_db")}
-
-
-def _merge(new: pd.DataFrame, path: Path, columns: list[str], keys: tuple[str, ...]) -> Path:
-    if path.is_file():
-        old = pd.read_csv(path)
-        replaced = pd.MultiIndex.from_frame(new[list(keys)])
-        old = old[~pd.MultiIndex.from_frame(old[list(keys)]).isin(replaced)]
-        new = pd.concat([old, new], ignore_index=True) if len(old) else new
-    write_text(path, new[columns].to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-    return path

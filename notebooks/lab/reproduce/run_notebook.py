@@ -1,7 +1,7 @@
 """Run one notebook with papermill and record the run; ``notebooks/Snakefile`` calls it, once per notebook.
 
-``python -m lab.reproduce.run_notebook NOTEBOOK quick [PATTERN...]``: the patterns, below ``results/``, say which tables
-and figures are this notebook's.
+``python -m lab.reproduce.run_notebook NOTEBOOK quick [PATTERN...]``: the patterns, below ``results/run/``, say which
+tables and figures are this notebook's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def run(tree: Tree, notebook: Path, mode: str, patterns: Sequence[str]) -> RunRe
     ----------
     notebook : in ``notebooks/``, with one cell tagged ``parameters``.
     mode : ``quick`` or ``full``.
-    patterns : names below ``results/``, with ``*``: the files that the record names if this run wrote them.
+    patterns : names below ``results/run/``, with ``*``: the files that the record names if this run wrote them.
 
     Raises
     ------
@@ -47,7 +47,9 @@ def run(tree: Tree, notebook: Path, mode: str, patterns: Sequence[str]) -> RunRe
     started = time.time()
     node = _execute(notebook, mode)
     seconds = time.time() - started
-    node.metadata.papermill.update(input_path=tree.relative(notebook), output_path=f"results/notebooks/{notebook.name}")
+    node.metadata.papermill.update(
+        input_path=tree.relative(notebook), output_path=tree.relative(tree.executed / notebook.name)
+    )
     _strip_paths(tree, node)
     # the option: a line per item of a list costs a tenth of the text
     write_text(tree.executed / notebook.name, nbformat.writes(node, split_lines=False) + "\n")

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lab.paths import read_table, save_table
 from lab.rd.bd_rate import bd_rate
 from lab.rd.curves import METRIC_TITLES, Curve, Metric
 from lab.rd.metrics import ms_ssim
 from lab.rd.our_codec import code
 from lab.rd.published_curves import anchor_curve
-from lab.studies.runner import TABLES, save
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import load_checked, load_weights, read_tensors, weights_hash
@@ -29,7 +29,7 @@ from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.training.config import TrainConfig
 from weconvene_core.training.trainer import sidecar
 
-TABLE = TABLES / "compute_curve.csv"
+TABLE = "compute_curve"
 QUALITIES = tuple(np.linspace(1.0, 6.0, 8))
 VVC_PCT, PAPER_PCT = 0.0, -12.24
 """BD-rates against VVC to extrapolate to: its own, and the paper's claim on Kodak."""
@@ -124,8 +124,8 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="*", type=Path, default=[CHECKPOINTS / "lite.safetensors"])
     for path in parser.parse_args().checkpoints:
         row = pd.DataFrame([measure(path)])
-        save(row, TABLE, "%.3f", replaces="weights")
-        save(pd.read_csv(TABLE).sort_values(["model", "megapixels"]), TABLE, "%.3f")
+        save_table(row, TABLE, 3, replaces="weights")
+        save_table(read_table(TABLE).sort_values(["model", "megapixels"]), TABLE, 3)
         print(row.to_string(index=False), flush=True)
 
 

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from lab.paths import save_table
 from lab.rd.curves import MEAN, METRIC_TITLES, VALUE_COLUMN, Metric
 from lab.rd.measure import CACHE, ImageCodec
 from lab.rd.our_codec import QUALITIES, FileCodec
 from lab.rd.pillow_codecs import JPEG_2000, avif
 from lab.rd.tables import bd_table
 from lab.studies.larger_sets import measure_sets
-from lab.studies.runner import TABLES, save
 from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
 from weconvene_core.errors import WeconveneError
 
@@ -101,10 +101,10 @@ def main() -> None:
         sizes = {path.name: np.prod(load_rgb(path).size) / 1e6 for path in images.paths}
         sizes[MEAN], own = np.mean([*sizes.values()]), points.dataset == images.name
         points.loc[own, "megapixels"] = points[own].image.map(sizes)
-    save(points, TABLES / "resolution_points.csv", "%.6f")
+    save_table(points, "resolution_points")
     headers = header_bytes([(codec.model, codec, QUALITIES[0]), *((c.name, c, c.qualities[0]) for c in OTHERS)])
     table = resolution_table(points, codec.model, headers).assign(weights=codec.weights())
-    save(table, TABLES / "resolution.csv")
+    save_table(table, "resolution", 4)
     print(table.to_string(index=False))
 
 

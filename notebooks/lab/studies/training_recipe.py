@@ -103,7 +103,7 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-STUDY = Study("recipe.csv", "recipe_points.csv", TRIALS, compared, MEASURED + KEYS, BASE, FACTS, ["ms_ssim"])
+STUDY = Study("recipe", "recipe_points", TRIALS, compared, MEASURED + KEYS, BASE, FACTS, ["ms_ssim"])
 
 if __name__ == "__main__":
     runner.main(STUDY, "Compare training recipes at equal arithmetic.")

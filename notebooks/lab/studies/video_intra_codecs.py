@@ -10,15 +10,14 @@ import warnings
 
 import pandas as pd
 
+from lab.paths import read_table, save_table, table_path
 from lab.rd.curves import MEAN, POINT_COLUMNS
 from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
 from lab.rd.measure import measure_codecs
-from lab.rd.tables import read_points, write_points
-from lab.studies.runner import TABLES
 from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.errors import WeconveneError
 
-TABLE = TABLES / "rd_points_modern.csv"
+TABLE = "rd_points_modern"
 
 
 def modern_points(images: ImageSet, fresh: bool = False) -> pd.DataFrame:
@@ -28,16 +27,25 @@ def modern_points(images: ImageSet, fresh: bool = False) -> pd.DataFrame:
     """
     for codec in FFMPEG_CODECS if fresh else ():
         try:
-            write_points(measure_codecs(images, (codec,)), TABLE)
+            save_table(_with_others(measure_codecs(images, (codec,))), TABLE)
         except (WeconveneError, OSError) as error:
             warnings.warn(f"{codec.name} was not measured anew: {error}", stacklevel=2)
-    if not TABLE.is_file():
-        return pd.DataFrame(columns=POINT_COLUMNS)
-    points = read_points(TABLE)
+    points = _kept()
     points = points[points.dataset == images.name]
     wanted = {path.name for path in images.paths}
     same = [name for name, rows in points.groupby("codec") if set(rows.image) - {MEAN} == wanted]
     return points[points.codec.isin(same)]
+
+
+def _kept() -> pd.DataFrame:
+    return read_table(TABLE)[POINT_COLUMNS] if table_path(TABLE).is_file() else pd.DataFrame(columns=POINT_COLUMNS)
+
+
+def _with_others(points: pd.DataFrame) -> pd.DataFrame:
+    """Put new points behind those of other codecs and images."""
+    kept = _kept()
+    same = kept.codec.isin(points.codec) & kept.dataset.isin(points.dataset)
+    return pd.concat([kept[~same], points[POINT_COLUMNS]], ignore_index=True)
 
 
 def main() -> None:
