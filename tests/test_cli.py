@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -392,12 +393,17 @@ class TestOtherCommands:
         (tmp_path / "run.json").write_text('{"preset": "huge", "output": "out", "phases": []}')
         assert_one_sentence(weconvene("train", tmp_path / "run.json"), "'huge'", "lite", "tiny")
 
-    def test_unknown_model_to_evaluate(
-        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(sys, "argv", ["lab", "evaluate", "--set", "default", "--model", "huge"])
-        assert laboratory() == FAILED
-        assert "'huge'" in capsys.readouterr().err
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--model", "huge"], "'huge'"),
+            (["--output", "a.txt"], "a.txt"),
+            (["--output", __file__], ".csv nor a .json"),
+        ],
+    )
+    def test_what_cannot_be_evaluated(self, capsys: pytest.CaptureFixture[str], words: list[str], said: str) -> None:
+        assert laboratory(["evaluate", "--set", "default", *words]) == FAILED
+        assert said in capsys.readouterr().err
 
     def test_unknown_image_set(self, weconvene: Command) -> None:
         assert_one_sentence(weconvene("data", "fetch", "no-such-set"), "no-such-set")
@@ -527,6 +533,25 @@ class TestWithTheTrainedModel:
             result = weconvene("encode", photo.parent, photo.parent, "--quality", "2", *force)
             assert result.code == 0, result.err
         assert sorted(path.name for path in photo.parent.iterdir()) == ["photo.png", "photo.wcv"]
+
+    def test_evaluation_in_files(
+        self, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Every image in a CSV file, the means in CompressAI's JSON; what exists is not replaced unasked."""
+        (tmp_path / "mine").mkdir()
+        for name in ("a.png", "b.png"):
+            (tmp_path / "mine" / name).write_bytes(photo.read_bytes())
+        monkeypatch.setenv("WECONVENE_DATA", str(tmp_path))
+        table, means = tmp_path / "points.csv", tmp_path / "lite.json"
+        words = ["evaluate", "--set", "mine", "--qualities", "1", "5", "--output", str(table), str(means)]
+        assert laboratory(words) == 0
+        rows = list(csv.DictReader(table.open(encoding="utf-8")))
+        assert {(row["image"], float(row["quality"])) for row in rows} >= {("a.png", 1.0), ("b.png", 5.0)}
+        results = json.loads(means.read_text(encoding="utf-8"))["results"]
+        assert results["bpp"] == pytest.approx([float(r["bpp"]) for r in rows if r["image"] == "mean"], abs=1e-6)
+        assert results["psnr-rgb"][0] < results["psnr-rgb"][1]
+        assert laboratory(words) == FAILED
+        assert "--force" in capsys.readouterr().err
 
     def test_quiet_and_verbose(self, weconvene: Command, photo: Path, tmp_path: Path) -> None:
         quiet = weconvene("encode", photo, tmp_path / "a.wcv", "--quality", "2", "--quiet")
