@@ -30,6 +30,7 @@ EXIT_CODES = (
     "file is damaged, cut, foreign, or of weights that are not installed; 130 interrupted; 141 nobody reads the output "
     "any more. Of several files the others are done nevertheless."
 )
+SHELLS = ("bash", "zsh", "tcsh")
 CLOSED_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 
 
@@ -100,12 +101,11 @@ class _Completion(argparse.Action):
 
 
 def _parser() -> argparse.ArgumentParser:
-    description = "Learned image compression with 3-D wavelets."
-    parser = argparse.ArgumentParser(prog="weconvene", description=description, epilog=EXIT_CODES)
+    said = "Learned image compression with 3-D wavelets."
+    parser = argparse.ArgumentParser(prog="weconvene", description=said, epilog=EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     said = "print a completion script for bash, zsh or tcsh, and exit"
-    shells = ("bash", "zsh", "tcsh")
-    parser.add_argument("--print-completion", action=_Completion, choices=shells, metavar="SHELL", help=said)
+    parser.add_argument("--print-completion", action=_Completion, choices=SHELLS, metavar="SHELL", help=said)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_codec_commands(subparsers)
     _add_training_commands(subparsers)
@@ -114,11 +114,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _command(subparsers: Subparsers, name: str, run: Callable[..., int], said: str, *examples: str) -> Any:
     """Add a command: what its help says, examples, and the options that all have."""
-    shown = "\n  ".join((f"example{'s' * (len(examples) > 1)}:", *(f"weconvene {words}" for words in examples)))
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = subparsers.add_parser(
-        name, help=said, description=f"{said}.".capitalize(), epilog=shown, formatter_class=raw
-    )
+    shown = "".join(f"\n  weconvene {words}" for words in examples)
+    texts = {"help": said, "description": f"{said}.".capitalize(), "epilog": f"examples:{shown}"}
+    parser = subparsers.add_parser(name, **texts, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quiet", action="store_true", help="no messages and no progress: results and errors only")
     parser.add_argument("--verbose", action="store_true", help="a line for every file, and where an error came from")
     parser.set_defaults(run=run)
@@ -129,10 +127,8 @@ def _add_codec_commands(subparsers: Subparsers) -> None:
     examples = ("encode photo.png photo.wcv --quality 3", "encode photos/ compressed/ --quality 4.5 --effort 2")
     encode = _command(subparsers, "encode", commands.encode, "compress pictures", *examples)
     _add_files(encode, "pictures (PNG, JPEG, TIFF, WebP ...), folders of them, or - for a pipe", "photo.wcv")
-    said = "a number from 0 (small) to 7 (fine)"
-    encode.add_argument("--quality", type=quality_number, required=True, metavar="Q", help=said)
-    said = "name of a trained model, as weconvene models lists them (default: %(default)s)"
-    encode.add_argument("--model", default="lite", metavar="NAME", help=said)
+    encode.add_argument("--quality", type=quality_number, required=True, metavar="Q", help="0 (small) to 7 (fine)")
+    encode.add_argument("--model", default="lite", metavar="NAME", help="see weconvene models (default: %(default)s)")
     said = "search for a better file: 0 codes at once, 3 takes longest (default: %(default)s)"
     encode.add_argument("--effort", type=int, choices=range(4), default=0, metavar="N", help=said)
 
@@ -180,8 +176,7 @@ def _add_training_commands(subparsers: Subparsers) -> None:
     actions = data.add_subparsers(required=True, metavar="ACTION")
     said = "list the known image sets: which are here, and their licences"
     _add_json(_command(actions, "list", listings.image_sets, said, "data list"))
-    said = "download an image set and verify it"
-    fetch = _command(actions, "fetch", commands.fetch, said, "data fetch kodak")
+    fetch = _command(actions, "fetch", commands.fetch, "download an image set and verify it", "data fetch kodak")
     fetch.add_argument("name", metavar="NAME", help="name of a set, as weconvene data list shows them")
 
 
