@@ -389,6 +389,22 @@ class TestOtherCommands:
         (tmp_path / "run.json").write_text("{")
         assert_one_sentence(weconvene("train", tmp_path / "run.json"), "run.json")
 
+    def test_a_mistake_in_a_training_configuration(self, weconvene: Command, tmp_path: Path) -> None:
+        (tmp_path / "run.toml").write_text('preset = "tiny"\noutput = "x"\nema_dekay = 0.9\n[[stages]]\nname = "a"\n')
+        result = weconvene("train", tmp_path / "run.toml")
+        assert_one_sentence(result, f"{tmp_path / 'run.toml'}: ema_dekay is unknown: perhaps ema_decay is meant")
+
+    def test_a_quiet_training(
+        self, weconvene: Command, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WECONVENE_RUNS", str(tmp_path))
+        stage = 'name = "a"\nsteps = 2\nlearning_rate = 1e-3\nfinal_rate = 1e-3\nbatch = 1\ncrop = 32\n'
+        run = f"preset = 'tiny'\noutput = 'runs/x'\nimages = '{photo.parent}'\nlog_every = 1\n[[stages]]\n{stage}"
+        (tmp_path / "run.toml").write_text(run)
+        assert weconvene("train", tmp_path / "run.toml", "--quiet") == (0, "", "")
+        assert (tmp_path / "runs" / "x" / "state.safetensors").is_file()
+        assert "100%" in weconvene("train", tmp_path / "run.toml").err
+
     def test_unknown_preset_in_a_training_configuration(self, weconvene: Command, tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text('{"preset": "huge", "output": "out", "phases": []}')
         assert_one_sentence(weconvene("train", tmp_path / "run.json"), "'huge'", "lite", "tiny")
