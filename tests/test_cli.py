@@ -394,6 +394,7 @@ class TestOtherCommands:
         result = weconvene("train", tmp_path / "run.toml")
         assert_one_sentence(result, f"{tmp_path / 'run.toml'}: ema_dekay is unknown: perhaps ema_decay is meant")
 
+    @pytest.mark.slow
     def test_a_quiet_training(
         self, weconvene: Command, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -578,6 +579,7 @@ class TestWithTheTrainedModel:
         assert result.out.count("photo.png") == 0
         assert result.out.count("a.png: 32 x 24, RGB") == 1
 
+    @pytest.mark.slow
     def test_progress_goes_through_all_steps_of_long_work(self, photo: Path) -> None:
         """Orientations and passes of a search, tiles of an encoding, and rows of tiles of a decoding."""
         seen: set[tuple[int, int]] = set()
