@@ -179,7 +179,7 @@ def test_torch_hub_finds_the_models_in_a_checkout(tmp_path: Path) -> None:
     assert "There is no trained model 'tiny'" in done.stderr.splitlines()[-1]
 
 
-def test_what_is_not_there_is_named() -> None:
+def test_what_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     points = pd.DataFrame([], columns=POINT_COLUMNS)
     with pytest.raises(WeconveneError, match="codec='huge'"):
         bridge.write_results(points, "huge", "kodak")
@@ -187,3 +187,6 @@ def test_what_is_not_there_is_named() -> None:
         model_at("lite", 3, metric="lpips")
     with pytest.raises(WeconveneError, match="outside 0 to 7"):
         model_at("lite", 8, pretrained=True)
+    monkeypatch.setitem(sys.modules, "compressai", None)  # as if it were not installed
+    with pytest.raises(WeconveneError, match="install compressai"):
+        weconvene_core.register()

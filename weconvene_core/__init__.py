@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from weconvene_core.codec import pillow_plugin
 from weconvene_core.moved import Moved
+from weconvene_core.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from weconvene_core.codec.api import decode, encode, load_model
@@ -26,7 +27,6 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", 
 sys.meta_path.append(Moved())
 pillow_plugin.register()  # which loads neither torch nor numpy
 
-__version__ = "1.0.0rc1"
 __all__ = ["__version__", "decode", "encode", "load_model", "register"]
 
 

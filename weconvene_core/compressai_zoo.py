@@ -20,9 +20,19 @@ def register() -> None:
 
     The class is ``compressai.registry.MODELS["weconvene"]``; each trained model is in ``compressai.zoo.image_models``,
     ``lite`` as ``"weconvene-lite"``.
+
+    Raises
+    ------
+    WeconveneError
+        If CompressAI is not installed.
     """
-    import compressai.zoo
-    from compressai.registry import register_model
+    try:
+        import compressai.zoo
+        from compressai.registry import register_model
+    except ModuleNotFoundError as error:
+        raise WeconveneError(
+            f"register() needs CompressAI, but there is no {error.name}: install compressai."
+        ) from error
 
     register_model("weconvene")(WeConvene)
     tuned = tuple(ending for ending in TUNED_FOR.values() if ending)

@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence, code = "Interrupted; files that were complete before are complete now.", 130
     except MemoryError:
         sentence = "There is not enough memory for this: use a smaller picture, or close other programs."
+    except ModuleNotFoundError as error:
+        sentence = f"This needs the package {error.name}, which comes with the extra 'train' of weconvene-core."
     except WeconveneError as error:
         sentence, code = str(error), commands.DAMAGED if isinstance(error, CorruptFileError) else commands.FAILED
     except OSError as error:

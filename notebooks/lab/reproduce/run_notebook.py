@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -123,7 +122,11 @@ def _strip_paths(tree: Tree, node: nbformat.NotebookNode) -> None:
 
 
 def _children_peak_mb() -> float:
-    """The most resident memory of the kernel or another process that ended, in MiB."""
+    """The most resident memory of the kernel or another process that ended, in MiB; NaN on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # macOS counts bytes, Linux KiB
 

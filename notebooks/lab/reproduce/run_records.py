@@ -140,7 +140,9 @@ def _machine(root: Path) -> dict[str, object]:
 
         accelerator = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    packages = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in project["dependencies"]]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["train"], *extras["notebooks"][1:]]  # its first entry is `train`
+    packages = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in lines]
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
