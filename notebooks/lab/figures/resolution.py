@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lab.figures.style import DARK, WIDTH, codec_looks, new_figure, note, styled, write
+from lab.figures.style import DARK, WIDTH, codec_looks, new_figure, note, shown_name, styled, write
 from lab.rd.curves import METRIC_TITLES
 from weconvene_core.datasets.image_sets import TITLES
 
@@ -56,7 +56,7 @@ def _draw_scales(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     axes.plot(rows.megapixels, rows.bare_pct, ":", color=colour, linewidth=1.4)
     last = rows.iloc[-1]
     at = (last.megapixels, last.bd_rate_pct)
-    write(axes, f"against\n{last.anchor}", at, (12, 0), color=colour, annotation_clip=False)
+    write(axes, f"against\n{shown_name(last.anchor)}", at, (12, 0), color=colour, annotation_clip=False)
 
 
 def _draw_marks(axes: Axes, rows: pd.DataFrame, mark: str, colour: str, face: str) -> None:

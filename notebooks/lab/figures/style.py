@@ -57,6 +57,12 @@ CODEC_LOOK: dict[str, Look] = {
     "VVC 4:2:0 (vvenc)": Look(BLACK),
 }
 """Codecs measured here, each with a line of its own; relatives share a colour. Published codecs are grey."""
+SHOWN = {
+    "AVIF speed 6": "AVIF as Pillow ships it (speed 6)",
+    "AVIF speed 6, tune default": "AVIF as Pillow ships it (speed 6), default tuning",
+    "AV1 4:4:4 (libaom)": "AV1 4:4:4 (libaom, speed 4)",
+}
+"""What figures call a codec where its name in tables says too little."""
 RC: dict[str, object] = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
@@ -138,6 +144,11 @@ def plain_log(axis: Axis, ticks: Sequence[float] | None = None) -> None:
     axis.set_major_locator(FixedLocator(ticks) if ticks is not None else LogLocator(subs=(1, 2, 5)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def shown_name(codec: str) -> str:
+    """Return what figures and printed tables call a codec."""
+    return SHOWN.get(codec, codec)
 
 
 def codec_looks(names: Sequence[str]) -> dict[str, Look]:
