@@ -44,10 +44,14 @@ def resolution_figure(table: pd.DataFrame, ours: str, images: str) -> Figure:
     panels[0].set_xscale("log", base=2)
     panels[0].set_xticks(sizes, [f"{size:.2g}" for size in sizes])
     panels[-1].set_xlabel("Megapixels of a picture (mean; the same photographs, shrunk)")
-    others = [f"open {OTHERS[mark]}: {TITLES.get(name, name)}" for name, mark in alone.items()]
+    others = [f"open {OTHERS[mark]}: {_title(name)}" for name, mark in alone.items()]
     marks = "; ".join(["dotted: without file headers", *others])
     note(figure, f"below zero: fewer bits; bars: 95 % over images\n{marks}")
     return figure
+
+
+def _title(dataset: str) -> str:
+    return "crops of full size" if "-crops/" in dataset else TITLES.get(dataset, dataset)
 
 
 def _draw_scales(axes: Axes, rows: pd.DataFrame, colour: str) -> None:

@@ -122,24 +122,5 @@ def image_bd_rates(points: pd.DataFrame, codec: str, anchor: str, metric: Metric
     return pd.Series(found, name="bd_rate_pct", dtype=float)
 
 
-def change_with_scale(table: pd.DataFrame, anchor: str, metric: Metric = "psnr_rgb") -> tuple[float, bool]:
-    """Return by how many points the BD-rate changes from the smallest to the largest scale, and whether it is certain.
-
-    Negative: the gain grows with resolution. Certain means that the two intervals do not overlap.
-
-    Raises
-    ------
-    WeconveneError
-        If there are fewer than two scales against this anchor by this metric.
-    """
-    rows = table[(table.anchor == anchor) & (table.metric == metric) & table.dataset.str.contains("-1/")]
-    rows = rows.dropna(subset="bd_rate_pct").sort_values("megapixels")
-    if len(rows) < 2:
-        raise WeconveneError(f"{len(rows)} scales against '{anchor}' by {metric} show no change: measure at least two.")
-    small, large = rows.iloc[0], rows.iloc[-1]
-    certain = large.ci_high < small.ci_low or small.ci_high < large.ci_low
-    return float(large.bd_rate_pct - small.bd_rate_pct), bool(certain)
-
-
 def _numbers(found: BDRate) -> dict[str, float]:
     return {name: getattr(found, name) for name in ("bd_rate_pct", "overlap_pct", "low_db", "high_db")}
