@@ -15,7 +15,8 @@ from PIL import Image
 
 from lab.rd import compressai_results as bridge
 from lab.rd.curves import POINT_COLUMNS
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene

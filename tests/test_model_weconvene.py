@@ -13,7 +13,8 @@ from PIL import Image
 
 from weconvene_core import paths
 from weconvene_core.codec import api
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.model.checkpoint import release
 from weconvene_core.model.presets import PRESETS, preset

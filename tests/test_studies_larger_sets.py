@@ -14,7 +14,8 @@ from lab.rd.measure import measure
 from lab.rd.our_codec import FileCodec
 from lab.rd.pillow_codecs import WEBP, measure_available
 from lab.studies import larger_sets, latent_refinement
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 
 QUALITIES = (0.0, 7.0)

@@ -12,7 +12,8 @@ from lab.rd.measure import measure
 from lab.rd.pillow_codecs import JPEG_2000, WEBP
 from lab.rd.tables import change_with_scale
 from lab.studies.resolution import at_scale, header_bytes, resolution_table
-from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
 
 
