@@ -37,26 +37,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             # Libraries' notes to programmers, such as torch.jit's deprecation: a user can do nothing with them.
             warnings.simplefilter("ignore", FutureWarning)
-            code = arguments.run(arguments)
-            if sys.stdout is not None:
-                sys.stdout.flush()  # while a full disk or a closed pipe can still be reported
-            return code
+            done = arguments.run(arguments)
+            print(end="", flush=True)  # while a full disk or a closed pipe can still be reported
+            return done
     except KeyboardInterrupt:
         sentence, code = "Interrupted; files that were complete before are complete now.", 130
     except MemoryError:
         sentence = "There is not enough memory for this: use a smaller picture, or close other programs."
+    except ImportError as error:  # such as of PyTorch under a limit of memory
+        sentence = f"A library cannot be loaded: {error}."
     except WeconveneError as error:
         sentence, code = str(error), commands.DAMAGED if isinstance(error, CorruptFileError) else commands.FAILED
     except OSError as error:
         sentence = f"{error.filename or 'The system'}: {error.strerror or error}."
-        try:
-            sys.stdout.flush()
-        except OSError:  # what cannot be written must not be tried again at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_unwritten()
         if isinstance(error, BrokenPipeError):  # no fault: the reader has seen enough
             return CLOSED_PIPE
     commands.complain(sentence)
     return code
+
+
+def _drop_unwritten() -> None:
+    """Forget what cannot be written to stdout: Python would try again at exit, and fail in its own words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -109,7 +109,7 @@ def load_rgb(path: str | Path) -> Image.Image:
     try:
         return Image.fromarray(load(path).rgb)
     except WeconveneError as error:
-        raise WeconveneError(f"{path}: {error}") from error
+        raise error if str(path) in str(error) else WeconveneError(f"{path}: {error}") from error
 
 
 def _from_pil(image: Image.Image) -> Picture:
