@@ -153,7 +153,7 @@ def test_the_zoo_gives_models_of_the_readers_own() -> None:
 
 def test_the_page_for_users_of_compressai_runs() -> None:
     (block,) = re.findall(
-        r"```python\n(.+?)```", (ROOT / "data" / "COMPRESSAI.md").read_text(encoding="utf-8"), re.DOTALL
+        r"```python\n(.+?)```", (ROOT / "docs" / "compressai.md").read_text(encoding="utf-8"), re.DOTALL
     )
     x = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), size=(64, 96), mode="bicubic").clamp(0, 1)
     names = {"x": x}
