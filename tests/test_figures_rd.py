@@ -7,7 +7,7 @@ import pytest
 from lab.figures.bd_steps import bd_example_figure, image_bd_figure, local_rate_figure
 from lab.figures.curves import bd_rate_figure, rd_figure, sensitivity_figure
 from lab.figures.rates import spread_figure, streams_figure
-from lab.figures.style import CODEC_LOOK, codec_looks, save
+from lab.figures.style import CODEC_LOOK, GREY, codec_looks, save
 from lab.rd.bd_rate import METHODS, bd_rate, log_rate
 from lab.rd.curves import MEASURED, with_means
 from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
@@ -77,10 +77,16 @@ def test_dots_of_bd_rates_are_those_of_the_table(table):
     }
 
 
-@pytest.mark.parametrize(("anchor", "said"), [("K-A", "does not cancel"), ("WebP", "that they share cancels")])
-def test_what_an_interval_means_depends_on_the_anchor(table, anchor, said):
-    rows = table[table.anchor == "K-A"].assign(anchor=anchor, ci_low=0.0, ci_high=9.0)
-    assert bd_rate_figure(rows, "Kodak", anchor).get_supxlabel().endswith(said)
+def test_only_intervals_of_the_table_are_drawn_and_only_live_codecs_have_a_colour(table):
+    rows = table[table.anchor == "K-A"]
+    figure = bd_rate_figure(rows, "Kodak", "K-A", live=["WebP"])
+    (axes,) = figure.axes
+    assert not np.isfinite(np.ravel([bar.get_segments() for bar in axes.collections])).any()
+    assert figure.get_supxlabel() == "colour: measured here; grey: published averages"
+    colours = {line.get_color() for line in axes.lines if line.get_marker() == "o"}
+    assert colours == {CODEC_LOOK["WebP"].colour, GREY}
+    paired = bd_rate_figure(rows.assign(anchor="WebP", ci_low=0.0, ci_high=9.0), "Kodak", "WebP", live=LIVE)
+    assert paired.get_supxlabel() == "line: 95 % over images, codec and anchor on the same ones"
 
 
 def test_lines_of_extra_rate_are_what_a_bd_rate_averages():

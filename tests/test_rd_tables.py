@@ -67,6 +67,7 @@ def test_bd_table_against_a_live_anchor(points):
     assert set(table.codec) == {"two"}
     assert (table.images == 3).all()
     assert (table.points == len(QUALITIES)).all()
+    assert table.ci_low.notna().tolist() == [True, False, False]
     headline = table.iloc[0]
     expected = bd_rate(averaged_curve(points, "one"), averaged_curve(points, "two"))
     assert headline.bd_rate_pct == pytest.approx(expected.bd_rate_pct, rel=1e-9)
@@ -88,6 +89,7 @@ def test_bd_table_against_a_published_anchor_needs_its_images(points):
         bd_table(points, ["K-A"])
     named = points.assign(dataset="kodak")
     row = bd_table(named, ["K-A"], samples=20).iloc[0]
+    assert np.isnan([row.ci_low, row.ci_high]).all()  # an average has no images to draw
     assert row.bd_rate_pct == pytest.approx(
         bd_rate(anchor_curve("K-A"), averaged_curve(named, "one")).bd_rate_pct, rel=1e-9
     )

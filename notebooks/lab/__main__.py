@@ -71,7 +71,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     primary = anchors_of(images.name)[:1]
     if primary and len(qualities) >= 4:
         table = bd_table(points, primary)
-        shown = table[["anchor", "method", "bd_rate_pct", "ci_low", "ci_high"]]
+        shown = table[["anchor", "method", "bd_rate_pct", "low_db", "high_db"]]
         print(shown.to_string(index=False, float_format="%.2f"))
     return 0
 

@@ -9,7 +9,7 @@ from itertools import product
 import pandas as pd
 
 from lab.rd.bd_rate import METHODS, BDRate, Range, bd_rate, bootstrap_bd_rate
-from lab.rd.curves import MEAN, Curve, Metric, image_curves, only_dataset
+from lab.rd.curves import MEAN, Curve, ImageCurves, Metric, image_curves, only_dataset
 from lab.rd.published_curves import ANCHOR_NAMES, DATASETS, published_curve
 from weconvene_core.errors import WeconveneError
 
@@ -25,11 +25,14 @@ def bd_table(
     anchors: Sequence[str],
     metric: Metric = "psnr_rgb",
     dataset: str | None = None,
-    samples: int = 500,
+    samples: int = 1000,
     seed: int = 0,
     within: Range | None = None,
 ) -> pd.DataFrame:
-    """Return the BD-rate of every measured codec against every anchor by every interpolation, with 95 % intervals.
+    """Return the BD-rate of every measured codec against every anchor by every interpolation.
+
+    Against codecs of ``points`` the headline's interpolation has a 95 % interval over the images, drawn in pairs.
+    Published anchors are averages: against them there is none.
 
     Parameters
     ----------
@@ -50,7 +53,7 @@ def bd_table(
     -------
     pd.DataFrame
         ``BD_COLUMNS``. A pair without BD-rate has nan, and a warning says why. ``points`` counts those of the tested
-        codec. Intervals need two images.
+        codec. Intervals need two images, and are nan where there is none.
 
     Raises
     ------
@@ -62,18 +65,20 @@ def bd_table(
     metric = "ms_ssim_db" if metric == "ms_ssim" else metric
     tests = {codec: image_curves(here, codec, metric) for codec in dict.fromkeys(here.codec)}
     references = {
-        name: published_curve(dataset, name, metric) if name in ANCHOR_NAMES else tests.get(name) for name in anchors
-    }
+        name: published_curve(dataset, name, metric) if name in ANCHOR_NAMES
+        else tests.get(name) or image_curves(here, name, metric)  # which refuses an unknown name
+        for name in anchors
+    }  # fmt: skip
     rows = []
-    for (codec, test), anchor, method in product(tests.items(), anchors, METHODS):
+    for (codec, test), (anchor, reference), method in product(tests.items(), references.items(), METHODS):
         if codec == anchor:
             continue
-        reference = references[anchor] or image_curves(here, anchor, metric)  # which refuses an unknown name
         row = {"images": test.images, "codec": codec, "anchor": anchor, "method": method, "points": test.bpp.shape[1]}
         try:
-            fixed = reference if isinstance(reference, Curve) else reference.averaged()
+            paired = isinstance(reference, ImageCurves)
+            fixed = reference.averaged() if paired else reference
             row |= _numbers(bd_rate(fixed, test.averaged(), method, within))
-            if test.images > 1:
+            if paired and method == METHODS[0] and test.images > 1:
                 low, high = bootstrap_bd_rate(reference, test, method, samples, seed, within=within)
                 row |= {"ci_low": low, "ci_high": high}
         except WeconveneError as error:
@@ -115,25 +120,6 @@ def image_bd_rates(points: pd.DataFrame, codec: str, anchor: str, metric: Metric
         except WeconveneError as error:
             warnings.warn(f"{name}: {error}", stacklevel=2)
     return pd.Series(found, name="bd_rate_pct", dtype=float)
-
-
-def change_with_scale(table: pd.DataFrame, anchor: str, metric: Metric = "psnr_rgb") -> tuple[float, bool]:
-    """Return by how many points the BD-rate changes from the smallest to the largest scale, and whether it is certain.
-
-    Negative: the gain grows with resolution. Certain means that the two intervals do not overlap.
-
-    Raises
-    ------
-    WeconveneError
-        If there are fewer than two scales against this anchor by this metric.
-    """
-    rows = table[(table.anchor == anchor) & (table.metric == metric) & table.dataset.str.contains("-1/")]
-    rows = rows.dropna(subset="bd_rate_pct").sort_values("megapixels")
-    if len(rows) < 2:
-        raise WeconveneError(f"{len(rows)} scales against '{anchor}' by {metric} show no change: measure at least two.")
-    small, large = rows.iloc[0], rows.iloc[-1]
-    certain = large.ci_high < small.ci_low or small.ci_high < large.ci_low
-    return float(large.bd_rate_pct - small.bd_rate_pct), bool(certain)
 
 
 def _numbers(found: BDRate) -> dict[str, float]:

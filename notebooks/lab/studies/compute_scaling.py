@@ -31,8 +31,6 @@ from weconvene_core.training.trainer import sidecar
 
 TABLE = "compute_curve"
 QUALITIES = tuple(np.linspace(1.0, 6.0, 8))
-VVC_PCT, PAPER_PCT = 0.0, -12.24
-"""BD-rates against VVC to extrapolate to: its own, and the paper's claim on Kodak."""
 
 
 def compute_of(facts: Mapping[str, Any] | None) -> pd.Series:
@@ -110,12 +108,6 @@ def trend(table: pd.DataFrame) -> tuple[float, float]:
 def later_half(table: pd.DataFrame) -> pd.DataFrame:
     """Return the checkpoints of the later half of the training, at least three: enough for a trend of their own."""
     return table.sort_values("megapixels").tail(max(3, (len(table) + 1) // 2))
-
-
-def megapixels_for(target_pct: float, fit: tuple[float, float]) -> float:
-    """Return the compute at which the trend reaches a BD-rate: an extrapolation, not a promise."""
-    start, slope = fit
-    return float(2 ** ((target_pct - start) / slope))
 
 
 def main() -> None:
