@@ -262,7 +262,7 @@ def peers_block() -> str:
 
 
 def claims_block() -> str:
-    """The paper's claims as the release's certificate has them; other tasks share a row, and so does what is untested."""
+    """The paper's claims as the release's certificate has them; other tasks share a row, and so do untested claims."""
     table = pd.read_csv(PUBLISHED / "certificate.csv", keep_default_na=False).query("part == 'paper'").set_index("id")
     untested, tasks = table[table.verdict == UNTESTED], table.loc[list(MAIN_FIGURES)]
     lines = ["| claim | found here | verdict |", "|---|---|---|"]
