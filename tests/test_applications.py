@@ -27,7 +27,6 @@ from lab.applications.study import (
     matched_networks,
     spread,
     with_weconv,
-    write_rows,
 )
 from lab.layer_analysis.denoising_trial import Denoiser, forward_macs
 from weconvene_core.errors import WeconveneError
@@ -133,21 +132,6 @@ def test_differences_are_paired_and_carry_costs() -> None:
     assert (row.seeds, row.params_weconv, row.mac_plain) == (2, networks[1].parameters, networks[0].macs)
     exact = rows.loc["PSNR, equal MACs"]
     assert (exact.difference, exact.ci_low, exact.ci_high) == (-1, -1, -1)
-
-
-def test_a_task_replaces_its_own_rows_of_a_mode_only(tmp_path: Path) -> None:
-    row = dict.fromkeys(COLUMNS, 1.0) | {"dataset": "d", "metric": "m"}
-    path = tmp_path / "applications.csv"
-    written = [("video", "quick", 1.0), ("denoising", "quick", 2.0), ("video", "full", 3.0), ("video", "quick", 4.0)]
-    for task, mode, value in written:
-        write_rows(pd.DataFrame([row | {"task": task, "mode": mode, "plain": value}]), path)
-    table = pd.read_csv(path)
-    assert list(table.columns) == COLUMNS
-    stored = dict(zip(table.task + " " + table["mode"], table.plain, strict=True))
-    assert stored == {"denoising quick": 2, "video quick": 4, "video full": 3}
-    (tmp_path / "applications_other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(WeconveneError, match="other columns"):
-        write_rows(pd.DataFrame([row | {"task": "video", "mode": "quick"}]), path)
 
 
 def test_no_seed_is_refused() -> None:
@@ -290,7 +274,7 @@ def test_labels_that_do_not_fit_are_named(tmp_path: Path, monkeypatch: pytest.Mo
         segmentation.scenes(1, 1)
 
 
-def test_findings_say_what_the_intervals_allow() -> None:
+def test_findings_say_what_the_intervals_allow(tmp_path: Path) -> None:
     rows = [
         dict.fromkeys(COLUMNS, 1) | {
             "task": task, "metric": f"{figure}, {what}", "mode": mode, "difference": d, "ci_low": low, "ci_high": high,
@@ -299,10 +283,15 @@ def test_findings_say_what_the_intervals_allow() -> None:
         for what, d, low, high in (("equal parameters", -0.5, -0.9, -0.1), ("equal MACs", 0.2, -0.1, 0.5))
         for mode in ("quick", "full")
     ]  # fmt: skip
-    text = findings(pd.DataFrame(rows))
+
+    def written(mode: str) -> Path:
+        for task, own in pd.DataFrame([row for row in rows if row["mode"] == mode]).groupby("task"):
+            own.to_csv(tmp_path / f"applications_{task}.csv", index=False)
+        return tmp_path
+
+    text = findings(written("full"))
     assert [line.split(" | ")[0] for line in text.splitlines()[2:]] == [f"| {task}" for task in MAIN_FIGURES]
     found = "-0.50 (-0.90 to -0.10) | +0.20 (-0.10 to +0.50) | worse; no difference beyond the interval |"
     assert text.count(found) == 4
-    quick = [row for row in rows if row["mode"] == "quick"]
-    with pytest.raises(WeconveneError, match="no full run of denoising"):
-        findings(pd.DataFrame(quick))
+    with pytest.raises(WeconveneError, match=r"applications_denoising\.csv holds no full run"):
+        findings(written("quick"))

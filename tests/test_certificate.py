@@ -1,172 +1,194 @@
-"""Verdicts are computed from tables that a finished run wrote, and a wrong value is caught."""
+"""Verdicts are computed from tables by rules, and a wrong number is named in every part of the certificate."""
 
 from __future__ import annotations
 
-import csv
-import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
+import yaml
 
-from lab.reproduce.certificate import certify, read_claims
+from lab.reproduce.certificate import (
+    DEVIATES,
+    DIFFERS,
+    NOTHING,
+    OPEN,
+    PARTS,
+    REFUTED,
+    REPRODUCED,
+    SAME,
+    SUPPORTED,
+    UNTESTED,
+    Interval,
+    bearing,
+    certify,
+    failures,
+    measured,
+    page,
+    read_claims,
+    rows,
+)
 from lab.reproduce.run_records import REPOSITORY, RunRecord, Tree, write_record
 from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.errors import WeconveneError
 
-HEADER = "id,claim,tier,paper,expected,tolerance,notebook,table,select,column,cost\n"
-OWN = HEADER.replace("\n", ",command\n")
-COLUMNS = "claim,tier,paper,expected,obtained,tolerance,verdict,notebook,cell,artifact_sha256,command,cost"
-TABLE = "results/tables/bd_rate.csv"
-ROWS = "codec,method,bd_rate_pct\nWeConvene,pchip,-8.354\nWeConvene,cubic,-8.4\nlite,pchip,nan\n"
-
-
-PCHIP = "codec=WeConvene;method=pchip"
-CELLS = [
-    {"cell_type": "code", "id": "draws", "source": ["x"]},
-    {"cell_type": "code", "id": "writes", "source": ["save('bd_rate')"]},
-]
-ILL_DEFINED = ["c,a claim,X,,,,,,,,\n", "c,a claim,R,,many,,,,,,\n", "c,a claim\n"]
-
-
-def claim(tier: str = "R", expected: str = "-8.35", tolerance: str = "0.01", select: str = PCHIP) -> str:
-    return f"c,a claim,{tier},-9.11,{expected},{tolerance},06_bd_rate,{TABLE},{select},bd_rate_pct,60 h on a GPU\n"
-
-
-def record(tree: Tree, mode: str = "quick") -> None:
-    artifacts = {TABLE: sha256_of(tree.root / TABLE)}
-    write_record(tree, RunRecord("06_bd_rate", mode, {}, 12.0, 300.0, "2026-01-01T00:00:00+00:00", artifacts))
+PIECE = {"what": "layer", "table": "gains", "where": {"variant": "layer"}, "column": "bd_rate_pct", "over": "seed",
+         "unit": "%", "claims": "lower", "matters": 1}  # fmt: skip
+PAPER = {"id": "layer", "claim": "It helps.", "how": "A trial.", "budget": "10 steps", "evidence": [PIECE]}
+LALIC = {"dataset": "kodak", "codec": "LALIC", "anchor": "K-A", "stated": -15.26, "source": "abstract"}
+GAINS = "variant,seed,bd_rate_pct\nlayer,0,-3.0\nlayer,1,-3.2\nlayer,2,-2.9\nother,0,5.0\n"
+RATES = "image,quality,bpp,psnr_db\na,1,0.25,30\nb,1,0.5,32\n"
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    write_text(tmp_path / TABLE, ROWS)
-    write_text(tmp_path / "notebooks/06_bd_rate.ipynb", json.dumps({"cells": CELLS}))
-    record(Tree(tmp_path))
-    return Tree(tmp_path)
+    tree = Tree(tmp_path)
+    write_text(tree.published / "tables/gains.csv", GAINS)
+    for folder in (tree.published, tree.results):
+        write_text(folder / "tables/rates.csv", RATES)
+    claim(tree, lambda claims: None)
+    return tree
 
 
-def verdict(tree: Tree, line: str, header: str = HEADER) -> tuple[int, dict[str, str]]:
-    write_text(tree.data / "claims.csv", header + line)
-    code = certify(tree)
-    with (tree.results / "certificate.csv").open(newline="") as stream:
-        (row,) = csv.DictReader(stream)
-    return code, row
+def claim(tree: Tree, change: Callable[[dict[str, Any]], None]) -> None:
+    rates = {"keys": ["image", "quality"], "tolerance": {"bpp": 0.001}}
+    piece = {name: dict(value) if isinstance(value, dict) else value for name, value in PIECE.items()}
+    claims = {"paper": [PAPER | {"evidence": [piece]}], "published": [dict(LALIC)], "within": 0.01}
+    claims["release"] = {"rates": rates}
+    change(claims)
+    write_text(tree.data / "claims.yaml", yaml.safe_dump(claims))
 
 
-def test_a_value_within_tolerance_is_reproduced(tree: Tree) -> None:
-    code, row = verdict(tree, claim())
-    assert (code, row["verdict"], row["obtained"]) == (0, "reproduced", "-8.3540")
-    assert row["artifact_sha256"] == sha256_of(tree.root / TABLE)
-    assert (row["cell"], row["command"], row["cost"]) == ("writes", "make reproduce MODE=quick", "12 s")
+def verdicts(tree: Tree) -> dict[str, str]:
+    return {row.part: row.verdict for row in rows(tree)}
 
 
-def test_a_tampered_expectation_is_missed_and_fails(tree: Tree) -> None:
-    code, row = verdict(tree, claim(expected="-9.11"))
-    assert (code, row["verdict"]) == (1, "missed")
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(-4, -2, SUPPORTED), (-0.6, -0.2, REFUTED), (-3, 0, OPEN), (-0.1, 0.1, REFUTED), (2, 4, REFUTED),
+     (-1, -1, SUPPORTED), (-np.inf, np.inf, OPEN)],
+)  # fmt: skip
+def test_the_rule(low: float, high: float, expected: str) -> None:
+    assert bearing(Interval((low + high) / 2, low, high), "lower", matters=1) == expected
+    assert bearing(Interval((low + high) / 2, -high, -low), "higher", matters=1) == expected
+    assert bearing(Interval((low + high) / 2, 7 + low, 7 + high), "lower", matters=1, against=7) == expected
 
 
-def test_a_miss_is_said_aloud(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
-    verdict(tree, claim(expected="-9.11"))
-    assert "MISSED c: expected -9.11 within 0.01, obtained -8.3540" in capsys.readouterr().out
+def test_an_interval_over_seeds_is_students() -> None:
+    table = pd.DataFrame({"variant": "layer", "seed": [0, 1, 2], "bd_rate_pct": [-3.0, -3.2, -2.9]})
+    found = measured(table, PIECE)
+    half = 4.302653 * np.std([-3.0, -3.2, -2.9], ddof=1) / np.sqrt(3)  # t of 97.5 % at two degrees of freedom
+    assert found == pytest.approx((-3.03333, -3.03333 - half, -3.03333 + half), abs=1e-4)
+    once = measured(table[:1], PIECE)
+    assert bearing(once, "lower", 1) == OPEN
+    assert measured(table[:0], PIECE) is None
 
 
-def test_columns_are_those_that_were_asked_for_and_claims_carry_their_name(tree: Tree) -> None:
-    _, row = verdict(tree, claim())
-    assert ",".join(row) == COLUMNS
-    assert row["claim"] == "c: a claim"
+def test_all_is_well_where_nothing_was_touched(tree: Tree) -> None:
+    assert verdicts(tree) == {"paper": SUPPORTED, "published": REPRODUCED, "release": SAME}
+    assert certify(tree) == []
+    assert pd.read_csv(tree.results / "certificate.csv").part.tolist() == list(PARTS)
 
 
-def test_the_page_says_the_same_as_the_table(tree: Tree) -> None:
-    _, row = verdict(tree, claim(expected="-9.11"))
-    text = (tree.results / "certificate.md").read_text(encoding="utf-8")
-    assert "Certificate: 1 missed." in text
-    (line,) = [line for line in text.splitlines() if line.startswith("| `c` a claim")]
-    assert "| -9.11 ± 0.01 | -8.3540 | **missed** |" in line
-    for part in (row["command"], row["notebook"], row["cell"], row["cost"], row["artifact_sha256"][:12]):
-        assert part in line
+def test_a_tampered_number_is_named_in_each_part(tree: Tree) -> None:
+    certify(tree)
+    (tree.results / "certificate.csv").rename(tree.published / "certificate.csv")
+    write_text(tree.published / "tables/gains.csv", GAINS.replace("-3.2", "-0.2"))
+    assert verdicts(tree)["paper"] == OPEN
+    assert any("layer is now 'undecided'" in said for said in failures(rows(tree), tree))
+    write_text(tree.published / "tables/gains.csv", GAINS.replace("-3", "+3").replace("-2.9", "2.9"))
+    assert verdicts(tree)["paper"] == REFUTED
+    claim(tree, lambda claims: claims["published"][0].update(stated=-15.4))
+    assert verdicts(tree)["published"] == DEVIATES
+    write_text(tree.published / "tables/rates.csv", RATES.replace("0.25", "0.252"))
+    assert verdicts(tree)["release"] == DIFFERS
+    said = certify(tree)
+    assert len(said) == 3
+    assert said[0].startswith("rates differs from the release: 2 of 2 rows; bpp off by 0.002")
 
 
-def test_two_certificates_of_one_tree_are_the_same_bytes(tree: Tree) -> None:
-    verdict(tree, claim())
-    names = ("certificate.csv", "certificate.md")
-    first = [(tree.results / name).read_bytes() for name in names]
-    verdict(tree, claim())
-    assert [(tree.results / name).read_bytes() for name in names] == first
+@pytest.mark.parametrize("own", [RATES.replace("0.25", ""), RATES.replace("0.25", "inf")])
+def test_a_number_that_is_none_is_a_difference(tree: Tree, own: str) -> None:
+    write_text(tree.results / "tables/rates.csv", own)
+    assert verdicts(tree)["release"] == DIFFERS
 
 
-def test_a_table_with_a_command_of_its_own_is_evidence_of_a_weaker_kind(tree: Tree) -> None:
-    tree.record_path("06_bd_rate").unlink()
-    line = claim(tier="F").replace("\n", ",python -m there\n")
-    code, row = verdict(tree, line, OWN)
-    assert (code, row["verdict"], row["obtained"]) == (0, "stored table agrees", "-8.3540")
-    assert (row["command"], row["cost"]) == ("python -m there", "60 h on a GPU")
-    assert row["artifact_sha256"] == sha256_of(tree.root / TABLE)
-    code, row = verdict(tree, line.replace("-8.35", "-9.35"), OWN)
-    assert (code, row["verdict"]) == (1, "missed")
-    (tree.root / TABLE).unlink()
-    assert verdict(tree, line, OWN)[1]["verdict"] == f"not run: {TABLE} is missing"
+def test_other_pictures_and_missing_tables_compare_with_nothing(tree: Tree) -> None:
+    write_text(tree.results / "tables/rates.csv", RATES.replace("\na", "\nc").replace("\nb", "\nd"))
+    assert verdicts(tree)["release"] == NOTHING
+    (tree.results / "tables/rates.csv").unlink()
+    assert verdicts(tree)["release"] == NOTHING
+    assert certify(tree) == []
 
 
-def test_a_value_that_is_no_number_is_missed(tree: Tree) -> None:
-    assert verdict(tree, claim(select="codec=lite"))[1]["verdict"] == "missed"
+def test_a_missing_table_of_the_release_is_named(tree: Tree) -> None:
+    (tree.published / "tables/gains.csv").unlink()
+    with pytest.raises(WeconveneError, match=r"results/tables/gains\.csv cannot be read .* restore it"):
+        rows(tree)
 
 
-def test_without_an_expectation_the_value_is_recorded(tree: Tree) -> None:
-    code, row = verdict(tree, claim(expected="", tolerance=""))
-    assert (code, row["verdict"], row["obtained"]) == (0, "recorded", "-8.3540")
+def test_without_evidence_a_claim_is_untested(tree: Tree) -> None:
+    claim(tree, lambda claims: claims["paper"][0].update(evidence=[]))
+    assert verdicts(tree)["paper"] == UNTESTED
+    claim(tree, lambda claims: claims["paper"][0]["evidence"][0]["where"].update(variant="absent"))
+    assert verdicts(tree)["paper"] == UNTESTED
 
 
-def test_the_papers_number_is_inspected_only(tree: Tree) -> None:
-    code, row = verdict(tree, claim(tier="I"))
-    assert (code, row["verdict"], row["obtained"]) == (0, "inspected only", "")
+def test_pieces_that_disagree_leave_a_claim_undecided(tree: Tree) -> None:
+    other = PIECE | {"where": {"variant": "other"}, "claims": "higher"}
+    other.pop("over")
+    claim(tree, lambda claims: claims["paper"][0]["evidence"].append(other))
+    assert verdicts(tree)["paper"] == SUPPORTED
+    claim(tree, lambda claims: claims["paper"][0]["evidence"].append(other | {"claims": "lower"}))
+    assert verdicts(tree)["paper"] == OPEN
 
 
-def test_a_full_claim_waits_for_the_full_run(tree: Tree) -> None:
-    _, row = verdict(tree, claim(tier="F"))
-    assert (row["verdict"], row["cost"]) == ("needs the full run", "60 h on a GPU")
-    assert row["command"] == "make reproduce MODE=full"
-    record(tree, mode="full")
-    assert verdict(tree, claim(tier="F"))[1]["verdict"] == "reproduced"
+def test_evidence_comes_from_full_runs(tree: Tree) -> None:
+    own = tree.results / "tables/gains.csv"
+    write_text(own, GAINS.replace("-3", "+3").replace("-2.9", "2.9"))
+
+    def ran(mode: str) -> None:
+        written = {tree.relative(own): sha256_of(own)}
+        write_record(tree, RunRecord("01_gains", mode, {}, 1.0, 1.0, "2026-01-01T00:00:00+00:00", written))
+
+    write_text(tree.root / "notebooks/01_gains.ipynb", "{}")
+    ran("quick")
+    assert verdicts(tree)["paper"] == SUPPORTED
+    ran("full")
+    assert verdicts(tree)["paper"] == REFUTED
 
 
-def test_an_edited_table_is_no_evidence(tree: Tree) -> None:
-    write_text(tree.root / TABLE, ROWS.replace("-8.354", "-9.11"))
-    code, row = verdict(tree, claim(expected="-9.11"))
-    assert (code, row["obtained"]) == (0, "")
-    assert row["verdict"] == f"not run: {TABLE} changed after 06_bd_rate wrote it"
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda claims: claims.pop("within"),
+        lambda claims: claims["paper"][0].pop("how"),
+        lambda claims: claims["paper"][0]["evidence"][0].update(column="absent"),
+        lambda claims: claims["paper"][0]["evidence"][0].update(where={}),  # two rows of one seed
+        lambda claims: claims["published"][0].update(more="than is known"),
+    ],
+)
+def test_an_ill_defined_claim_is_refused(tree: Tree, change: Callable[[dict[str, Any]], None]) -> None:
+    claim(tree, change)
+    with pytest.raises(WeconveneError, match=r"data/claims\.yaml"):
+        rows(tree)
 
 
-def test_a_command_of_its_own_does_not_excuse_an_edited_table_that_a_notebook_wrote_here(tree: Tree) -> None:
-    line = claim().replace("\n", ",python -m there\n")
-    write_text(tree.root / TABLE, ROWS + "WebP,pchip,70.0\n")
-    assert verdict(tree, line, OWN)[1]["verdict"] == f"not run: {TABLE} changed after 06_bd_rate wrote it"
-    write_text(tree.root / "notebooks/09_more.ipynb", json.dumps({"cells": []}))
-    artifacts = {TABLE: sha256_of(tree.root / TABLE)}  # a later notebook shares the table
-    write_record(tree, RunRecord("09_more", "quick", {}, 1.0, 1.0, "2026-01-02T00:00:00+00:00", artifacts))
-    assert verdict(tree, line, OWN)[1]["obtained"] == "-8.3540"
+def test_the_page_has_every_row_and_folds_the_comparison_with_the_release(tree: Tree) -> None:
+    found = rows(tree)
+    text = page(found)
+    assert all(f"| {row.claim} | {row.how} | {row.figure} | **{row.verdict}** |" in text for row in found)
+    assert text.index("<details>") > text.index("LALIC")
 
 
-def test_missing_pieces_are_named(tree: Tree) -> None:
-    assert verdict(tree, claim(select="codec=AVIF"))[1]["verdict"] == f"not run: {TABLE} has no row with codec AVIF"
-    (tree.root / TABLE).unlink()
-    assert verdict(tree, claim())[1]["verdict"] == f"not run: {TABLE} is missing"
-    tree.record_path("06_bd_rate").unlink()
-    assert verdict(tree, claim())[1]["verdict"] == "not run: 06_bd_rate has not finished on this machine"
-
-
-@pytest.mark.parametrize("line", [*ILL_DEFINED, claim(select="codec=WeConvene")])
-def test_an_ill_defined_claim_is_refused(tree: Tree, line: str) -> None:
-    with pytest.raises(WeconveneError, match=r"data/claims\.csv"):
-        verdict(tree, line)
-
-
-def test_the_projects_claims_are_well_formed() -> None:
-    claims = read_claims(REPOSITORY.data / "claims.csv")
-    inspected = {c.id: c.paper for c in claims if c.tier == "I"}
-    rates = {"paper-kodak": "-12.24", "paper-tecnick": "-15.51", "paper-clic": "-12.97"}
-    words = ("paper-resolution", "paper-tasks", "paper-complexity", "paper-two-steps")
-    assert inspected == rates | dict.fromkeys(words, "")
-    assert len({c.id for c in claims}) == len(claims)
-    measured = [c for c in claims if c.tier != "I"]
-    assert all(c.table.startswith("results/tables/") and c.select and c.column for c in measured)
-    assert all(c.notebook or c.command for c in measured)
+def test_the_projects_own_claims_are_answered() -> None:
+    claims = read_claims()
+    assert len({claim["id"] for claim in claims["paper"]}) == len(claims["paper"])
+    for piece in (piece for claim in claims["paper"] for piece in claim["evidence"]):
+        assert piece["matters"] > 0  # so that neither a null nor a changed sign supports a claim
+        assert piece["claims"] in ("higher", "lower")
+        assert measured(pd.read_csv(REPOSITORY.published / "tables" / f"{piece['table']}.csv"), piece) is not None
+    assert {row.part for row in rows()} == {*PARTS}

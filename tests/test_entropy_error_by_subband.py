@@ -10,7 +10,7 @@ from PIL import Image
 
 from lab.entropy_analysis import error_by_subband, scale_calibration, slice_bits
 from lab.figures.bd_steps import excess_figure
-from lab.paths import RESULTS
+from lab.paths import PUBLISHED
 from lab.rd.metrics import PEAK
 from lab.rd.pillow_codecs import JPEG_2000
 from weconvene_core.codec.api import load_model
@@ -124,7 +124,7 @@ def test_luma_that_decides_chroma_is_found() -> None:
 
 
 def test_the_figure_shows_the_committed_table() -> None:
-    table = pd.read_csv(RESULTS / "tables" / "diagnosis_subbands.csv")
+    table = pd.read_csv(PUBLISHED / "tables" / "diagnosis_subbands.csv")
     figure = excess_figure(table, "photographs")
     drawn = [bar.get_height() for axes in figure.axes for bar in axes.patches]
     assert sorted(drawn) == pytest.approx(sorted(table[table.subband != "all"].excess_pct))

@@ -1,23 +1,19 @@
 """Figures of curves and BD-rates: they carry the data of their tables, and are the same byte for byte."""
 
-from dataclasses import fields, replace
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from lab.figures.bd_steps import bd_example_figure, image_bd_figure, local_rate_figure
-from lab.figures.certificate import margin_figure
 from lab.figures.curves import bd_rate_figure, rd_figure, sensitivity_figure
 from lab.figures.rates import spread_figure, streams_figure
-from lab.figures.style import CODEC_LOOK, codec_looks, save
+from lab.figures.style import CODEC_LOOK, GREY, codec_looks, save
 from lab.rd.bd_rate import METHODS, bd_rate, log_rate
 from lab.rd.curves import MEASURED, with_means
 from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
 from lab.rd.pillow_codecs import CLASSICAL_CODECS, JPEG_2000_BY_DEFAULT, avif
 from lab.rd.published_curves import anchor_curve, published_curve
 from lab.rd.tables import published_bd_table
-from lab.reproduce.certificate import Entry
 from weconvene_core.errors import WeconveneError
 
 LIVE = ["BPG444", "WebP", "JPEG"]
@@ -81,10 +77,16 @@ def test_dots_of_bd_rates_are_those_of_the_table(table):
     }
 
 
-@pytest.mark.parametrize(("anchor", "said"), [("K-A", "does not cancel"), ("WebP", "that they share cancels")])
-def test_what_an_interval_means_depends_on_the_anchor(table, anchor, said):
-    rows = table[table.anchor == "K-A"].assign(anchor=anchor, ci_low=0.0, ci_high=9.0)
-    assert bd_rate_figure(rows, "Kodak", anchor).get_supxlabel().endswith(said)
+def test_only_intervals_of_the_table_are_drawn_and_only_live_codecs_have_a_colour(table):
+    rows = table[table.anchor == "K-A"]
+    figure = bd_rate_figure(rows, "Kodak", "K-A", live=["WebP"])
+    (axes,) = figure.axes
+    assert not np.isfinite(np.ravel([bar.get_segments() for bar in axes.collections])).any()
+    assert figure.get_supxlabel() == "colour: measured here; grey: published averages"
+    colours = {line.get_color() for line in axes.lines if line.get_marker() == "o"}
+    assert colours == {CODEC_LOOK["WebP"].colour, GREY}
+    paired = bd_rate_figure(rows.assign(anchor="WebP", ci_low=0.0, ci_high=9.0), "Kodak", "WebP", live=LIVE)
+    assert paired.get_supxlabel() == "line: 95 % over images, codec and anchor on the same ones"
 
 
 def test_lines_of_extra_rate_are_what_a_bd_rate_averages():
@@ -114,18 +116,6 @@ def test_the_cheapest_and_the_dearest_image_are_named():
             rows.append(dict.fromkeys(MEASURED, 0.1) | row | {"bpp": q * rate, "psnr_db": 30 + q})
     (axes,) = spread_figure(with_means(rows), "c", "made up").axes
     assert {text.get_text() for text in axes.texts} == {"a", "b", "mean over the images"}
-
-
-def test_every_judged_claim_is_drawn_with_its_value():
-    blank = dict.fromkeys((field.name for field in fields(Entry)), "")
-    made_up = {"a-b: rate on Kodak, %; its paper claims 2": "1.0049", "c: time, ratio": "7", "d: no unit": "123456"}
-    rows = [Entry(**blank | {"claim": claim, "expected": "1", "tolerance": "0.5", "obtained": value})
-            for claim, value in made_up.items()]  # fmt: skip
-    figure = margin_figure([*rows, replace(rows[0], obtained="")])
-    said = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert said == ["1.00 %", "7.00 x", "1.23e+05"]
-    with pytest.raises(WeconveneError, match="no claim has"):
-        margin_figure([])
 
 
 def test_refusals(curves, table, tmp_path):

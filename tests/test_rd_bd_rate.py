@@ -1,13 +1,26 @@
 """BD-rate against the package bjontegaard, against its own algebra, and against the published points' check values."""
 
+from dataclasses import replace
+
 import bjontegaard
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.rd.bd_rate import METHODS, bd_psnr, bd_rate, bootstrap_bd_rate, common_range, comparable, log_rate
-from lab.rd.curves import Curve, ImageCurves
+from lab.paths import PUBLISHED
+from lab.rd.bd_rate import (
+    METHODS,
+    bd_psnr,
+    bd_rate,
+    bootstrap_bd_rate,
+    bootstrap_draws,
+    common_range,
+    comparable,
+    log_rate,
+)
+from lab.rd.curves import Curve, ImageCurves, averaged_curve
 from lab.rd.published_curves import ANCHOR_NAMES, anchor_curve, anchors_of, published_curve
 from weconvene_core.errors import WeconveneError
 
@@ -184,11 +197,11 @@ def image_curves(images, seed, factor=1.0):
 
 
 def test_bootstrap_is_seeded_and_brackets_the_estimate():
-    anchor, test = curve([0.1, 0.2, 0.4, 0.8, 1.6], [28, 30, 33, 36, 40]), image_curves(12, 1)
+    anchor, test = image_curves(12, 2), image_curves(12, 1)
     first = bootstrap_bd_rate(anchor, test, samples=200, seed=3)
     assert first == bootstrap_bd_rate(anchor, test, samples=200, seed=3)
     assert first != bootstrap_bd_rate(anchor, test, samples=200, seed=4)
-    assert first[0] < bd_rate(anchor, test.averaged()).bd_rate_pct < first[1]
+    assert first[0] < bd_rate(anchor.averaged(), test.averaged()).bd_rate_pct < first[1]
     narrower = bootstrap_bd_rate(anchor, test, samples=200, seed=3, level=0.5)
     assert first[0] < narrower[0] < narrower[1] < first[1]
 
@@ -197,24 +210,56 @@ def test_bootstrap_draws_a_live_anchor_in_pairs():
     anchor, test = image_curves(12, 1), image_curves(12, 1, factor=0.8)
     paired = bootstrap_bd_rate(anchor, test, samples=100)
     assert paired == pytest.approx((-20.0, -20.0))  # every draw sees the same ratio
-    assert np.ptp(bootstrap_bd_rate(anchor.averaged(), test, samples=100)) > 10.0
+
+
+def test_there_is_no_interval_against_a_published_curve():
+    with pytest.raises(WeconveneError, match=r"'VTM-9.1 \(K-A\)' is an average: without its images"):
+        bootstrap_bd_rate(anchor_curve("K-A"), image_curves(12, 1))
+
+
+def test_a_codec_against_itself_has_an_interval_of_nothing():
+    same = bootstrap_bd_rate(image_curves(12, 1), image_curves(12, 1))
+    assert same == pytest.approx((0.0, 0.0), abs=1e-9)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_bootstrap_is_the_bd_rate_of_every_draw_however_often_its_curves_are_compared(method):
     anchor, test, other = image_curves(12, 1), image_curves(12, 2, factor=0.8), image_curves(12, 3)
-    counts = np.random.default_rng(5).multinomial(12, np.full(12, 1 / 12), 60)
-    draws = [bd_rate(anchor.averaged(w), test.averaged(w), method).bd_rate_pct for w in counts / 12]
+    draws = []
+    for counts in np.random.default_rng(5).multinomial(12, np.full(12, 1 / 12), 60):
+        one, two = (curve(counts / 12 @ c.bpp, counts / 12 @ c.value) for c in (anchor, test))
+        draws.append(bd_rate(one, two, method).bd_rate_pct)
     for _ in range(2):
         bootstrap_bd_rate(anchor, other, method, 60, 5)
         found = bootstrap_bd_rate(anchor, test, method, 60, 5)
         assert found == pytest.approx(tuple(np.percentile(draws, [2.5, 97.5])))
 
 
+def test_a_draw_without_a_bd_rate_counts_for_nothing():
+    value = np.array([[30.0, 32, 34, 36], [30, 31, 35, 33], [30, 32, 34, 36]])  # the second picture's curve falls
+    bent = ImageCurves("bent", np.tile([0.1, 0.2, 0.4, 0.8], (3, 1)), value)
+    straight = ImageCurves("straight", 2 * bent.bpp, np.tile(value[0], (3, 1)))
+    drawn = bootstrap_draws(straight, bent, samples=200)
+    mostly_the_second = np.random.default_rng(0).multinomial(3, np.full(3, 1 / 3), 200)[:, 1] >= 2
+    assert np.isnan(drawn).tolist() == mostly_the_second.tolist()
+    with pytest.raises(WeconveneError, match="draws have no BD-rate"):
+        bootstrap_bd_rate(straight, bent, samples=200)
+
+
+def test_an_interval_in_ms_ssim_and_within_a_range_is_that_of_every_draw():
+    anchor, test = (replace(image_curves(12, seed), metric="ms_ssim") for seed in (1, 2))
+    anchor, test = (replace(c, value=1 - 10 ** (-c.value / 25)) for c in (anchor, test))
+    draws, within = [], (13.0, 14.0)
+    for counts in np.random.default_rng(0).multinomial(12, np.full(12, 1 / 12), 40):
+        one, two = (curve(counts / 12 @ c.bpp, counts / 12 @ c.value, "ms_ssim") for c in (anchor, test))
+        draws.append(bd_rate(one, two, within=within).bd_rate_pct)
+    assert bootstrap_draws(anchor, test, samples=40, within=within) == pytest.approx(draws)
+
+
 def test_bootstrap_refuses_what_it_cannot_draw():
-    anchor = anchor_curve("K-A")
+    anchor = image_curves(4, 1)
     with pytest.raises(WeconveneError, match="at least 2 images"):
-        bootstrap_bd_rate(anchor, image_curves(1, 0))
+        bootstrap_bd_rate(image_curves(1, 1), image_curves(1, 0))
     with pytest.raises(WeconveneError, match="different numbers of images"):
         bootstrap_bd_rate(image_curves(3, 0), image_curves(4, 0))
     above = ImageCurves("codec", image_curves(4, 0).bpp, image_curves(4, 0).value + 50.0)
@@ -240,10 +285,24 @@ def test_a_sets_anchors_are_those_with_points_of_the_metric():
     assert anchors_of("clic-9images") == anchors_of("kodak-first4") == []
 
 
-def test_ms_ssim_in_db_comes_from_either_column():
-    assert published_curve("kodak", "DCAE-MSSSIM", "ms_ssim_db").value[0] > 10.0
-    stored, converted = (published_curve("kodak", "vtm", metric) for metric in ("ms_ssim", "ms_ssim_db"))
+@pytest.mark.parametrize("name", ["K-A", "K-B", "LALIC-MSSSIM"])
+def test_ms_ssim_in_db_is_the_db_of_the_published_mean(name):
+    stored, converted = (published_curve("kodak", name, metric) for metric in ("ms_ssim", "ms_ssim_db"))
     assert converted.value == pytest.approx(-10 * np.log10(1 - stored.value))
+
+
+def test_db_of_an_unknown_kind_are_compared_with_nothing():
+    with pytest.raises(WeconveneError, match="'DCAE-MSSSIM' has MS-SSIM in dB alone"):
+        published_curve("kodak", "DCAE-MSSSIM", "ms_ssim_db")
+
+
+@pytest.mark.parametrize("metric", ["psnr_rgb", "ms_ssim_db"])
+@pytest.mark.parametrize("table", ["rd_points", "rd_points_refined"])
+def test_two_runs_of_vtm_agree_on_our_codec(table, metric):
+    points = pd.read_csv(PUBLISHED / "tables" / f"{table}.csv")
+    ours = averaged_curve(points, "lite" if table == "rd_points" else "lite refined", metric, "kodak")
+    a, b = (bd_rate(anchor_curve(name, metric), ours).bd_rate_pct for name in ("K-A", "K-B"))
+    assert abs(a - b) < 3.0
 
 
 @pytest.mark.parametrize(

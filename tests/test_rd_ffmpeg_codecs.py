@@ -11,11 +11,11 @@ import pytest
 from codec_checks import check_quality_rises
 from PIL import Image
 
+from lab.paths import save_table
 from lab.rd.curves import MEAN
-from lab.rd.ffmpeg_codecs import AV1, FFMPEG_CODECS, HEVC, JPEG_XL, VVC, ffmpeg
+from lab.rd.ffmpeg_codecs import AV1, AV1_SPEED, FFMPEG_CODECS, HEVC, JPEG_XL, VVC, av1, ffmpeg
 from lab.rd.metrics import psnr_rgb
-from lab.rd.pillow_codecs import JPEG, available, measure_available, measure_codecs
-from lab.rd.tables import write_points
+from lab.rd.pillow_codecs import JPEG, WEBP, available, measure_available, measure_codecs
 from lab.studies import video_intra_codecs
 from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.datasets.image_sets import folder_set, image_set
@@ -122,31 +122,60 @@ def test_without_any_ffmpeg_the_extra_is_named(monkeypatch, tmp_path):
         assert available([VVC, JPEG]) == (JPEG,)
 
 
-def test_stored_points_are_shown_for_their_own_images_alone(tmp_path, monkeypatch, picture):
+def test_stored_points_are_shown_for_their_own_images_alone(tmp_path, own_results, picture):
     for name in ("a.png", "b.png"):
         picture.save(tmp_path / name)
     both = folder_set(tmp_path)
-    monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
     assert video_intra_codecs.modern_points(both).empty
-    write_points(measure_available(both, [JPEG], processes=1, folder=tmp_path / "cache"), video_intra_codecs.TABLE)
+    save_table(measure_available(both, [JPEG], processes=1, folder=tmp_path / "cache"), video_intra_codecs.TABLE)
     assert set(video_intra_codecs.modern_points(both).codec) == {JPEG.name}
     (tmp_path / "b.png").unlink()
     assert video_intra_codecs.modern_points(folder_set(tmp_path)).empty
 
 
+def test_jpeg_xl_is_not_shown_where_it_halves_the_resolution(tmp_path, own_results, picture):
+    assert max(JPEG_XL.qualities) <= 7.0
+    picture.save(tmp_path / "a.png")
+    as_before = replace(JPEG, name=JPEG_XL.name, qualities=(14.0, 10.0, 7.0, 5.0))  # as the release stored them
+    points = measure_available(folder_set(tmp_path), [as_before], processes=1, folder=tmp_path / "cache")
+    save_table(points, video_intra_codecs.TABLE)
+    assert set(video_intra_codecs.modern_points(folder_set(tmp_path)).quality) == {7.0, 5.0}
+
+
+def test_a_slower_setting_is_named():
+    assert (AV1.name, av1(2).name) == ("AV1 4:4:4 (libaom)", "AV1 4:4:4 (libaom), speed 2")
+    assert f"-cpu-used {AV1_SPEED}" in " ".join(AV1.options)
+
+
+def test_speeds_are_compared_by_our_codec_on_the_same_pictures(tmp_path, monkeypatch, picture):
+    for name, box in (("a.png", (0, 0, 176, 176)), ("b.png", (60, 10, 240, 190))):
+        picture.crop(box).save(tmp_path / name)
+    cached = partial(measure_codecs, folder=tmp_path / "kept")
+    monkeypatch.setattr(video_intra_codecs, "measure_codecs", cached)
+    monkeypatch.setattr(video_intra_codecs, "measure", lambda codec, name, images, *_: measure_available(
+        images, [replace(JPEG, name="lite")], processes=1, folder=tmp_path / "kept"))  # fmt: skip
+    found = video_intra_codecs.speeds(
+        folder_set(tmp_path), (WEBP, replace(WEBP, name="fast", settings=(("method", 0),)))
+    )
+    assert set(found.codec) == {"lite"}
+    by_psnr = found[found.metric == "psnr_rgb"].set_index("anchor")
+    assert by_psnr.bd_rate_pct["WebP"] > by_psnr.bd_rate_pct["fast"]  # the slow one is harder to beat
+    assert by_psnr.encode_s["WebP"] > by_psnr.encode_s["fast"]
+    assert (by_psnr.ci_low <= by_psnr.bd_rate_pct).all()
+
+
 @needs
-def test_a_codec_that_fails_costs_itself_alone_and_its_stored_points_stay(tmp_path, monkeypatch, picture):
+def test_a_codec_that_fails_costs_itself_alone_and_its_stored_points_stay(tmp_path, monkeypatch, own_results, picture):
     picture.crop((0, 0, 176, 176)).save(tmp_path / "cat.png")
     images, kept = folder_set(tmp_path), tmp_path / "kept"
     jpeg, last = (replace(JPEG, name=name, qualities=(10, 50)) for name in ("first", "last"))
-    broken = replace(HERE[0], name="broken", options=("-no_such_option", "1"))
+    broken = replace(HERE[0], name="broken", options=("-no_such_option", "1"), qualities=jpeg.qualities)
     foreign = replace(HEVC, name="EVC", encoder="libevc_of_nobody")
-    monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
     monkeypatch.setattr(video_intra_codecs, "FFMPEG_CODECS", (jpeg, broken, foreign, last))
     monkeypatch.setattr(video_intra_codecs, "measure_codecs", partial(measure_codecs, processes=1, folder=kept))
     before = measure_available(images, [replace(jpeg, name="broken")], processes=1, folder=kept)
     other = before.replace("cat.png", "dog.png").assign(codec="EVC")  # of other images: not to be shown
-    write_points(pd.concat([before, other]), video_intra_codecs.TABLE)
+    save_table(pd.concat([before, other]), video_intra_codecs.TABLE)
     with pytest.warns(UserWarning, match="was not measured anew") as said:
         points = video_intra_codecs.modern_points(images, fresh=True)
     texts = [str(warning.message) for warning in said]
@@ -160,7 +189,6 @@ def test_a_codec_that_fails_costs_itself_alone_and_its_stored_points_stay(tmp_pa
 
 
 def test_without_any_encoder_the_stored_points_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(video_intra_codecs, "TABLE", tmp_path / "modern.csv")
     monkeypatch.setattr(video_intra_codecs, "FFMPEG_CODECS", (replace(HEVC, encoder="no_such_encoder"),))
     with pytest.warns(UserWarning, match="HEVC 4:4:4 .* was not measured anew"):
         assert video_intra_codecs.modern_points(image_set("default", 1), fresh=True).empty

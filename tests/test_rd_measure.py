@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lab.paths import save_table
 from lab.rd.curves import MEAN, POINT_COLUMNS, averaged_curve, image_curves
 from lab.rd.measure import measure
 from lab.rd.metrics import ms_ssim, ms_ssim_db, psnr_rgb
 from lab.rd.pillow_codecs import JPEG, WEBP
-from lab.rd.tables import bd_table, write_bd_table, write_points
+from lab.rd.tables import bd_table
 from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
@@ -139,13 +140,11 @@ def test_bad_measurements_get_one_clear_sentence(images, jpeg, points):
     assert len(averaged_curve(two, "JPEG", dataset="other")) == len(QUALITIES)
 
 
-def test_two_runs_over_the_same_measurements_write_the_same_bytes(images, tmp_path):
+def test_two_runs_over_the_same_measurements_write_the_same_bytes(images, tmp_path, own_results):
     written = []
     for run in ("first", "second"):
         kept = [measure(c, c.name, images, QUALITIES, c.state(), tmp_path / "kept") for c in (JPEG, WEBP)]
         points = pd.concat(kept, ignore_index=True).replace({"codec": {JPEG.name: "JPEG"}})
-        paths = [tmp_path / run / "rd_points.csv", tmp_path / run / "bd_rate.csv"]
-        write_points(points, paths[0])
-        write_bd_table(bd_table(points, ["JPEG"], samples=20), paths[1])
-        written.append([path.read_bytes() for path in paths])
+        tables = {f"{run}_points": points, f"{run}_bd_rate": bd_table(points, ["JPEG"], samples=20)}
+        written.append([save_table(table, name).read_bytes() for name, table in tables.items()])
     assert written[0] == written[1]

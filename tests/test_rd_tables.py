@@ -1,4 +1,4 @@
-"""Tables of points and of BD-rates: merged by their keys, read back, and as the curves say."""
+"""Tables of BD-rates say what the curves say."""
 
 from __future__ import annotations
 
@@ -7,16 +7,13 @@ import pandas as pd
 import pytest
 
 from lab.rd.bd_rate import METHODS, bd_rate
-from lab.rd.curves import MEASURED, POINT_COLUMNS, averaged_curve, with_means
+from lab.rd.curves import MEASURED, averaged_curve, with_means
 from lab.rd.published_curves import anchor_curve, published_curve
 from lab.rd.tables import (
     BD_COLUMNS,
     bd_table,
     image_bd_rates,
     published_bd_table,
-    read_points,
-    write_bd_table,
-    write_points,
 )
 from weconvene_core.errors import WeconveneError
 
@@ -50,7 +47,7 @@ def test_images_without_a_bd_rate_are_named_and_left_out(points):
         assert list(image_bd_rates(bent, "two", "one").index) == ["a.png", "c.png"]
 
 
-def test_published_table_holds_every_method_and_merges(tmp_path):
+def test_published_table_holds_every_method():
     table = published_bd_table("kodak", ["LALIC", "WebP"], ["K-A", "VTM-12.1-degraded"])
     assert list(table.columns) == BD_COLUMNS
     assert len(table) == 2 * 2 * len(METHODS)
@@ -61,38 +58,6 @@ def test_published_table_holds_every_method_and_merges(tmp_path):
         found.low_db,
         len(published_curve("kodak", "WebP")),
     )
-    assert len(pd.read_csv(write_bd_table(table, tmp_path / "bd.csv"))) == len(table)
-
-
-def test_points_are_read_back_or_asked_for(points, tmp_path):
-    path = write_points(points, tmp_path / "rd_points.csv")
-    pd.testing.assert_frame_equal(read_points(path), points[POINT_COLUMNS], atol=1e-6)
-    with pytest.raises(WeconveneError, match="run notebook 05 first"):
-        read_points(tmp_path / "missing.csv")
-    path.write_text("codec,bpp\nlite,0.5\n")
-    with pytest.raises(WeconveneError, match="run notebook 05 first"):
-        read_points(path)
-
-
-def test_written_points_replace_only_their_own_rows(points, tmp_path):
-    path, one = write_points(points, tmp_path / "tables" / "rd_points.csv"), points[points.codec == "one"]
-    write_points(one.assign(dataset="other"), path)
-    changed = one.assign(psnr_db=1.0)
-    table = pd.read_csv(write_points(changed, path))
-    assert list(table.columns) == POINT_COLUMNS
-    assert len(table) == len(points) + len(one)
-    here = table.dataset == "made up"
-    assert (table[here & (table.codec == "one")].psnr_db == 1.0).all()
-    assert (table[~here | (table.codec == "two")].psnr_db > 20.0).all()
-    assert [found.name for found in path.parent.iterdir()] == ["rd_points.csv"]
-    curve, again = averaged_curve(points, "two"), averaged_curve(table[here], "two")
-    assert again.value == pytest.approx(curve.value, abs=1e-6)
-
-
-def test_no_permission_to_write_gets_one_clear_sentence(points, tmp_path):
-    (tmp_path / "tables").write_text("a file where the folder should be")
-    with pytest.raises(WeconveneError, match="cannot be written"):
-        write_points(points, tmp_path / "tables" / "rd_points.csv")
 
 
 def test_bd_table_against_a_live_anchor(points):
@@ -102,6 +67,7 @@ def test_bd_table_against_a_live_anchor(points):
     assert set(table.codec) == {"two"}
     assert (table.images == 3).all()
     assert (table.points == len(QUALITIES)).all()
+    assert table.ci_low.notna().tolist() == [True, False, False]
     headline = table.iloc[0]
     expected = bd_rate(averaged_curve(points, "one"), averaged_curve(points, "two"))
     assert headline.bd_rate_pct == pytest.approx(expected.bd_rate_pct, rel=1e-9)
@@ -123,6 +89,7 @@ def test_bd_table_against_a_published_anchor_needs_its_images(points):
         bd_table(points, ["K-A"])
     named = points.assign(dataset="kodak")
     row = bd_table(named, ["K-A"], samples=20).iloc[0]
+    assert np.isnan([row.ci_low, row.ci_high]).all()  # an average has no images to draw
     assert row.bd_rate_pct == pytest.approx(
         bd_rate(anchor_curve("K-A"), averaged_curve(named, "one")).bd_rate_pct, rel=1e-9
     )
@@ -141,16 +108,6 @@ def test_a_codec_without_common_quality_gets_a_row_without_a_figure(points):
         table = bd_table(pd.concat([points, far]), ["one"], samples=4)
     assert table[table.codec == "far"].bd_rate_pct.isna().all()
     assert table[table.codec == "two"].bd_rate_pct.notna().all()
-
-
-def test_bd_tables_merge_by_codec_anchor_and_metric(points, tmp_path):
-    table = bd_table(points, ["one", "two"], samples=20)
-    path = write_bd_table(table, tmp_path / "bd_rate.csv")
-    write_bd_table(table[table.anchor == "one"].assign(bd_rate_pct=-50.0), path)
-    merged = pd.read_csv(path)
-    assert len(merged) == len(table) == 6
-    assert (merged[merged.anchor == "one"].bd_rate_pct == -50.0).all()
-    assert (merged[merged.anchor == "two"].bd_rate_pct > 0.0).all()
 
 
 def test_a_codec_without_a_mean_gets_a_row_without_a_figure(points):

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.paths import ROOT
-from lab.reproduce.certificate import read_claims
 from lab.reproduce.fill_readme import BLOCKS, CARD, README, WEIGHTS, core_hours, rendered, replaced
-from lab.reproduce.run_records import REPOSITORY
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import CHECKPOINTS
 
@@ -23,7 +21,7 @@ def test_blocks_are_what_the_committed_tables_say(path: Path) -> None:
     assert not any(f"<!-- {name}:begin -->\n<!--" in text for name in BLOCKS[path])
 
 
-@pytest.mark.parametrize(("path", "least"), [(README, 10), (CARD, 3)])
+@pytest.mark.parametrize(("path", "least"), [(README, 10), (CARD, 3), (ROOT / "CONTRIBUTING.md", 5)])
 def test_every_link_leads_to_a_file(path: Path, least: int) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text(encoding="utf-8"))
     assert len(targets) > least
@@ -34,12 +32,6 @@ def test_the_model_card_names_the_weights_that_are_there() -> None:
     text = CARD.read_text(encoding="utf-8")
     assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() in text
     assert f"{CHECKPOINTS.relative_to(ROOT).as_posix()}/{WEIGHTS.name}" in text
-
-
-def test_readme_quotes_the_papers_claims_as_the_certificate_lists_them() -> None:
-    paper = {claim.id: claim.paper for claim in read_claims(REPOSITORY.data / "claims.csv")}
-    quoted = " / ".join(paper[f"paper-{name}"] for name in ("kodak", "tecnick", "clic"))
-    assert f"claims {quoted} %" in " ".join(README.read_text(encoding="utf-8").split())
 
 
 def test_core_hours_count_threads_and_processes_of_every_run() -> None:

@@ -16,21 +16,19 @@ import pandas as pd
 import pytest
 import yaml
 
-from lab.paths import ROOT
+from lab.paths import PUBLISHED, ROOT
 from lab.reproduce import run_notebook
-from lab.reproduce.certificate import read_claims
+from lab.reproduce.publish import publish
 from lab.reproduce.run_notebook import run
 from lab.reproduce.run_records import (
     REPOSITORY,
     RunRecord,
     Tree,
     altered,
-    experiment_of,
     forget_void,
     images_offered,
     manifest,
     read_record,
-    write_manifest,
     write_record,
 )
 from weconvene_core.atomic_files import sha256_of, write_text
@@ -43,7 +41,7 @@ RATES = """
 from pathlib import Path
 import warnings
 warnings.warn("one curve is left out")
-folder = Path("../results/tables")
+folder = Path("../results/run/tables")
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "rates.csv").write_text(f"mode,bpp\\n{mode},1.5\\n")
 (folder / "other.csv").write_text("of another notebook")
@@ -61,14 +59,10 @@ def test_every_notebook_is_a_rule() -> None:
 
 
 def test_every_table_has_one_maker() -> None:
-    made = [name.format(mode="full") for spec in NOTEBOOKS.values() for name in spec.get("tables", ())]
+    made = [name for spec in NOTEBOOKS.values() for name in spec.get("tables", ())]
     made += [table for spec in EXPERIMENTS.values() for table in spec["tables"]]
     assert len(made) == len(set(made))
-    shared = {name for spec in NOTEBOOKS.values() for name in spec.get("shares", ())}
-    tables = {
-        path.stem for path in REPOSITORY.artifacts() if path.suffix == ".csv" and not path.stem.endswith("_quick")
-    }
-    assert tables <= {*made, *shared, *WORKFLOW["earlier"]}
+    assert {path.stem for path in (PUBLISHED / "tables").iterdir()} <= {*made, *WORKFLOW["earlier"]}
     assert {name for spec in NOTEBOOKS.values() for name in spec.get("reads", ())} <= {*made, *WORKFLOW["earlier"]}
 
 
@@ -77,31 +71,22 @@ def test_a_notebook_declares_the_tables_that_it_names(stem: str) -> None:
     code = " ".join(cell.source for cell in nbformat.read(ROOT / f"notebooks/{stem}.ipynb", 4).cells
                     if cell.cell_type == "code")  # fmt: skip
     spec = NOTEBOOKS[stem]
-    known = {*spec.get("tables", ()), *spec.get("reads", ()), *spec.get("shares", ())}
-    named = {name for name in re.findall(r"(\w+)\.csv\b", code) if (ROOT / f"results/tables/{name}.csv").is_file()}
-    assert named <= known
+    written = {*re.findall(r'save_table\([^"]*"(\w+)"', code)}
+    read = {*re.findall(r'(?:read_table|table_path)\("(\w+)"', code)}
+    assert written == {*spec.get("tables", ())}
+    assert read <= {*spec.get("tables", ()), *spec.get("reads", ())}
 
 
 def test_every_figure_belongs_to_one_notebook() -> None:
-    for path in REPOSITORY.artifacts():
-        if path.parent.name == "figures":
-            owners = [s for s, spec in NOTEBOOKS.items() if any(path.match(f"figures/{p}") for p in spec["figures"])]
-            assert len(owners) == 1, path.name
+    for path in (PUBLISHED / "figures").iterdir():
+        owners = [s for s, spec in NOTEBOOKS.items() if any(path.match(f"figures/{p}") for p in spec["figures"])]
+        assert len(owners) == 1, path.name
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_commands_of_an_experiment_exist(name: str) -> None:
     assert all(find_spec(command.split()[0]) for command in EXPERIMENTS[name]["commands"])
     assert name not in NOTEBOOKS
-
-
-def test_claims_name_the_command_that_makes_their_table() -> None:
-    for claim in read_claims(REPOSITORY.data / "claims.csv"):
-        experiment = experiment_of().get(Path(claim.table).name)
-        if claim.command and Path(claim.table).stem not in WORKFLOW["earlier"]:
-            words = claim.command.removeprefix("make table NAME=").split()
-            assert words[0] == experiment or (experiment is None and words[0] in {*NOTEBOOKS, *EXPERIMENTS}), claim.id
-        assert bool(claim.command) or not experiment, claim.id
 
 
 # ---- what Snakemake does
@@ -143,14 +128,14 @@ def test_a_fresh_clone_runs_every_notebook_and_no_experiment_and_a_second_run_no
     everything = {*NOTEBOOKS, "certificate", "verdict", "all"}
     assert planned(clone) == everything
     for stem, spec in NOTEBOOKS.items():
-        for name in spec.get("tables", ()):
-            (clone / f"results/tables/{name.format(mode='quick')}.csv").touch()
-        names = [f"results/tables/{name.format(mode='quick')}.csv" for name in spec.get("tables", ())]
+        names = [f"results/run/tables/{name}.csv" for name in spec.get("tables", ())]
+        for name in names:
+            write_text(clone / name, "")
         written = {name: sha256_of(clone / name) for name in names}
         write_record(Tree(clone), RunRecord(stem, "quick", {}, 1.0, 1.0, "2026-01-01T00:00:00+00:00", written))
-        (clone / f"results/notebooks/{stem}.ipynb").touch()
-    for name in ("certificate.csv", "certificate.md", "manifest.json", "notebooks/.certified"):
-        (clone / "results" / name).touch()
+        (clone / f"results/run/notebooks/{stem}.ipynb").touch()
+    for name in ("certificate.csv", "certificate.md", "manifest.json", ".certified"):
+        (clone / "results/run" / name).touch()
     (clone / ".snakemake/metadata/of_a_run").parent.mkdir(parents=True, exist_ok=True)
     (clone / ".snakemake/metadata/of_a_run").touch()
     done = snakemake(clone, "--touch", "--cores", "1", "--forceall")  # as if all had run
@@ -190,9 +175,9 @@ def test_an_unknown_mode_is_refused(clone: Path) -> None:
 
 
 @pytest.mark.slow
-def test_rules_run_for_real_and_a_missed_claim_fails_the_run(clone: Path, tmp_path: Path) -> None:
+def test_rules_run_for_real_and_a_number_that_is_not_the_releases_fails_the_run(clone: Path, tmp_path: Path) -> None:
     root = tmp_path
-    for name in ("weconvene_core", "notebooks/lab", "notebooks/profiles"):
+    for name in ("weconvene_core", "notebooks/lab", "notebooks/profiles", "data/anchors"):
         shutil.copytree(clone / name, root / name)
     for name in ("notebooks/Snakefile", "requirements.lock"):
         shutil.copyfile(clone / name, root / name)
@@ -202,10 +187,11 @@ def test_rules_run_for_real_and_a_missed_claim_fails_the_run(clone: Path, tmp_pa
     (root / "notebooks/workflow.yaml").write_text(yaml.safe_dump(workflow))
     write_notebook(root / "notebooks/01_rates.ipynb", RATES)
     write_notebook(root / "notebooks/02_curves.ipynb", "raise OSError('no photographs')")
-    (root / "data").mkdir()
-    header = "id,claim,tier,paper,expected,tolerance,notebook,table,select,column,cost\n"
-    line = "rate,a claim,R,,9,0.1,01_rates,results/tables/rates.csv,mode=quick,bpp,\n"
-    (root / "data/claims.csv").write_text(header + line)
+    rates = {"keys": ["mode"], "tolerance": {"bpp": 0.1}}
+    claims = {"paper": [], "published": [], "within": 0.01, "release": {"rates": rates}}
+    write_text(root / "data/claims.yaml", yaml.safe_dump(claims))
+    write_text(root / "results/tables/rates.csv", "mode,bpp\nquick,9\n")
+    published = sha256_of(root / "results/tables/rates.csv")
 
     done = snakemake(root, "--cores", "2")  # one that fails does not stop the others
     assert done.returncode == 1
@@ -217,19 +203,49 @@ def test_rules_run_for_real_and_a_missed_claim_fails_the_run(clone: Path, tmp_pa
     write_notebook(root / "notebooks/02_curves.ipynb", "print('photographs')")
     done = snakemake(root, "--cores", "2")
     assert done.returncode == 1
-    assert "MISSED rate: expected 9 within 0.1, obtained 1.5000" in done.stdout
-    assert "a claim is missed: results/certificate.md" in done.stderr
-    assert (root / "results/certificate.csv").is_file()
-    written = json.loads((root / "results/manifest.json").read_text())
-    assert written["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
+    assert "error: rates differs from the release: 1 of 1 rows; bpp off by 7.5." in done.stderr
+    assert (root / "results/run/certificate.csv").is_file()
+    written = json.loads((root / "results/run/manifest.json").read_text())
+    assert written["files"]["results/run/tables/rates.csv"]["notebook"] == "01_rates"
 
-    (root / "data/claims.csv").write_text((header + line).replace(",9,", ",1.5,"))
+    claims["release"]["rates"]["tolerance"]["bpp"] = 8
+    write_text(root / "data/claims.yaml", yaml.safe_dump(claims))
     assert planned(root) == {"certificate", "verdict", "all"}
     assert snakemake(root, "--cores", "2").returncode == 0
     assert planned(root) == set()
-    (root / "results/tables/rates.csv").write_text("mode,bpp\nquick,0.1\n")
+    assert sha256_of(root / "results/tables/rates.csv") == published  # a run writes nothing there
+    (root / "results/run/tables/rates.csv").write_text("mode,bpp\nquick,0.1\n")
     assert "01_rates" in planned(root)  # an altered table is made again
     assert read_record(Tree(root), "01_rates") is None
+
+
+def test_only_a_full_run_is_published_and_what_it_no_longer_draws_goes(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    write_text(tree.root / "notebooks/01_rates.ipynb", "{}")
+    claims = {"paper": [], "published": [], "within": 0.01, "release": {"rates": {"keys": ["mode"], "tolerance": {}}}}
+    write_text(tree.data / "claims.yaml", yaml.safe_dump(claims))
+    write_text(tree.published / "figures/old.png", "old")
+    write_text(tree.published / "tables/of_an_experiment.csv", "a\n1\n")
+    write_text(tree.results / "figures/new.png", "new")
+    write_text(tree.results / "tables/rates.csv", "mode,bpp\nfull,1.5\n")
+
+    write_text(tree.results / "notebooks/01_rates.ipynb", "{}")
+    files = {tree.relative(path): sha256_of(path) for path in tree.artifacts()}
+    patterns = ["figures/*", "tables/rates.csv"]
+
+    def ran(mode: str) -> None:
+        run = RunRecord("01_rates", mode, {}, 1.0, 1.0, "2026-01-01T00:00:00+00:00", files, {}, patterns)
+        write_record(tree, run)
+
+    ran("quick")
+    with pytest.raises(WeconveneError, match="01_rates did not run in full mode"):
+        publish(tree=tree)
+    assert (tree.published / "figures/old.png").is_file()
+    ran("full")
+    assert publish(tree=tree) == 6
+    assert [path.name for path in (tree.published / "figures").iterdir()] == ["new.png"]
+    assert {path.stem for path in (tree.published / "tables").iterdir()} == {"rates", "of_an_experiment"}
+    assert "rates" in (tree.published / "certificate.csv").read_text()
 
 
 # ---- one notebook
@@ -269,14 +285,14 @@ def test_a_finished_run_is_recorded(tree: Tree, capsys: pytest.CaptureFixture[st
     run_rates(tree)
     record = read_record(tree, "01_rates")
     assert record is not None
-    assert record.artifacts == {"results/tables/rates.csv": sha256_of(tree.results / "tables/rates.csv")}
+    assert record.artifacts == {"results/run/tables/rates.csv": sha256_of(tree.results / "tables/rates.csv")}
     assert record.parameters == {"mode": "quick", "seed": "3"}
     assert record.seconds > 0
     assert record.peak_memory_mb > 10
     assert str(tree.root) not in (tree.executed / "01_rates.ipynb").read_text()
     made = manifest(tree)
-    assert made["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
-    assert made["files"]["results/tables/other.csv"]["notebook"] is None
+    assert made["files"]["results/run/tables/rates.csv"]["notebook"] == "01_rates"
+    assert made["files"]["results/run/tables/other.csv"]["notebook"] is None
     assert made["notebooks"]["01_rates"]["environment"] == {"weconvene_data": False}
     assert "  warning: one curve is left out\n" in capsys.readouterr().out
 
@@ -301,7 +317,7 @@ def test_a_kernel_that_dies_is_told(tree: Tree) -> None:
 
 def test_a_record_is_void_when_results_are_not_as_they_were(tree: Tree) -> None:
     table, notes = tree.results / "tables/rates.csv", tree.root / ".snakemake/metadata"
-    declared = {"01_rates": ["results/tables/rates.csv"]}
+    declared = {"01_rates": ["results/run/tables/rates.csv"]}
     notes.mkdir(parents=True)
     (notes / "of_a_run").touch()
     record = record_rates(tree)
@@ -312,27 +328,15 @@ def test_a_record_is_void_when_results_are_not_as_they_were(tree: Tree) -> None:
         return read_record(tree, "01_rates") is not None
 
     assert is_kept()
-    assert not is_kept({"01_rates": ["results/tables/rates_full.csv"]})  # of another mode
+    assert not is_kept({"01_rates": ["results/run/tables/more.csv"]})  # which it did not write
     table.write_text("mode,bpp\nquick,0.1\n")
-    assert altered(tree, record) == ["results/tables/rates.csv"]
+    assert altered(tree, record) == ["results/run/tables/rates.csv"]
     assert not is_kept()
     table.unlink()
     assert not is_kept()
     record_rates(tree)
     (notes / "of_a_run").unlink()
     assert not is_kept()
-
-
-def test_a_clone_keeps_the_record_of_the_runs_that_its_results_came_from(tree: Tree) -> None:
-    record_rates(tree)
-    write_manifest(tree)
-    stored = json.loads(tree.manifest.read_text())
-    stored["notebooks"]["01_rates"]["digest"] = "of release 0.2"
-    tree.manifest.write_text(json.dumps(stored))
-    tree.record_path("01_rates").unlink()
-    assert manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] == "01_rates"
-    (tree.results / "tables/rates.csv").write_text("edited")
-    assert manifest(tree)["files"]["results/tables/rates.csv"]["notebook"] is None
 
 
 def test_images_are_told_by_name_and_size_and_not_by_their_place(

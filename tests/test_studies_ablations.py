@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lab.studies import ablations, runner
+from lab.paths import save_table
+from lab.studies import ablations
 from lab.studies.ablations import BASE, LADDER, ROWS, STUDY, TRAININGS, compared
 from lab.studies.runner import measure, train
 from weconvene_core.codec.pictures import load_rgb
@@ -75,13 +76,12 @@ def test_a_row_trains_its_own_architecture(name: str, pool: ImagePool) -> None:
     assert points.ms_ssim.isna().all()  # 160 pixels a side are one too few
 
 
-def test_points_without_ms_ssim_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "TABLES", tmp_path)
+def test_points_without_ms_ssim_are_measured_again(own_results: Path) -> None:
     assert STUDY.known().empty
     points = synthetic(LADDER, 1.0)
-    points.drop(columns="ms_ssim").to_csv(tmp_path / STUDY.points, index=False)
+    save_table(points.drop(columns="ms_ssim"), STUDY.points)
     assert STUDY.known().empty
-    points.to_csv(tmp_path / STUDY.points, index=False)
+    save_table(points, STUDY.points)
     assert len(STUDY.known()) == len(points)
 
 

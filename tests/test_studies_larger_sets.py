@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from lab.paths import save_table
 from lab.rd.curves import MEAN, POINT_COLUMNS
 from lab.rd.measure import measure
 from lab.rd.our_codec import FileCodec
@@ -66,13 +67,12 @@ def test_nothing_at_hand_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         larger_sets.measure_sets([], FileCodec())
 
 
-def test_points_of_other_weights_are_left_out_with_a_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_of_other_weights_are_left_out_with_a_word(own_results: Path) -> None:
     rows = [["clic-9images", MEAN, codec, 1.0, 0.1, 30.0, 0.9, 1.0, 1.0] for codec in ("lite", "WebP")]
-    table, path = pd.DataFrame(rows, columns=POINT_COLUMNS), tmp_path / "points.csv"
-    monkeypatch.setattr(larger_sets, "TABLE", path)
+    table = pd.DataFrame(rows, columns=POINT_COLUMNS)
     assert larger_sets.larger_points().empty
-    table.assign(weights=FileCodec().weights()).to_csv(path, index=False)
+    save_table(table.assign(weights=FileCodec().weights()), larger_sets.TABLE)
     assert larger_sets.larger_points().codec.tolist() == ["lite", "WebP"]
-    table.assign(weights="0" * 12).to_csv(path, index=False)
+    save_table(table.assign(weights="0" * 12), larger_sets.TABLE)
     with pytest.warns(UserWarning, match="'lite' is left out on clic-9images"):
         assert larger_sets.larger_points().codec.tolist() == ["WebP"]

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lab.figures.rates import effort_figure
+from lab.paths import save_table
 from lab.rd.curves import POINT_COLUMNS, with_means
 from lab.rd.our_codec import FileCodec
 from lab.studies import latent_refinement as evaluation
@@ -43,14 +44,12 @@ def test_the_table_of_efforts_compares_files(photo: Image.Image) -> None:
     assert drawn == {"by PSNR": by_metric["psnr_rgb"], "by MS-SSIM": by_metric["ms_ssim_db"]}
 
 
-def test_points_of_other_weights_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_points_of_other_weights_are_left_out(own_results: Path) -> None:
     columns = dict.fromkeys(POINT_COLUMNS, 1.0) | {"codec": evaluation.REFINED, "dataset": "kodak"}
-    path = tmp_path / "points.csv"
-    monkeypatch.setattr(evaluation, "POINTS", path)
     assert evaluation.kept_refined().empty
-    pd.DataFrame([columns | {"weights": FileCodec().weights()}]).to_csv(path, index=False)
+    save_table(pd.DataFrame([columns | {"weights": FileCodec().weights()}]), evaluation.POINTS)
     assert len(evaluation.kept_refined()) == 1
-    pd.DataFrame([columns | {"weights": "0" * 12}]).to_csv(path, index=False)
+    save_table(pd.DataFrame([columns | {"weights": "0" * 12}]), evaluation.POINTS)
     with pytest.warns(UserWarning, match="'lite refined' is left out on kodak: .*studies.latent_refinement kodak"):
         assert evaluation.kept_refined().empty
 

@@ -1,5 +1,7 @@
 """Photographs at several scales: what is shrunk, what is compared, and what a change with scale means."""
 
+from itertools import product
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,11 +9,17 @@ from PIL import Image
 
 from lab.figures.resolution import resolution_figure
 from lab.figures.style import save
-from lab.rd.curves import MEAN
+from lab.rd.curves import MEAN, MEASURED, with_means
 from lab.rd.measure import measure
 from lab.rd.pillow_codecs import JPEG_2000, WEBP
-from lab.rd.tables import change_with_scale
-from lab.studies.resolution import at_scale, header_bytes, resolution_table
+from lab.studies.resolution import (
+    CHANGE_COLUMNS,
+    at_scale,
+    change_table,
+    cropped,
+    header_bytes,
+    resolution_table,
+)
 from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
@@ -24,15 +32,20 @@ def sets(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(sets):
-    """JPEG 2000 takes our place: its BD-rate against WebP at two scales, with real files."""
-    points = []
+def points(sets):
+    """JPEG 2000 takes our place, beside WebP, at two scales, with real files."""
+    tables = []
     for images in sets.values():
         size = float(np.mean([np.prod(load_rgb(path).size) / 1e6 for path in images.paths]))
         for rival in (JPEG_2000, WEBP):
-            points.append(measure(rival, rival.name, images, rival.qualities[::2]).assign(megapixels=size))
+            tables.append(measure(rival, rival.name, images, rival.qualities[::2]).assign(megapixels=size))
+    return pd.concat(tables, ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def table(points):
     headers = header_bytes([(rival.name, rival, rival.qualities[0]) for rival in (JPEG_2000, WEBP)])
-    return resolution_table(pd.concat(points, ignore_index=True), "JPEG 2000", headers, samples=50)
+    return resolution_table(points, "JPEG 2000", headers, samples=50)
 
 
 def test_every_scale_shows_the_same_middle_in_multiples_of_our_blocks(sets):
@@ -72,15 +85,51 @@ def test_without_headers_the_codec_with_the_larger_one_gains_most_where_pictures
     assert gained.iloc[1] > 1.5 * gained.iloc[0]
 
 
-def test_the_change_goes_from_the_smallest_to_the_largest_scale(table):
-    change, certain = change_with_scale(table, "WebP")
+def test_the_crops_have_the_detail_of_the_photographs_and_the_pixels_of_the_shrunk(sets, tmp_path):
+    crops = cropped(image_set("default"), 2, tmp_path)
+    assert crops.name == "default-crops/2"
+    for crop, shrunk, full in zip(crops.paths, sets[2].paths, sets[1].paths, strict=True):
+        pictures = [np.asarray(load_rgb(path)) for path in (crop, shrunk, full)]
+        assert pictures[0].shape == pictures[1].shape
+        height, width = pictures[0].shape[:2]
+        top, left = ((a - b) // 2 for a, b in zip(pictures[2].shape, (height, width), strict=False))
+        assert np.array_equal(pictures[0], pictures[2][top : top + height, left : left + width])
+
+
+def made_up(changes: dict[str, float], images: int = 8) -> pd.DataFrame:
+    """Points of "ours", whose rate is that of "other" times a factor for each set, times a spread over the images."""
+    rows, spread = [], np.random.default_rng(1).uniform(0.5, 2.0, images)
+    for dataset, factor in changes.items():
+        for image, quality in product(range(images), range(1, 6)):
+            rate = spread[image] * 0.1 * 1.5**quality
+            point = dict.fromkeys(MEASURED, 0.1) | {"psnr_db": 27.0 + 2 * quality, "ms_ssim": 0.85 + 0.02 * quality}
+            about = {"dataset": dataset, "image": f"{image}.png", "quality": float(quality)} | point
+            rows += [about | {"codec": "other", "bpp": rate}, about | {"codec": "ours", "bpp": factor * rate}]
+    return with_means(rows)
+
+
+def test_a_change_is_drawn_in_pairs_so_that_what_photographs_share_cancels():
+    table = change_table(made_up({"a-1/1": 0.8, "a-1/4": 0.9}), "ours", samples=100)
+    assert table.control.tolist() == ["none", "none"]
+    assert table.metric.tolist() == ["psnr_rgb", "ms_ssim_db"]
+    assert table[["change_pct", "ci_low", "ci_high"]].to_numpy() == pytest.approx(-10.0)
+    assert (table["images"] == 8).all()
+
+
+def test_the_control_tells_detail_from_pixels():
+    """Here only the number of pixels counts: crops and shrunk copies are alike, and both are unlike full size."""
+    table = change_table(made_up({"a-1/1": 0.8, "a-1/4": 0.9, "a-crops/4": 0.9, "kodak": 1.0}), "ours", samples=50)
+    assert list(table.columns) == CHANGE_COLUMNS
+    change = table[table.metric == "psnr_rgb"].set_index("control").change_pct
+    assert change.to_dict() == pytest.approx({"none": -10.0, "crops": -10.0, "equal pixels": 0.0}, abs=1e-9)
+
+
+def test_a_change_of_real_files_is_that_of_their_bd_rates(points, table):
+    found = change_table(points, "JPEG 2000", scale=2, samples=100)
     small, large = table.iloc[1], table.iloc[0]
-    assert change == pytest.approx(large.bd_rate_pct - small.bd_rate_pct)
-    assert certain == (large.ci_high < small.ci_low or small.ci_high < large.ci_low)
-    with pytest.raises(WeconveneError, match="0 scales against 'BPG'"):
-        change_with_scale(table, "BPG")
-    with pytest.raises(WeconveneError, match="1 scales against 'WebP' by ms_ssim_db"):
-        change_with_scale(table, "WebP", "ms_ssim_db")
+    assert found.metric.tolist() == ["psnr_rgb"]  # 128 pixels a side are too few for MS-SSIM
+    assert found.change_pct[0] == pytest.approx(large.bd_rate_pct - small.bd_rate_pct)
+    assert found.ci_low[0] < found.change_pct[0] < found.ci_high[0]
 
 
 def test_the_figure_is_drawn_from_the_table(table, tmp_path):

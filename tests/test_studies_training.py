@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from lab.complexity.training_flops import total_flops
+from lab.paths import read_table, save_table
 from lab.rd.curves import METRIC_TITLES
 from lab.rd.metrics import ms_ssim
 from lab.rd.our_codec import code
@@ -150,7 +151,9 @@ def test_the_curve_over_compute_is_the_mean_of_what_streams_measure(monkeypatch:
         assert curve.bpp[2] == pytest.approx(np.mean([c.bpp for c in coded]))
 
 
-def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_goes_on_where_it_was_stopped(
+    tmp_path: Path, own_results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trained: list[int] = []
 
     def run(experiment: Experiment, budget: float | None) -> pd.DataFrame:
@@ -165,12 +168,11 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytes
     first, second, other = (Experiment(q, f"{q} {i}", replace(CONFIG, seed=i)) for i, q in enumerate(("a", "a", "b")))
     again = replace(first, variant="the same training under another name")
     columns = ["settings", *runner.MEASURED]
-    study = Study("table.csv", "points.csv", (first, again, second, other), compared, columns)
-    monkeypatch.setattr(runner, "TABLES", tmp_path)
+    study = Study("table", "points", (first, again, second, other), compared, columns)
     monkeypatch.setattr(runner, "run", run)
     assert [len(table) for table in study.train_missing(most=1)] == [1]
     assert [len(table) for table in study.train_missing(["a"])] == [2]
-    assert pd.read_csv(tmp_path / "points.csv").columns.tolist() == columns
+    assert read_table("points").columns.tolist() == columns
     monkeypatch.setattr(runner, "JOBS", tmp_path / "jobs")
     assert list(study.missing()) == [other.identity]
     study.train_one(other.identity)  # as a job of its own
@@ -180,7 +182,7 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytes
     assert list(study.train_missing()) == []
 
 
-def test_new_rows_take_the_place_of_those_of_their_key(tmp_path: Path) -> None:
+def test_new_rows_take_the_place_of_those_of_their_key(own_results: Path) -> None:
     for name, value in (("a", 1.0), ("b", 2.0), ("a", 3.0)):
-        runner.save(pd.DataFrame({"name": [name], "value": [value]}), tmp_path / "t" / "table.csv", replaces="name")
-    assert pd.read_csv(tmp_path / "t" / "table.csv").to_dict("list") == {"name": ["b", "a"], "value": [2.0, 3.0]}
+        save_table(pd.DataFrame({"name": [name], "value": [value]}), "table", replaces="name")
+    assert read_table("table").to_dict("list") == {"name": ["b", "a"], "value": [2.0, 3.0]}

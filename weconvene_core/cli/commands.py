@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import sys
 import warnings
@@ -51,7 +50,7 @@ def encode(arguments: argparse.Namespace) -> int:
     def one(job: Job) -> str:
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter("always", PictureWarning)
-            picture = load(io.BytesIO(_read(job.source)) if job.source == PIPE else job.source)
+            picture = load(io.BytesIO(read(job.source)) if job.source == PIPE else job.source)
         for note in noted:
             if note.category is PictureWarning:  # a user can do nothing with Pillow's own
                 complain(f"{job.source}: {note.message}")
@@ -63,7 +62,7 @@ def encode(arguments: argparse.Namespace) -> int:
         bpp = 8 * len(data) / picture.rgb[..., 0].size
         return f"{job.target}: {len(data)} bytes, {bpp:.4f} bits per pixel"
 
-    return _run(jobs, one, arguments.force)
+    return _run(jobs, one, arguments)
 
 
 def decode(arguments: argparse.Namespace) -> int:
@@ -77,7 +76,7 @@ def decode(arguments: argparse.Namespace) -> int:
         format_of(piped if job.target == PIPE else job.target)
 
     def one(job: Job) -> str:
-        data = _read(job.source)
+        data = read(job.source)
         (unpack_prefix if arguments.preview else unpack)(data)  # before torch is loaded
         from weconvene_core.codec import api
 
@@ -88,32 +87,7 @@ def decode(arguments: argparse.Namespace) -> int:
         _write(to_bytes(image, piped if job.target == PIPE else job.target), job.target, arguments.force)
         return f"{job.target}: {image.width} x {image.height}, {image.mode}"
 
-    return _run(jobs, one, arguments.force)
-
-
-def info(arguments: argparse.Namespace) -> int:
-    """Print what a compressed file says of itself; a cut one does so too, and is reported."""
-    from weconvene_core.codec.container import unpack_prefix
-
-    data = _read(arguments.file)
-    prefix = unpack_prefix(data)
-    container = prefix.container
-    facts = {
-        "file": str(arguments.file), "bytes": len(data), "complete": prefix.complete,
-        "bpp": round(8 * prefix.size / (container.width * container.height), 4),
-        "width": container.width, "height": container.height, "mode": container.mode, "quality": container.quality,
-        "model_hash": container.model_hash.hex(), "exact": container.exact, "tile": container.tile,
-        "tiles": list(container.tiling), "orientation": container.orientation, "transforms": not container.plain,
-        "stream_bytes": {kind: sum(map(len, container.of(kind))) for kind in dict.fromkeys(container.kinds)},
-    }  # fmt: skip
-    print(json.dumps(facts) if arguments.json else "\n".join(f"{name:14}{value}" for name, value in facts.items()))
-    if prefix.complete:
-        return 0
-    complain(
-        f"{arguments.file} is cut: {len(data)} of its {prefix.size} bytes are there; fetch it again, "
-        "or look at what there is with decode --preview."
-    )
-    return DAMAGED
+    return _run(jobs, one, arguments)
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -122,7 +96,7 @@ def train(arguments: argparse.Namespace) -> int:
         raise WeconveneError(f"There is no training configuration {arguments.config}: give a JSON or TOML file.")
     from weconvene_core.training.trainer import train_from_config
 
-    train_from_config(arguments.config, arguments.minutes)
+    train_from_config(arguments.config, arguments.minutes, arguments.quiet)
     return 0
 
 
@@ -138,7 +112,9 @@ def calibrate(arguments: argparse.Namespace) -> int:
     every = VALIDATION_EVERY if arguments.images is None and len(paths) >= VALIDATION_EVERY else 1
     before, images = path.stat().st_size, [*decode(paths[::every]).values()]
     digest = calibrate_checkpoint(path, images)
-    print(f"{path}: calibrated on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}")
+    if not arguments.quiet:
+        said = f"calibrated on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}"
+        print(f"{path}: {said}")
     return 0
 
 
@@ -162,8 +138,8 @@ def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> li
         raise WeconveneError(f"{output} is a file: several pictures need a folder.")
     jobs = []
     for source in sources:
-        inside = (path for path in _inside(source) if path.suffix.lower() in suffixes or path.is_dir())
-        base, paths = (source, inside) if source.is_dir() else (source.parent, [source])
+        known = (path for path in inside(source) if path.suffix.lower() in suffixes or path.is_dir())
+        base, paths = (source, known) if source.is_dir() else (source.parent, [source])
         jobs += [Job(path, (output / path.relative_to(base)).with_suffix(suffix)) for path in paths]
     if not jobs:
         where = ", ".join(map(str, sources))
@@ -175,7 +151,7 @@ def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> li
     return jobs
 
 
-def _inside(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+def inside(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
     """Yield the files of a folder and of those in it, linked ones too, but as a shell's ``*`` none that is hidden.
 
     A folder that cannot be listed is yielded itself.
@@ -188,28 +164,38 @@ def _inside(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
         yield folder
     for path in found:
         if path.is_dir() and path.name[0] != ".":
-            yield from _inside(path, (*above, real))
+            yield from inside(path, (*above, real))
         elif path.is_file() and path.name[0] != ".":
             yield path
 
 
-def _run(jobs: list[Job], one: Callable[[Job], str], force: bool) -> int:
+def _run(jobs: list[Job], one: Callable[[Job], str], arguments: argparse.Namespace) -> int:
     """Do the jobs; of several, go on after a failure, and say at the end how many there were."""
     if len(jobs) == 1:
-        _check_output(jobs[0], force)
-        print(_in_one_line(one(jobs[0])), file=sys.stderr if jobs[0].target == PIPE else sys.stdout)
+        _check_output(jobs[0], arguments.force)
+        said = _in_one_line(one(jobs[0]))
+        if not arguments.quiet:
+            print(said, file=sys.stderr if jobs[0].target == PIPE else sys.stdout)
         return 0
     codes = []
-    for job in tqdm(jobs, unit="file", disable=None):  # None: no bar where stderr is no terminal
+    for job in tqdm(jobs, unit="file", disable=arguments.quiet or None):  # None: no bar where stderr is no terminal
         try:
             job.target.parent.mkdir(parents=True, exist_ok=True)
-            _check_output(job, force)
-            one(job)
+            _check_output(job, arguments.force)
+            said = _in_one_line(one(job))
+            if arguments.verbose:
+                tqdm.write(said)
         except (WeconveneError, OSError, MemoryError) as error:
-            codes.append(DAMAGED if isinstance(error, CorruptFileError) else FAILED)
-            complain(f"{job.source}: {error}")
-    print(f"{len(jobs) - len(codes)} of {len(jobs)} files done")
+            codes.append(failed(job.source, error))
+    if not arguments.quiet:
+        print(f"{len(jobs) - len(codes)} of {len(jobs)} files done")
     return min(codes, default=0)
+
+
+def failed(source: Path, error: Exception) -> int:
+    """Say what is wrong with one file of several; return its exit code."""
+    complain(f"{source}: {error}")
+    return DAMAGED if isinstance(error, CorruptFileError) else FAILED
 
 
 def _check_output(job: Job, force: bool) -> None:
@@ -230,7 +216,8 @@ def _check_output(job: Job, force: bool) -> None:
         raise WeconveneError(f"The folder {folder} may not be written to: choose another.")
 
 
-def _read(source: Path) -> bytes:
+def read(source: Path) -> bytes:
+    """Read a file, or the pipe."""
     if source == PIPE and sys.stdin is None:  # as services are started
         raise WeconveneError("Standard input is closed: give a file, or something to read.")
     return sys.stdin.buffer.read() if source == PIPE else source.read_bytes()

@@ -1,7 +1,7 @@
 """The codec in a few calls: a picture of any size and mode becomes one self-contained file, and comes back.
 
 All calls may be used from several threads at once, and whatever is set in PyTorch (gradients, inference mode, autocast,
-default device and type), they give the same. The format: ``data/FORMAT.md``.
+default device and type), they give the same. The format: ``docs/format.md``.
 """
 
 from __future__ import annotations

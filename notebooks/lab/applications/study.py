@@ -21,8 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lab.layer_analysis.denoising_trial import forward_macs
-from lab.paths import RESULTS
-from weconvene_core.atomic_files import write_text
+from lab.paths import PUBLISHED
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConvSpec
 from weconvene_core.layers.convert_network import obstacle, replace_convolutions
@@ -31,8 +30,6 @@ from weconvene_core.training.config import Stage
 from weconvene_core.training.safeguards import NonFiniteGuard
 from weconvene_core.training.soap import OPTIMIZERS
 
-TABLE = RESULTS / "tables" / "applications.csv"
-"""All tasks, in every mode that was run; made of one table per task and mode, ``applications_TASK_MODE.csv``."""
 COLUMNS = [
     "task", "dataset", "metric", "plain", "weconv", "difference", "ci_low", "ci_high", "seeds", "params_plain",
     "params_weconv", "mac_plain", "mac_weconv", "mode",
@@ -248,48 +245,23 @@ def interval(values: np.ndarray) -> tuple[float, float]:
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def mode_table(name: str, mode: str, folder: Path = TABLE.parent) -> Path:
-    """Return where a notebook's table ``name`` of a mode belongs: a quick run must not replace a full one."""
-    return folder / f"{name}_{mode}.csv"
-
-
-def write_rows(rows: pd.DataFrame, table: Path = TABLE) -> Path:
-    """Write the rows of one task and mode into a table of their own, and all such tables together into ``table``.
-
-    Raises
-    ------
-    WeconveneError
-        If another task's table has other columns.
-    """
-    (task,), (mode,) = set(rows.task), set(rows["mode"])
-    table.parent.mkdir(parents=True, exist_ok=True)
-    how = {"index": False, "float_format": "%.6g", "columns": COLUMNS}
-    write_text(mode_table(f"{table.stem}_{task}", mode, table.parent), rows.to_csv(**how))
-    parts = [pd.read_csv(path) for path in sorted(table.parent.glob(f"{table.stem}_*.csv"))]
-    if any(list(part.columns) != COLUMNS for part in parts):
-        raise WeconveneError(f"a table {table.stem}_*.csv in {table.parent} has other columns: remove it.")
-    write_text(table, pd.concat(parts).to_csv(**how))
-    return table
-
-
-def findings(table: pd.DataFrame | None = None) -> str:
-    """Return a Markdown table: each study's figure, plain and 3DM-WeConv, by full runs, at equal parameters and MACs.
+def findings(folder: Path = PUBLISHED / "tables") -> str:
+    """Return a Markdown table: each study's figure, plain and 3DM-WeConv, as published, at equal parameters and MACs.
 
     Raises
     ------
     WeconveneError
         If a study has no full run in the table.
     """
-    table = pd.read_csv(TABLE) if table is None else table
     lines = [
         "| study | figure (seeds) | plain | 3DM-WeConv, equal parameters | 3DM-WeConv, equal MACs | found |",
         "|---|---|---|---|---|---|",
     ]
     for task, figure in MAIN_FIGURES.items():
-        rows = table[(table.task == task) & (table["mode"] == "full")].set_index("metric")
+        rows = pd.read_csv(folder / f"applications_{task}.csv").query("mode == 'full'").set_index("metric")
         names = [f"{figure}, {_made_equal(name)}" for name in (EQUAL_PARAMETERS, EQUAL_MACS)]
         if not {*names} <= {*rows.index}:
-            raise WeconveneError(f"{TABLE.name} has no full run of {task}: make reproduce MODE=full.")
+            raise WeconveneError(f"applications_{task}.csv holds no full run: make publish makes one.")
         pair = [rows.loc[name] for name in names]
         cells = [f"{row.difference:+.2f} ({row.ci_low:+.2f} to {row.ci_high:+.2f})" for row in pair]
         verdicts = ["better" if row.ci_low > 0 else "worse" if row.ci_high < 0 else "no difference beyond the interval"

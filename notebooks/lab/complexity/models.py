@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from compressai.models import CompressionModel
-from compressai.zoo import bmshj2018_hyperprior, cheng2020_anchor, cheng2020_attn, mbt2018
+from compressai.zoo import bmshj2018_hyperprior, cheng2020_anchor, cheng2020_attn, mbt2018, mbt2018_mean
 from torch import Tensor
 
 from weconvene_core.codec.api import load_model
@@ -20,10 +20,12 @@ from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import checkpoints
 
 ZOO = {
-    "bmshj2018-hyperprior": bmshj2018_hyperprior, "mbt2018": mbt2018,
+    "bmshj2018-hyperprior": bmshj2018_hyperprior, "mbt2018-mean": mbt2018_mean, "mbt2018": mbt2018,
     "cheng2020-anchor": cheng2020_anchor, "cheng2020-attn": cheng2020_attn,
 }  # fmt: skip
 ZOO_QUALITY = 3
+ZOO_HIGHEST = {name: 6 if name.startswith("cheng") else 8 for name in ZOO}
+"""Qualities at which models of CompressAI are counted and timed, and the highest that each has, where it is widest."""
 FAMILY = ("lite", "tiny", "paper", "paper-2d", "baseline")
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from lab.complexity.count_macs import count_macs
 from lab.complexity.latency import CODING, STAGES, time_codec
-from lab.complexity.models import ready_model, sample_image
+from lab.complexity.models import ZOO, ZOO_HIGHEST, ready_model, sample_image
 from lab.complexity.peak_memory import label
 from lab.paths import DATA
 from weconvene_core.errors import WeconveneError
@@ -53,9 +53,16 @@ CHANGES: tuple[dict[str, Any], ...] = (
 Size = tuple[int, int]
 
 
-def parameters_m(model: CompressionModel) -> float:
-    """Number of trained parameters in millions."""
+def parameters_m(model: CompressionModel | str) -> float:
+    """Number of trained parameters in millions, of a model or of the one of this name."""
+    model = ready_model(model) if isinstance(model, str) else model
     return sum(p.numel() for p in model.parameters()) / 1e6
+
+
+def widest(name: str) -> tuple[float, float]:
+    """Return parameters (millions) and decoder kMAC/px of the network of CompressAI for a codec's highest rate."""
+    model = ZOO[name](quality=ZOO_HIGHEST[name], pretrained=False).eval()
+    return parameters_m(model), _per_pixel(model, COUNTING_SIZE)[1]
 
 
 def parts_table(names: Sequence[str], size: Size = COUNTING_SIZE) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from scipy.interpolate import PchipInterpolator
 
 from lab.entropy_analysis.scale_calibration import calibration_table
 from lab.entropy_analysis.slice_bits import as_input, channel_table, coded_slices
-from lab.paths import RESULTS
+from lab.paths import save_table
 from lab.rd.metrics import PEAK, bpp
 from lab.rd.pillow_codecs import JPEG_2000, PillowCodec, avif
 from lab.studies.runner import training_images
@@ -28,7 +28,6 @@ from weconvene_core.layers.wavelet_shortcut import LEVELS, WAVELET, colour_matri
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.wavelets import dwt2d
 
-TABLES = RESULTS / "tables"
 QUALITIES = (1.0, 3.0, 5.0)
 PHOTOGRAPHS, SIDE = 8, 512
 # lower ends than in the rate-distortion curves: quality 1 of an easy photograph lies there
@@ -163,7 +162,7 @@ def main() -> None:
     for name, table in tables.items():
         if name != "images":  # which has a row for each of them
             table["images"] = len(pictures)
-        table.to_csv(TABLES / f"diagnosis_{name}.csv", index=False, float_format="%.5f", lineterminator="\n")
+        save_table(table, f"diagnosis_{name}", 5)
     print(tables["images"].groupby(["anchor", "quality"]).gain_db.describe().round(2).to_string())
 
 

@@ -23,6 +23,7 @@ from lab.figures.style import (
     legend_below,
     new_figure,
     note,
+    shown_name,
     styled,
 )
 from lab.rd.bd_rate import METHODS, bd_rate, common_range, log_rate
@@ -89,7 +90,7 @@ def local_rate_figure(anchor: Curve, tests: Sequence[Curve], images: str, ours: 
         quality = np.linspace(*common_range([anchor, test]), 200)
         extra = 100 * (10 ** (log_rate(test)(quality) - log_rate(anchor)(quality)) - 1)
         colour, dash = looks[test.codec]
-        label = f"{test.codec}: {bd_rate(anchor, test).bd_rate_pct:+.1f} %"
+        label = f"{shown_name(test.codec)}: {bd_rate(anchor, test).bd_rate_pct:+.1f} %"
         width = 3.2 if test.codec == ours else 1.8
         (line,) = axes.plot(quality, extra, color=colour, linestyle=dash, linewidth=width, label=label)
         ends[line] = extra[-1]

@@ -20,6 +20,7 @@ from lab.figures.style import (
     FAINT,
     GREY,
     PALETTE,
+    apart,
     legend_below,
     new_figure,
     styled,
@@ -40,6 +41,8 @@ PARTS = {
 STAGE_COLOURS = (PALETTE[0], PALETTE[2], PALETTE[1], GREY)
 NARROW = 0.06
 """A piece of a bar below this share of its axis is left without a number."""
+NAME_GAP = 0.105
+"""Decades of arithmetic between two names of the landscape."""
 VISIBLE = 0.1
 """kMAC/px below which a part cannot be seen and is not in the legend."""
 
@@ -140,7 +143,7 @@ def landscape_figure(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
     published
         As :func:`lab.complexity.tables.published_complexity` returns it.
     """
-    figure, (axes,) = new_figure("", (9.0, 5.6))
+    figure, (axes,) = new_figure("", (9.0, 6.4))
     middle = (published.params_m_low + published.params_m_high) / 2
     spread = (published.params_m_high - published.params_m_low) / 2
     axes.errorbar(
@@ -149,18 +152,16 @@ def landscape_figure(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
     )  # fmt: skip
     axes.plot(measured.params_m, measured.kmac_px, "o", color=PALETTE[0], markersize=9, label="counted in this run")
     ours = [f"preset {name}" if name in PRESETS else name for name in measured.model]
-    named = [*zip(published.model, middle, published.kmac_px, [FAINT] * len(published), strict=True),
-             *zip(ours, measured.params_m, measured.kmac_px, [PALETTE[0]] * len(ours), strict=True)]  # fmt: skip
-    above = -np.inf  # of the name below, so that names of neighbours stand apart, left and right in turn
-    for place, (name, x, y, colour) in enumerate(sorted(named, key=lambda entry: entry[2])):
-        side = 1 if place % 2 else -1
-        above = max(np.log10(y), above + 0.045)
-        away = (16 * side, 110 * (above - np.log10(y)))
+    column = np.full(len(published), 1.5 * published.params_m_high.max())
+    sides = ((ours, measured.params_m, measured.kmac_px, 0.72 * measured.params_m, "right", PALETTE[0]),
+             (published.model, middle, published.kmac_px, column, "left", FAINT))  # fmt: skip
+    for names, x, y, at, side, colour in sides:  # ours left of their dots, others in a column, no two in one place
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
-        look = {"ha": "left" if side > 0 else "right", "color": colour, "fontsize": 10}
-        write(axes, name, (x, y), away, arrowprops=leader, **look)
+        look = {"textcoords": "data", "ha": side, "color": colour, "fontsize": 10, "arrowprops": leader}
+        for name, px, py, left, level in zip(names, x, y, at, apart(np.log10(y), NAME_GAP), strict=True):
+            write(axes, name, (px, py), (left, 10**level), **look)
     axes.set(xscale="log", yscale="log", title="Size and arithmetic of learned image codecs")
-    axes.set_xlim(0.2 * measured.params_m.min(), 6 * published.params_m_high.max())
+    axes.set_xlim(0.2 * measured.params_m.min(), 7 * published.params_m_high.max())
     axes.set_ylim(0.6 * measured.kmac_px.min(), 1.8 * published.kmac_px.max())
     axes.set(xlabel="Parameters (millions, logarithmic)", ylabel="kMAC per pixel, one pass (logarithmic)")
     axes.legend(loc="upper left")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import cycle
 
 import numpy as np
@@ -24,6 +24,7 @@ from lab.figures.style import (
     legend_below,
     new_figure,
     note,
+    shown_name,
     styled,
     write_beside,
 )
@@ -77,7 +78,7 @@ def rd_figure(
         colour, dash = looks[curve.codec]
         width, above = (3.2, 2) if curve.codec == ours else (1.8, 2.1)  # thin lines stay visible on a thick one
         look = {"color": colour, "linestyle": dash, "linewidth": width, "zorder": above}
-        (lines[curve],) = axes.plot(curve.bpp, curve.value, marker="o", label=curve.codec, **look)
+        (lines[curve],) = axes.plot(curve.bpp, curve.value, marker="o", label=shown_name(curve.codec), **look)
     for curve, dash in zip(published, cycle(PUBLISHED_DASHES), strict=False):
         look = {"color": GREY, "linestyle": dash, "linewidth": 1.3, "zorder": 2.2}
         (lines[curve],) = axes.plot(curve.bpp, curve.value, label=curve.codec, **look)
@@ -99,11 +100,14 @@ def rd_figure(
 
 @styled
 def bd_rate_figure(
-    table: pd.DataFrame, images: str, anchor: str, method: str = "pchip", ours: str | None = None
+    table: pd.DataFrame,
+    images: str,
+    anchor: str,
+    method: str = "pchip",
+    ours: str | None = None,
+    live: Collection[str] = (),
 ) -> Figure:
-    """Draw the BD-rate of every codec against one anchor as dots with their bootstrap intervals, best on top.
-
-    Rows without an interval (published points, of which only averages are known) are drawn in grey.
+    """Draw the BD-rate of every codec against one anchor as dots, best on top, with the intervals that the table has.
 
     Parameters
     ----------
@@ -113,6 +117,8 @@ def bd_rate_figure(
         Label of the image set, shown in the title.
     ours
         Name of the codec to emphasise.
+    live
+        Names of the codecs measured here, drawn in their colours; all others are published and grey.
 
     Raises
     ------
@@ -123,9 +129,9 @@ def bd_rate_figure(
     rows = rows.sort_values("bd_rate_pct", ascending=False).reset_index(drop=True)
     if rows.empty:
         raise WeconveneError(f"The table holds no BD-rate against '{anchor}' by {method}: measure it first.")
-    published, fixed = rows.ci_low.isna(), anchor in ANCHOR_NAMES
-    looks = codec_looks(rows.codec[~published].to_list())
-    title = f"BD-rate against {ANCHOR_NAMES[anchor].shown if fixed else anchor}: {images}"
+    measured = rows.codec.isin(live)
+    looks = codec_looks(rows.codec[measured].to_list())
+    title = f"BD-rate against {ANCHOR_NAMES[anchor].shown if anchor in ANCHOR_NAMES else shown_name(anchor)}: {images}"
     figure, (axes,) = new_figure(title, (WIDTH, 1.9 + 0.34 * len(rows)))
     axes.axvline(0.0, color=DARK, linewidth=1.2)
     for row in rows.itertuples():
@@ -134,13 +140,11 @@ def bd_rate_figure(
         axes.hlines(row.Index, row.ci_low, row.ci_high, color=colour, linewidth=2.4, alpha=0.5)
         axes.plot(row.bd_rate_pct, row.Index, "o", color=colour, markersize=10.0 if main else 8.0)
         write_beside(axes, f"{row.bd_rate_pct:+.1f} %", row.Index, 66, ha="right", fontsize=11)
-    axes.set_yticks(rows.index, rows.codec)
+    axes.set_yticks(rows.index, rows.codec.map(shown_name))
     _emphasise(axes.get_yticklabels(), ours)
     axes.set(ylim=(-0.6, len(rows) - 0.4), xlabel=_axis_label("BD-rate", rows))
-    alone = "the anchor is one published average,\nso the spread over images does not cancel"
-    paired = "codec and anchor on the same images,\nso the spread that they share cancels"
-    lines = [] if published.all() else [f"line: 95 % over images; {alone if fixed else paired}"]
-    lines += ["grey: published averages, no spread over images known"] if published.any() else []
+    lines = ["line: 95 % over images, codec and anchor on the same ones"] if rows.ci_low.notna().any() else []
+    lines += ["colour: measured here; grey: published averages"] if measured.any() and not measured.all() else []
     note(figure, "\n".join(lines))
     return figure
 
@@ -166,7 +170,7 @@ def sensitivity_figure(table: pd.DataFrame, images: str, codec: str) -> Figure:
         axes.plot(found.bd_rate_pct, height, MARKS[i], color=PALETTE[i], markersize=8.0, label=method)
     for row in rows[rows.method == METHODS[0]].itertuples():
         write_beside(axes, f"{row.bd_rate_pct:+.1f} %", anchors.index(row.anchor), 66, ha="right", fontsize=11)
-    axes.set_yticks(range(len(anchors)), anchors)
+    axes.set_yticks(range(len(anchors)), map(shown_name, anchors))
     axes.set(ylim=(-0.6, len(anchors) - 0.4), xlabel=_axis_label(f"BD-rate of {codec}", rows))
     legend_below(figure, axes, len(METHODS), title=f"interpolation (numbers: {METHODS[0]})")
     return figure

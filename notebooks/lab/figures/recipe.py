@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lab.figures.style import DARK, FAINT, GREY, PALETTE, new_figure, note, plain_log, styled, write, write_beside
+from lab.figures.style import DARK, FAINT, GREY, PALETTE, new_figure, plain_log, styled, write, write_beside
 from lab.figures.training import BPP_TICKS
-from lab.studies.compute_scaling import PAPER_PCT, VVC_PCT, later_half, megapixels_for, trend
+from lab.studies.compute_scaling import later_half, trend
 
 AXIS_LIMIT = 12.0
 """BD-rates of the recipe beyond this are cut off, marked by an arrow; their numbers are written out."""
@@ -168,41 +168,27 @@ def _legend(rows: pd.DataFrame, limit: float) -> str:
 
 @styled
 def compute_figure(table: pd.DataFrame) -> Figure:
-    """Draw BD-rate against VVC over the pixels trained on, two fitted trends, and where they would lead.
+    """Draw BD-rate against VVC over the pixels trained on, with the trends through all points and the later half.
 
-    The points bend away from one straight line, hence a second one through their later half alone. ``table`` holds rows
-    of ``results/tables/compute_curve.csv`` of one model.
+    The points bend away from one straight line, hence the second one. Neither leads beyond what was measured.
+    ``table`` holds rows of ``compute_curve.csv`` of one model.
     """
-    looks = {"all points": (table, GREY, "-", "--"), "the later half": (later_half(table), PALETTE[1], ":", ":")}
+    looks = {"all points": (table, GREY, "-"), "the later half": (later_half(table), PALETTE[1], ":")}
     figure, (axes,) = new_figure("", (9.0, 5.6))
-    for target, name in ((VVC_PCT, "VVC (K-A)"), (PAPER_PCT, "the paper's claim")):
-        axes.axhline(target, color=PALETTE[2], linewidth=1, linestyle="--")
-        write(axes, f"{name}, {target:g} %", (0.01, target), (0, 7), xycoords=("axes fraction", "data"), fontsize=11)
-    for name, look in looks.items():
-        _trend(axes, name, *look)
+    for name, (rows, colour, dash) in looks.items():
+        start, slope = trend(rows)
+        ends = np.array([rows.megapixels.min(), rows.megapixels.max()])
+        label = f"through {name}: {slope:+.1f} points per doubling"
+        axes.plot(ends, start + slope * np.log2(ends), color=colour, linestyle=dash, linewidth=2.4, label=label)
     axes.plot(table.megapixels, table.bd_rate_pct, "o", color=PALETTE[0], markersize=8, label="measured", zorder=3)
     for row in table.iloc[[0, -1]].itertuples():  # those between stand too close for names
         write(axes, f"{row.steps:,} steps", (row.megapixels, row.bd_rate_pct), (9, 9), fontsize=11)
     axes.set(xscale="log", xlabel="Training, millions of pixels (logarithmic)")
     axes.set_ylabel("BD-rate against VTM-9.1 on Kodak,\nqualities 1 to 6 (%)")
-    axes.set_title(f"What compute buys {table.model.iloc[0]}, and two guesses where it leads")
-    note(figure, "Right of the last point nothing is measured: the lines are extrapolated")
+    axes.set_title(f"What compute bought {table.model.iloc[0]}")
+    axes.margins(x=0.14, y=0.1)
     axes.legend(loc="upper right")
     return figure
-
-
-def _trend(axes: Axes, name: str, rows: pd.DataFrame, colour: str, measured: str, beyond: str) -> None:
-    """Draw the trend of ``rows`` on to the last target, thinner where nothing is measured, with both targets crossed.
-
-    ``measured`` and ``beyond`` are the dashes of the two stretches.
-    """
-    start, slope = fit = trend(rows)
-    first, last, end = rows.megapixels.min(), rows.megapixels.max(), 1.3 * megapixels_for(PAPER_PCT, fit)
-    label = f"through {name}: {slope:+.1f} points per doubling"
-    for ends, dash, width, shown in (((first, last), measured, 2.4, label), ((last, end), beyond, 1.2, None)):
-        axes.plot(ends, start + slope * np.log2(ends), dash, color=colour, linewidth=width, label=shown)
-    for target in (VVC_PCT, PAPER_PCT):
-        axes.plot(megapixels_for(target, fit), target, "x", color=colour, markersize=9, markeredgewidth=2)
 
 
 @styled

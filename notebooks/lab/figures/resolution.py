@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lab.figures.style import DARK, WIDTH, codec_looks, new_figure, note, styled, write
+from lab.figures.style import DARK, WIDTH, codec_looks, new_figure, note, shown_name, styled, write
 from lab.rd.curves import METRIC_TITLES
 from weconvene_core.datasets.image_sets import TITLES
 
@@ -44,10 +44,14 @@ def resolution_figure(table: pd.DataFrame, ours: str, images: str) -> Figure:
     panels[0].set_xscale("log", base=2)
     panels[0].set_xticks(sizes, [f"{size:.2g}" for size in sizes])
     panels[-1].set_xlabel("Megapixels of a picture (mean; the same photographs, shrunk)")
-    others = [f"open {OTHERS[mark]}: {TITLES.get(name, name)}" for name, mark in alone.items()]
+    others = [f"open {OTHERS[mark]}: {_title(name)}" for name, mark in alone.items()]
     marks = "; ".join(["dotted: without file headers", *others])
     note(figure, f"below zero: fewer bits; bars: 95 % over images\n{marks}")
     return figure
+
+
+def _title(dataset: str) -> str:
+    return "crops of full size" if "-crops/" in dataset else TITLES.get(dataset, dataset)
 
 
 def _draw_scales(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
@@ -56,7 +60,7 @@ def _draw_scales(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     axes.plot(rows.megapixels, rows.bare_pct, ":", color=colour, linewidth=1.4)
     last = rows.iloc[-1]
     at = (last.megapixels, last.bd_rate_pct)
-    write(axes, f"against\n{last.anchor}", at, (12, 0), color=colour, annotation_clip=False)
+    write(axes, f"against\n{shown_name(last.anchor)}", at, (12, 0), color=colour, annotation_clip=False)
 
 
 def _draw_marks(axes: Axes, rows: pd.DataFrame, mark: str, colour: str, face: str) -> None:

@@ -12,16 +12,19 @@ from textwrap import fill
 from typing import NamedTuple, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, LogLocator, NullLocator
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import isotonic_regression
 
-from lab.paths import RESULTS
+from lab.paths import RUN
 from weconvene_core.errors import WeconveneError
 
-FIGURES = RESULTS / "figures"
+FIGURES = RUN / "figures"
 # Okabe and Ito's colours (2008), told apart by colour-blind readers; yellow is left out: too pale for lines
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, BLACK = PALETTE
@@ -57,6 +60,15 @@ CODEC_LOOK: dict[str, Look] = {
     "VVC 4:2:0 (vvenc)": Look(BLACK),
 }
 """Codecs measured here, each with a line of its own; relatives share a colour. Published codecs are grey."""
+SHOWN = {
+    "AVIF speed 6": "AVIF as Pillow ships it (speed 6)",
+    "AVIF speed 6, tune default": "AVIF as Pillow ships it (speed 6), default tuning",
+    "AV1 4:4:4 (libaom)": "AV1 4:4:4 (libaom, speed 4)",
+    "lite refined": "lite, searched",
+    "bmshj2018-hyperprior": "hyperprior (2018)",
+    "WeConvene": "WeConvene (2-D)",
+}
+"""What figures call a codec where its name in tables says too little."""
 RC: dict[str, object] = {
     "figure.dpi": 100,
     "savefig.dpi": 100,
@@ -138,6 +150,20 @@ def plain_log(axis: Axis, ticks: Sequence[float] | None = None) -> None:
     axis.set_major_locator(FixedLocator(ticks) if ticks is not None else LogLocator(subs=(1, 2, 5)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def shown_name(codec: str) -> str:
+    """Return what figures and printed tables call a codec."""
+    return SHOWN.get(codec, codec)
+
+
+def apart(places: ArrayLike, gap: float) -> NDArray[np.float64]:
+    """Return places moved as little as it takes (least squares) to keep their order and lie ``gap`` apart."""
+    places = np.asarray(places, dtype=float)
+    order, steps = np.argsort(places, kind="stable"), gap * np.arange(len(places))
+    moved = np.empty_like(places)
+    moved[order] = isotonic_regression(places[order] - steps).x + steps
+    return moved
 
 
 def codec_looks(names: Sequence[str]) -> dict[str, Look]:

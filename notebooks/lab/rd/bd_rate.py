@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -128,7 +127,7 @@ def comparable(anchor: Curve, tests: Sequence[Curve]) -> list[Curve]:
 
 
 def bootstrap_bd_rate(
-    anchor: Curve | ImageCurves,
+    anchor: ImageCurves,
     test: ImageCurves,
     method: Method = "pchip",
     samples: int = 1000,
@@ -138,33 +137,93 @@ def bootstrap_bd_rate(
 ) -> Range:
     """Return the percentile interval of the BD-rate, in percent, over the choice of images (bootstrap, Efron 1979).
 
-    Each draw takes images with replacement, averages their curves and takes one BD-rate, as the headline does. A live
-    anchor (``ImageCurves`` of the same images in the same order) is drawn along with the test, so the spread that both
-    share cancels. A published ``Curve`` stays as it is, so its interval is wide.
+    Each draw takes images with replacement, the same of both codecs, averages their curves and takes one BD-rate, as
+    the headline does. The spread that both codecs share cancels. Against a published curve there is no interval: its
+    images cannot be drawn, so only how easy or hard *our* images are would be left (a codec against its own mean curve
+    would get tens of percent).
 
     Raises
     ------
     WeconveneError
         If there are fewer than 2 images, the sets differ in size, or over 5 % of the draws have no BD-rate.
     """
-    if test.images < 2:
-        raise WeconveneError(f"A bootstrap over images needs at least 2 images; '{test.codec}' has {test.images}.")
-    if isinstance(anchor, ImageCurves) and anchor.images != test.images:
-        raise WeconveneError(f"'{anchor.codec}' and '{test.codec}' were measured on different numbers of images.")
-    anchors = [anchor] * samples if isinstance(anchor, Curve) else anchor.draws(samples, seed)
-    rates = []
-    for one, other in zip(anchors, test.draws(samples, seed), strict=True):
-        with suppress(WeconveneError):  # a draw may lose monotony
-            if one and other:
-                rates.append(bd_rate(one, other, method, within).bd_rate_pct)
-    if len(rates) < (1.0 - MAX_FAILED_SHARE) * samples:
+    drawn = bootstrap_draws(anchor, test, method, samples, seed, within)
+    found = drawn[np.isfinite(drawn)]
+    if len(found) < (1.0 - MAX_FAILED_SHARE) * samples:
         raise WeconveneError(
-            f"No interval for '{test.codec}': {samples - len(rates)} of {samples} bootstrap draws have no BD-rate; "
+            f"No interval for '{test.codec}': {samples - len(found)} of {samples} bootstrap draws have no BD-rate; "
             "measure more images or wider rates."
         )
     tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(rates, [tail, 100.0 - tail])
+    low, high = np.percentile(found, [tail, 100.0 - tail])
     return float(low), float(high)
+
+
+def bootstrap_draws(
+    anchor: ImageCurves,
+    test: ImageCurves,
+    method: Method = "pchip",
+    samples: int = 1000,
+    seed: int = 0,
+    within: Range | None = None,
+) -> Floats:
+    """Return the BD-rate in percent of every draw of the images, (samples,); nan where a draw has none.
+
+    Draws with one seed take the same images, so that BD-rates of other codecs, or of other sizes of the same pictures,
+    can be compared draw by draw.
+
+    Raises
+    ------
+    WeconveneError
+        If the anchor is no ``ImageCurves``, there are fewer than 2 images, or the sets differ in size.
+    """
+    if not isinstance(anchor, ImageCurves):
+        raise WeconveneError(f"'{anchor.codec}' is an average: without its images there is no paired interval.")
+    if test.images < 2:
+        raise WeconveneError(f"A bootstrap over images needs at least 2 images; '{test.codec}' has {test.images}.")
+    if anchor.images != test.images:
+        raise WeconveneError(f"'{anchor.codec}' and '{test.codec}' were measured on different numbers of images.")
+    logs = [_drawn_logs(curves, method, samples, seed) for curves in (anchor, test)]
+    low, high = (bound([logs[0][0][:, end], logs[1][0][:, end]], axis=0) for bound, end in ((np.max, 0), (np.min, -1)))
+    if within is not None:
+        low, high = np.maximum(low, within[0]), np.minimum(high, within[1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = [_integrals(*log, low, high) / (high - low) for log in logs]
+        return np.where(high > low, 100.0 * (10.0 ** (means[1] - means[0]) - 1.0), np.nan)
+
+
+def _drawn_logs(curves: ImageCurves, method: Method, samples: int, seed: int) -> tuple[Floats, Floats]:
+    """Return knots (samples, pieces + 1) and coefficients (order, samples, pieces) of the log-rate of every draw.
+
+    Knots are qualities in dB. A draw without a BD-rate has nan.
+    """
+    if (method, samples, seed) not in curves.fits:  # one codec is compared with many, but interpolated once
+        if curves.bpp.shape[1] < MIN_POINTS:
+            raise WeconveneError(f"'{curves.codec}' has {curves.bpp.shape[1]} points; a BD-rate needs {MIN_POINTS}.")
+        rate, value = curves.drawn(samples, seed)
+        order = np.argsort(rate.mean(0), kind="stable")
+        rate, value = rate[:, order], value[:, order]
+        with np.errstate(invalid="ignore"):
+            rises = np.isfinite(value).all(1) & (np.diff(rate) > 0).all(1) & (np.diff(value) > 0).all(1)
+        fits = [_interpolator(x, y, method) for x, y in zip(value[rises], np.log10(rate[rises]), strict=True)]
+        shape = fits[0].c.shape if fits else (4, 1)
+        knots, pieces = np.full((samples, shape[1] + 1), np.nan), np.full((shape[0], samples, shape[1]), np.nan)
+        if fits:
+            knots[rises] = [fit.x for fit in fits]
+            pieces[:, rises] = np.stack([fit.c for fit in fits], axis=1)
+        curves.fits[method, samples, seed] = knots, pieces
+    return curves.fits[method, samples, seed]
+
+
+def _integrals(knots: Floats, pieces: Floats, low: Floats, high: Floats) -> Floats:
+    """Integrate piecewise polynomials, a row each, from ``low`` to ``high``, both (samples,) and within the knots."""
+    starts, ends = knots[:, :-1], knots[:, 1:]
+    powers = np.arange(len(pieces), 0, -1)[:, None, None]  # the first coefficient is that of the highest power
+
+    def primitive(x: Floats) -> Floats:
+        return (pieces / powers * (np.clip(x[:, None], starts, ends) - starts) ** powers).sum(0)
+
+    return (primitive(high) - primitive(low)).sum(1)
 
 
 def _in_one_metric(anchor: Curve, test: Curve) -> tuple[Curve, Curve]:

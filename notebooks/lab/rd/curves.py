@@ -51,7 +51,7 @@ class Curve:
     metric: Metric = "psnr_rgb"
     source: str = ""
     note: str = ""
-    fits: dict[str, PPoly] = field(default_factory=dict, init=False, repr=False)  # filled by lab.rd.bd_rate.log_rate
+    fits: dict[str, PPoly] = field(default_factory=dict, init=False, repr=False)  # filled by lab.rd.bd_rate
 
     def __post_init__(self) -> None:
         rate, value = np.asarray(self.bpp, dtype=np.float64), np.asarray(self.value, dtype=np.float64)
@@ -88,7 +88,7 @@ class ImageCurves:
     bpp: Floats
     value: Floats
     metric: Literal["psnr_rgb", "ms_ssim"] = "psnr_rgb"
-    _draws: dict[tuple[int, int], list[Curve | None]] = field(default_factory=dict, init=False, repr=False)
+    fits: dict[tuple[str, int, int], tuple[Floats, Floats]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.bpp.ndim != 2 or self.bpp.shape != self.value.shape or 0 in self.bpp.shape:
@@ -99,23 +99,18 @@ class ImageCurves:
         """Return the number of images."""
         return int(self.bpp.shape[0])
 
-    def averaged(self, weights: Floats | None = None) -> Curve:
-        """Return the mean rate and quality at each point as a curve in dB; ``weights`` (images,) sum to 1."""
-        w = np.full(self.images, 1.0 / self.images) if weights is None else weights
-        return Curve(self.codec, w @ self.bpp, w @ self.value, self.metric, "measured here").in_db()
+    def averaged(self) -> Curve:
+        """Return the mean rate and quality at each point as a curve in dB."""
+        return Curve(self.codec, self.bpp.mean(0), self.value.mean(0), self.metric, "measured here").in_db()
 
-    def draws(self, samples: int, seed: int) -> list[Curve | None]:
-        """Return the averaged curve in every bootstrap draw of the images, None where it has no finite mean."""
-        if (samples, seed) not in self._draws:
-            counts = np.random.default_rng(seed).multinomial(self.images, np.ones(self.images) / self.images, samples)
-            self._draws[samples, seed] = [self._drawn(weights) for weights in counts / self.images]
-        return self._draws[samples, seed]
+    def drawn(self, samples: int, seed: int) -> tuple[Floats, Floats]:
+        """Return the mean rates and qualities in dB of bootstrap draws of the images, each (samples, points).
 
-    def _drawn(self, weights: Floats) -> Curve | None:
-        try:
-            return self.averaged(weights)
-        except WeconveneError:
-            return None
+        The same ``seed`` draws the same images of every codec, so that two codecs are drawn in pairs.
+        """
+        draws = np.random.default_rng(seed).multinomial(self.images, np.full(self.images, 1 / self.images), samples)
+        rate, value = (draws / self.images @ measured for measured in (self.bpp, self.value))
+        return rate, ms_ssim_db(value) if self.metric == "ms_ssim" else value
 
 
 def with_means(rows: Sequence[dict[str, object]]) -> pd.DataFrame:

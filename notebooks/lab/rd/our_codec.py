@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from lab.paths import RESULTS, ROOT
+from lab.paths import ROOT, RUN, read_table, table_path
 from lab.rd.curves import POINT_COLUMNS
 from lab.rd.metrics import bpp, psnr_rgb
 from weconvene_core.atomic_files import write_bytes_atomically
@@ -30,7 +30,7 @@ from weconvene_core.paths import checkpoint
 
 QUALITIES = tuple(map(float, range(8)))
 """The qualities at which evaluations code: those that have rate vectors of their own."""
-FILES = RESULTS / "scratch" / "rd_files"
+FILES = RUN / "scratch" / "rd_files"
 DECIDING = (*(f"weconvene_core/{room}" for room in ("wavelets", "layers", "entropy", "exact", "model", "codec")),
             "weconvene_core/image_tensors.py", "weconvene_core/lambdas.py", "notebooks/lab/rd/metrics.py")  # fmt: skip
 """Code that decides over the bytes of a file, the decoded picture, or its measured quality."""
@@ -91,21 +91,21 @@ class FileCodec:
         return self.folder / self.state()[:12] / f"{pixels[:16]}_q{quality:g}.wcv"
 
 
-def kept_points(path: Path, codec: str, command: str, model: str = api.DEFAULT_MODEL) -> pd.DataFrame:
+def kept_points(name: str, codec: str, command: str, model: str = api.DEFAULT_MODEL) -> pd.DataFrame:
     """Return the points of a table that a long experiment left, without those of ``codec`` by other weights.
 
     Parameters
     ----------
-    path
-        A table with ``POINT_COLUMNS`` and ``weights``; without it the result is empty.
+    name
+        Of a table with ``POINT_COLUMNS`` and ``weights``; without it the result is empty.
     codec
         The rows that hold for the released ``model`` alone; a warning names those that are left out.
     command
         The module that measures them again.
     """
-    if not path.is_file():
+    if not table_path(name).is_file():
         return pd.DataFrame(columns=POINT_COLUMNS)
-    points = pd.read_csv(path)
+    points = read_table(name)
     stale = (points.codec == codec) & (points.weights != FileCodec(model).weights())
     if stale.any():
         warnings.warn(

@@ -55,13 +55,14 @@ def published_curve(dataset: str, name: str, metric: Metric = "psnr_rgb") -> Cur
     """Return a published curve by the name of an anchor, by its label, or by a codec that has one curve of this metric.
 
     Where CompressAI stores a codec in several trainings, the codec name stands for its pretrained MSE models.
-    ``ms_ssim`` is also found when ``ms_ssim_db`` is asked for, and converted.
+    ``ms_ssim_db`` is the dB of the published mean MS-SSIM, as everything here is measured. Published dB are not taken:
+    those of which the definition can be checked are means of dB, which differ by points of BD-rate.
 
     Raises
     ------
     WeconveneError
-        If the table or the name is unknown, there is no such metric, the codec has several curves, or the anchor
-        belongs to another dataset.
+        If the table or the name is unknown, there is no such metric (or only in dB), the codec has several curves, or
+        the anchor belongs to another dataset.
     """
     anchor = ANCHOR_NAMES.get(name)
     if anchor and anchor.dataset != dataset:
@@ -70,7 +71,12 @@ def published_curve(dataset: str, name: str, metric: Metric = "psnr_rgb") -> Cur
     found = rows[(rows.label == wanted) | (rows.codec == wanted)]
     if found.empty:
         raise WeconveneError(f"No published curve '{name}' on {dataset}; published_labels() lists them.")
-    if metric == "ms_ssim_db" and metric not in set(found.metric):
+    if metric == "ms_ssim_db":
+        if "ms_ssim" not in set(found.metric) and metric in set(found.metric):
+            raise WeconveneError(
+                f"'{name}' has MS-SSIM in dB alone; whether as dB of the mean or mean of dB is not known, so it cannot "
+                "be compared: use PSNR."
+            )
         return published_curve(dataset, name, "ms_ssim").in_db()
     found = _single(found[found.metric == metric], wanted, dataset, metric)
     first, rates, values = found.iloc[0], found.bpp.to_numpy(), found.value.to_numpy()
@@ -84,8 +90,7 @@ def anchors_of(dataset: str, metric: Metric = "psnr_rgb") -> list[str]:
     """
     if dataset not in DATASETS:
         return []
-    stored: tuple[Metric, ...] = ("ms_ssim", "ms_ssim_db") if metric == "ms_ssim_db" else (metric,)
-    labels = {label for kind in stored for _, label in published_labels(dataset, kind)}
+    labels = {label for _, label in published_labels(dataset, "ms_ssim" if metric == "ms_ssim_db" else metric)}
     return [name for name, anchor in ANCHOR_NAMES.items() if anchor.dataset == dataset and anchor.label in labels]
 
 

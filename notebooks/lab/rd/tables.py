@@ -1,23 +1,18 @@
-"""Result tables: BD-rates of measured codecs with their intervals, and the merging of new rows into files."""
+"""Tables of BD-rates: of measured codecs with their intervals, of published curves, and image by image."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 
 import pandas as pd
 
-from lab.paths import RESULTS
 from lab.rd.bd_rate import METHODS, BDRate, Range, bd_rate, bootstrap_bd_rate
-from lab.rd.curves import MEAN, POINT_COLUMNS, Curve, Metric, image_curves, only_dataset
+from lab.rd.curves import MEAN, Curve, ImageCurves, Metric, image_curves, only_dataset
 from lab.rd.published_curves import ANCHOR_NAMES, DATASETS, published_curve
-from weconvene_core.atomic_files import write_text
 from weconvene_core.errors import WeconveneError
 
-RD_POINTS = RESULTS / "tables" / "rd_points.csv"
-BD_RATES = RESULTS / "tables" / "bd_rate.csv"
 BD_COLUMNS = [
     *("dataset", "images", "codec", "anchor", "metric", "method"),
     *("bd_rate_pct", "ci_low", "ci_high", "overlap_pct", "points"),
@@ -25,52 +20,19 @@ BD_COLUMNS = [
 ]
 
 
-def write_points(points: pd.DataFrame, path: Path = RD_POINTS) -> Path:
-    """Merge measured points into the table at ``path``: rows of the same dataset and codec are replaced.
-
-    Raises
-    ------
-    WeconveneError
-        If the file cannot be written.
-    """
-    return _merge(points, path, POINT_COLUMNS, ("dataset", "codec"))
-
-
-def write_bd_table(table: pd.DataFrame, path: Path = BD_RATES) -> Path:
-    """Merge BD-rates into the table at ``path``: rows of the same dataset, codec, anchor and metric are replaced.
-
-    Raises
-    ------
-    WeconveneError
-        If the file cannot be written.
-    """
-    return _merge(table, path, BD_COLUMNS, ("dataset", "codec", "anchor", "metric"))
-
-
-def read_points(path: Path = RD_POINTS) -> pd.DataFrame:
-    """Return the measured points that :func:`write_points` wrote.
-
-    Raises
-    ------
-    WeconveneError
-        If the table is missing or has other columns.
-    """
-    try:
-        return pd.read_csv(path)[POINT_COLUMNS]
-    except (OSError, KeyError, ValueError) as error:
-        raise WeconveneError(f"{path} is no table of measured points ({error}): run notebook 05 first.") from error
-
-
 def bd_table(
     points: pd.DataFrame,
     anchors: Sequence[str],
     metric: Metric = "psnr_rgb",
     dataset: str | None = None,
-    samples: int = 500,
+    samples: int = 1000,
     seed: int = 0,
     within: Range | None = None,
 ) -> pd.DataFrame:
-    """Return the BD-rate of every measured codec against every anchor by every interpolation, with 95 % intervals.
+    """Return the BD-rate of every measured codec against every anchor by every interpolation.
+
+    Against codecs of ``points`` the headline's interpolation has a 95 % interval over the images, drawn in pairs.
+    Published anchors are averages: against them there is none.
 
     Parameters
     ----------
@@ -91,7 +53,7 @@ def bd_table(
     -------
     pd.DataFrame
         ``BD_COLUMNS``. A pair without BD-rate has nan, and a warning says why. ``points`` counts those of the tested
-        codec. Intervals need two images.
+        codec. Intervals need two images, and are nan where there is none.
 
     Raises
     ------
@@ -103,18 +65,20 @@ def bd_table(
     metric = "ms_ssim_db" if metric == "ms_ssim" else metric
     tests = {codec: image_curves(here, codec, metric) for codec in dict.fromkeys(here.codec)}
     references = {
-        name: published_curve(dataset, name, metric) if name in ANCHOR_NAMES else tests.get(name) for name in anchors
-    }
+        name: published_curve(dataset, name, metric) if name in ANCHOR_NAMES
+        else tests.get(name) or image_curves(here, name, metric)  # which refuses an unknown name
+        for name in anchors
+    }  # fmt: skip
     rows = []
-    for (codec, test), anchor, method in product(tests.items(), anchors, METHODS):
+    for (codec, test), (anchor, reference), method in product(tests.items(), references.items(), METHODS):
         if codec == anchor:
             continue
-        reference = references[anchor] or image_curves(here, anchor, metric)  # which refuses an unknown name
         row = {"images": test.images, "codec": codec, "anchor": anchor, "method": method, "points": test.bpp.shape[1]}
         try:
-            fixed = reference if isinstance(reference, Curve) else reference.averaged()
+            paired = isinstance(reference, ImageCurves)
+            fixed = reference.averaged() if paired else reference
             row |= _numbers(bd_rate(fixed, test.averaged(), method, within))
-            if test.images > 1:
+            if paired and method == METHODS[0] and test.images > 1:
                 low, high = bootstrap_bd_rate(reference, test, method, samples, seed, within=within)
                 row |= {"ci_low": low, "ci_high": high}
         except WeconveneError as error:
@@ -158,34 +122,5 @@ def image_bd_rates(points: pd.DataFrame, codec: str, anchor: str, metric: Metric
     return pd.Series(found, name="bd_rate_pct", dtype=float)
 
 
-def change_with_scale(table: pd.DataFrame, anchor: str, metric: Metric = "psnr_rgb") -> tuple[float, bool]:
-    """Return by how many points the BD-rate changes from the smallest to the largest scale, and whether it is certain.
-
-    Negative: the gain grows with resolution. Certain means that the two intervals do not overlap.
-
-    Raises
-    ------
-    WeconveneError
-        If there are fewer than two scales against this anchor by this metric.
-    """
-    rows = table[(table.anchor == anchor) & (table.metric == metric) & table.dataset.str.contains("-1/")]
-    rows = rows.dropna(subset="bd_rate_pct").sort_values("megapixels")
-    if len(rows) < 2:
-        raise WeconveneError(f"{len(rows)} scales against '{anchor}' by {metric} show no change: measure at least two.")
-    small, large = rows.iloc[0], rows.iloc[-1]
-    certain = large.ci_high < small.ci_low or small.ci_high < large.ci_low
-    return float(large.bd_rate_pct - small.bd_rate_pct), bool(certain)
-
-
 def _numbers(found: BDRate) -> dict[str, float]:
     return {name: getattr(found, name) for name in ("bd_rate_pct", "overlap_pct", "low_db", "high_db")}
-
-
-def _merge(new: pd.DataFrame, path: Path, columns: list[str], keys: tuple[str, ...]) -> Path:
-    if path.is_file():
-        old = pd.read_csv(path)
-        replaced = pd.MultiIndex.from_frame(new[list(keys)])
-        old = old[~pd.MultiIndex.from_frame(old[list(keys)]).isin(replaced)]
-        new = pd.concat([old, new], ignore_index=True) if len(old) else new
-    write_text(path, new[columns].to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-    return path

@@ -1,333 +1,259 @@
-"""The certificate: every claim of ``data/claims.csv`` with its value here and a verdict that is computed, never typed.
+"""The certificate: what is known here of the paper's claims, of published figures, and of the release's own numbers.
 
-Tiers: R is reproduced by this run, F needs ``MODE=full`` or a command of its own, I is the paper's number, inspected
-only. ``python -m lab.reproduce.certificate`` writes ``certificate.csv``, ``certificate.md`` and ``manifest.json``.
+``data/claims.yaml`` says what is judged; every verdict is computed from tables. ``python -m lab.reproduce.certificate``
+writes ``certificate.csv``, ``certificate.md`` and ``manifest.json``; with ``--verdict`` it says whether all is well.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
 
 import pandas as pd
+import yaml
+from scipy import stats
 
-from lab.reproduce.run_records import (
-    REPOSITORY,
-    RunRecord,
-    Tree,
-    experiment_of,
-    finished_runs,
-    read_record,
-    write_manifest,
-    writers,
-)
-from weconvene_core.atomic_files import sha256_of, write_text
+from lab.rd.bd_rate import bd_rate
+from lab.rd.published_curves import anchor_curve, published_curve
+from lab.reproduce.run_records import REPOSITORY, Tree, finished_runs, write_manifest
+from weconvene_core.atomic_files import write_text
 from weconvene_core.errors import WeconveneError
 
-REPRODUCED, MISSED, RECORDED = "reproduced", "missed", "recorded"
-INSPECTED, NEEDS_FULL, NOT_RUN = "inspected only", "needs the full run", "not run"
-STORED = "stored table agrees"  # of a table whose own command has run somewhere, not necessarily here
-TIERS = {
-    "R": "Reproduced by `make reproduce` (tier R)",
-    "F": "Needs the full run or a command of its own (tier F)",
-    "I": "The paper's numbers, inspected only (tier I)",
+SUPPORTED, REFUTED, OPEN, UNTESTED = "supported", "not supported", "undecided", "untested here"
+REPRODUCED, DEVIATES = "reproduced", "does not follow from its points"
+SAME, DIFFERS, NOTHING = "same", "differs", "nothing to compare"
+PARTS = {
+    "paper": "A. Do the paper's claims hold here?",
+    "published": "B. Published figures, computed again from published points",
+    "release": "C. This run against the release",
 }
-HEADS = ("claim", "paper", "expected", "obtained", "verdict", "made by", "artifact", "cost")
-PREAMBLE = """\
-Every verdict is computed from the tables of a finished run, never typed: a missed expectation ends `make reproduce`
-with an error. `expected` and its tolerance stand in `data/claims.csv`. `paper` is what the authors state; where a value
-of ours stands beside it, the two are different quantities unless the claim says otherwise. The same rows for machines:
-`certificate.csv`.
-"""
+RULES = {
+    "paper": (
+        "Rule: a piece of evidence supports a claim if its whole 95 % interval lies beyond the smallest effect that "
+        "matters, in the direction of the claim; it speaks against it if the whole interval falls short of that, "
+        "so an effect that is too small to matter counts as none. *Supported* and *not supported* need all pieces to "
+        "agree, anything else is *undecided*; without evidence a claim is *untested here*. Evidence comes from runs in "
+        "full mode. The BD-rates and everything else that the paper states are its authors' figures."
+    ),
+    "published": "Rule: *reproduced* if what the publication states and what its points give differ by rounding alone.",
+    "release": (
+        "Rule: *same* if no value of the rows that both tables have is off by more than the tolerance. Here, and only "
+        "here, the expectation is what the release obtained."
+    ),
+}
 
 
-class NotRun(Exception):
-    """A claim has no value here; the message says why, in a phrase that follows ``not run:``."""
+class Interval(NamedTuple):
+    """A figure and its 95 % interval; ``low`` and ``high`` are the figure itself where it is exact."""
+
+    value: float
+    low: float
+    high: float
+
+    def text(self, unit: str) -> str:
+        """Write it with three digits, and the interval if there is one."""
+        value = f"{self.value:+.3g} {unit}" if unit != "times" else f"{self.value:.3g} times"
+        if math.isinf(self.low):
+            return f"{value} (measured once)"
+        return value if self.low == self.high else f"{value} ({self.low:+.3g} to {self.high:+.3g})"
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One claim. Values are in the claim's own unit (BD-rates in percent); ``expected`` is None while nobody knows it.
+class Row:
+    """One line of the certificate: ``part`` is a key of :data:`PARTS`, ``figure`` what was found, as text."""
 
-    ``table`` is a path below the root; ``select`` names the one row of it, as column to text; ``column`` holds the
-    value. ``cost`` says what a run takes that has not been made here. ``command`` makes the table where no notebook
-    does: a long experiment that notebooks only show. ``release`` marks what depends on the shipped weights: ``make
-    readme`` expects of later runs what the tables hold then.
-    """
-
+    part: str
     id: str
     claim: str
-    tier: str
-    paper: str
-    expected: float | None
-    tolerance: float
-    notebook: str
-    table: str
-    select: dict[str, str]
-    column: str
-    cost: str
-    command: str = ""
-    release: bool = False
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One row of ``results/certificate.csv``; every value is text, empty where there is none.
-
-    ``claim`` is the claim's name, a colon, and what is claimed.
-    """
-
-    claim: str
-    tier: str
-    paper: str
-    expected: str
-    obtained: str
-    tolerance: str
+    how: str
+    figure: str
     verdict: str
-    notebook: str
-    cell: str
-    artifact_sha256: str
-    command: str
-    cost: str
 
 
-def read_claims(path: Path) -> list[Claim]:
-    """Read the claims in the order of the file.
+def read_claims(tree: Tree = REPOSITORY) -> dict[str, Any]:
+    """Read ``data/claims.yaml``.
 
     Raises
     ------
     WeconveneError
-        If the file is missing, or a row has a missing or unknown column, tier or number.
+        If it is missing, or not as its comments say.
     """
+    path = tree.data / "claims.yaml"
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-    except OSError as exc:
-        raise WeconveneError(f"data/{path.name} cannot be read ({exc.strerror}); restore the file") from exc
-    claims = []
-    for number, row in enumerate(rows, start=2):
-        try:
-            claims.append(_claim(row))
-        except (KeyError, TypeError, ValueError) as exc:
-            raise WeconveneError(f"line {number} of data/{path.name} is not a claim: {exc}; correct that line") from exc
+        claims = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if {*claims} != {*PARTS, "within"}:
+            raise ValueError(f"its parts are {', '.join(claims)}")
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise WeconveneError(f"data/{path.name} cannot be read ({error}): restore the file.") from error
     return claims
 
 
-def _claim(row: dict[str, str]) -> Claim:
-    if row["tier"] not in TIERS:
-        raise ValueError(f"tier '{row['tier']}' is none of {', '.join(TIERS)}")
-    pairs = (part.partition("=") for part in row["select"].split(";") if part)
-    typed = {
-        "expected": float(row["expected"]) if row["expected"] else None,
-        "tolerance": float(row["tolerance"] or 0),
-        "select": {key.strip(): value.strip() for key, _, value in pairs},
-        "command": row.get("command") or "",
-        "release": row.get("release") == "yes",
-    }
-    return Claim(**(row | typed))
-
-
-def obtained_value(path: Path, claim: Claim) -> float:
-    """Return the number in the claim's row and column.
+def rows(tree: Tree = REPOSITORY) -> list[Row]:
+    """Judge everything.
 
     Raises
     ------
-    NotRun
-        If there is no such row, or no number there.
     WeconveneError
-        If more than one row matches, so that the claim is not well defined.
+        If the claims are malformed, or a table of the release is missing or lacks a column that they name.
     """
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if all(row.get(k) == v for k, v in claim.select.items())]
-    if not rows:
-        wanted = ", ".join(f"{key} {value}" for key, value in claim.select.items())
-        raise NotRun(f"{claim.table} has no row with {wanted}")
-    if len(rows) > 1:
-        raise WeconveneError(f"claim {claim.id} picks {len(rows)} rows of {claim.table}; narrow it in data/claims.csv")
+    claims = read_claims(tree)
     try:
-        return float(rows[0][claim.column])
-    except (KeyError, TypeError, ValueError):
-        raise NotRun(f"{claim.table} has no number under {claim.column}") from None
+        paper = [_paper_row(tree, claim) for claim in claims["paper"]]
+        published = [_published_row(claims["within"], **claim) for claim in claims["published"]]
+        release = [_release_row(tree, name, **how) for name, how in claims["release"].items()]
+    except (KeyError, TypeError) as error:
+        raise WeconveneError(f"data/claims.yaml does not fit the tables: {error!r}; correct one of them.") from error
+    return [*paper, *published, *release]
 
 
-def accept_claims(tree: Tree = REPOSITORY) -> list[str]:
-    """Expect of the release's own claims what the tables hold now; return what changed, a phrase per claim.
+# --- part A ----------------------------------------------------------------------------------------------------------
 
-    A claim whose table or row is not there keeps its expectation.
 
-    Raises
-    ------
-    WeconveneError
-        As :func:`read_claims`, or if a selector matches more than one row.
-    """
-    path, changes = tree.data / "claims.csv", []
-    claims, table = read_claims(path), pd.read_csv(path, dtype=str, keep_default_na=False)
-    for place, claim in enumerate(claims):
-        try:
-            text = f"{obtained_value(tree.root / claim.table, claim):.4g}" if claim.release else ""
-        except (NotRun, OSError):
+def _paper_row(tree: Tree, claim: Mapping[str, Any]) -> Row:
+    verdicts, figures = [], []
+    for piece in claim["evidence"]:
+        found = measured(_full_table(tree, piece["table"]), piece)
+        if found is None:
             continue
-        before = table.expected[place]
-        if text not in ("", before):
-            changes.append(f"{claim.id}: {before or 'nothing'} -> {text}")
-            table.loc[place, "expected"] = text
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
-    return changes
+        verdicts.append(bearing(found, piece["claims"], piece["matters"], piece.get("against", 0)))
+        figures.append(f"{piece['what']}: {found.text(piece['unit'])}")
+    agreed = verdicts[0] if len(set(verdicts)) == 1 else OPEN
+    how = f"{claim['how']} Budget: {claim['budget']}."
+    return Row("paper", claim["id"], claim["claim"], how, "; ".join(figures), agreed if verdicts else UNTESTED)
 
 
-def _trusted_table(tree: Tree, claim: Claim, record: RunRecord | None) -> Path:
-    """Return the claim's table once it is known that a finished run on this machine wrote it as it stands.
+def measured(table: pd.DataFrame, piece: Mapping[str, Any]) -> Interval | None:
+    """Return what a table says of a piece of evidence, None if it has no such row."""
+    for column, wanted in piece["where"].items():
+        table = table[table[column].astype(str) == str(wanted)]
+    values = table[piece["column"]].dropna().astype(float)
+    if values.empty:
+        return None
+    mean = float(values.mean())
+    if "over" in piece:
+        if table[piece["over"]].duplicated().any():
+            raise KeyError(f"{piece['table']} has several rows for one {piece['over']}")
+        half = float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1)) if len(values) > 1 else math.inf
+        return Interval(mean, mean - half, mean + half)
+    if len(values) > 1:
+        raise KeyError(f"{len(values)} rows of {piece['table']} fit {piece['where']}")
+    ends = [float(table[piece[end]].iloc[0]) if end in piece else mean for end in ("low", "high")]
+    return Interval(mean, *ends)
 
-    A claim with a command of its own is content with a table that is there, unless a notebook wrote it here. Whatever
-    else is missing is said by :class:`NotRun`.
+
+def bearing(found: Interval, claims: str, matters: float, against: float = 0) -> str:
+    """Return what an interval says of a claim: supported, not supported, or undecided.
+
+    Parameters
+    ----------
+    claims : ``higher`` or ``lower``: on which side of ``against`` the claim puts the figure.
+    matters : the smallest distance from ``against`` that counts, above 0.
     """
-    path = tree.root / claim.table
-    if record is None and not claim.command:
-        raise NotRun(f"{claim.notebook} has not finished on this machine")
-    if not path.is_file():
-        raise NotRun(f"{claim.table} is missing")
-    if not claim.command and claim.table not in record.artifacts:
-        raise NotRun(f"{claim.notebook} did not write {claim.table}")
-    # several notebooks may share a table: the last one that wrote it here says how it has to look
-    owner = writers(finished_runs(tree)).get(claim.table) if path.name not in experiment_of() else None
-    if owner and sha256_of(path) != owner.artifacts[claim.table]:
-        raise NotRun(f"{claim.table} changed after {owner.notebook} wrote it")
-    return path
+    ends = [end - against if claims == "higher" else against - end for end in (found.low, found.high)]
+    low, high = min(ends), max(ends)
+    return SUPPORTED if low >= matters else REFUTED if high < matters else OPEN
 
 
-def judge(claim: Claim, obtained: float) -> str:
-    """Return the verdict on a value that was obtained: ``recorded`` while nothing is expected of it yet."""
-    if claim.expected is None:
-        return RECORDED
-    close = math.isfinite(obtained) and abs(obtained - claim.expected) <= claim.tolerance
-    return REPRODUCED if close else MISSED
+def _full_table(tree: Tree, name: str) -> pd.DataFrame:
+    """Return a table of this machine's if no quick run made it, else the release's."""
+    own = f"{tree.relative(tree.results)}/tables/{name}.csv"
+    quick = any(own in record.artifacts and record.mode != "full" for record in finished_runs(tree).values())
+    return _read(tree, name, own=not quick)
 
 
-def _measure(tree: Tree, claim: Claim, record: RunRecord | None) -> tuple[str, str]:
-    """Return (verdict, obtained) of a claim."""
-    if claim.tier == "I":
-        return INSPECTED, ""
-    if claim.tier == "F" and not claim.command and (record is None or record.mode != "full"):
-        return NEEDS_FULL, ""
+def _read(tree: Tree, name: str, own: bool) -> pd.DataFrame:
+    path = tree.table(name) if own else tree.published / "tables" / f"{name}.csv"
     try:
-        value = obtained_value(_trusted_table(tree, claim, record), claim)
-    except NotRun as why:
-        return f"{NOT_RUN}: {why}", ""
-    verdict = judge(claim, value)
-    return STORED if claim.command and verdict == REPRODUCED else verdict, f"{value:.4f}"
+        return pd.read_csv(path, dtype={"settings": str})
+    except (OSError, ValueError) as error:
+        raise WeconveneError(f"{tree.relative(path)} cannot be read ({error}): restore it.") from error
 
 
-def _writing_cell(tree: Tree, claim: Claim) -> str:
-    """Return the id of the first code cell that names the claim's table in its notebook, or an empty string."""
-    try:
-        cells = json.loads((tree.root / "notebooks" / f"{claim.notebook}.ipynb").read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError):
-        return ""
-    code = [(cell.get("id", ""), "".join(cell["source"])) for cell in cells if cell["cell_type"] == "code"]
-    table = Path(claim.table)
-    # the whole name first; a cell may fill in the mode
-    names = (table.name, table.stem, table.stem.removesuffix("_full"))
-    return next((i for name in names for i, source in code if name in source), "")
+# --- parts B and C ---------------------------------------------------------------------------------------------------
 
 
-def _entry(tree: Tree, claim: Claim) -> Entry:
-    """Judge one claim against the tables that finished runs on this machine wrote."""
-    record = read_record(tree, claim.notebook) if claim.notebook else None
-    verdict, obtained = _measure(tree, claim, record)
-    mode = "full" if claim.tier == "F" else record.mode if record else "quick"
-    return Entry(
-        claim=f"{claim.id}: {claim.claim}",
-        tier=claim.tier,
-        paper=claim.paper,
-        expected="" if claim.expected is None else f"{claim.expected:g}",
-        obtained=obtained,
-        tolerance="" if claim.expected is None else f"{claim.tolerance:g}",
-        verdict=verdict,
-        notebook=claim.notebook,
-        cell="" if verdict == INSPECTED else _writing_cell(tree, claim),
-        artifact_sha256=sha256_of(tree.root / claim.table) if obtained else "",
-        command="" if verdict == INSPECTED else claim.command or f"make reproduce MODE={mode}",
-        cost=f"{record.seconds:.0f} s" if obtained and record and not claim.command else claim.cost,
-    )
+def _published_row(within: float, dataset: str, codec: str, anchor: str, stated: float, source: str) -> Row:
+    found = bd_rate(anchor_curve(anchor), published_curve(dataset, codec)).bd_rate_pct
+    claim = f"{codec} on {dataset}: {stated:+.2f} % against VTM ({source})."
+    verdict = REPRODUCED if abs(found - stated) <= within else DEVIATES
+    return Row("published", f"{codec}-{dataset}", claim, f"PCHIP against {anchor}", f"{found:+.2f} %", verdict)
 
 
-def entries(tree: Tree = REPOSITORY) -> list[Entry]:
-    """Judge every claim.
-
-    Raises
-    ------
-    WeconveneError
-        If ``data/claims.csv`` is missing or malformed, or a selector matches more than one row.
-    """
-    return [_entry(tree, claim) for claim in read_claims(tree.data / "claims.csv")]
-
-
-def _summary(rows: Sequence[Entry]) -> str:
-    counts = Counter(row.verdict.split(":")[0] for row in rows)
-    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-
-
-def page(rows: Sequence[Entry]) -> str:
-    """Return the certificate in Markdown, one table per tier."""
-    parts = ["# Certificate\n", f"Certificate: {_summary(rows)}.\n", PREAMBLE]
-    for tier, title in TIERS.items():
-        lines = [_line(_cells(row)) for row in rows if row.tier == tier]
-        if lines:
-            parts.append("\n".join([f"## {title}\n", _line(HEADS), _line(["---"] * len(HEADS)), *lines]) + "\n")
-    return "\n".join(parts)
+def _release_row(tree: Tree, name: str, keys: list[str], tolerance: Mapping[str, float]) -> Row:
+    claim = f"{name}: {', '.join(f'{column} within {most:g}' for column, most in tolerance.items())}"
+    how = f"rows with the same {', '.join(keys)}"
+    own, release = tree.results / "tables" / f"{name}.csv", _read(tree, name, own=False)
+    if not own.is_file():
+        return Row("release", name, claim, how, "not made here", NOTHING)
+    both = pd.read_csv(own).merge(release, on=keys, suffixes=("", "_release"))
+    if both.empty:
+        return Row("release", name, claim, how, "other pictures than the release's", NOTHING)
+    figures, same = [f"{len(both)} of {len(release)} rows"], True
+    for column, most in tolerance.items():
+        pair = both[[column, f"{column}_release"]].astype(float)
+        # a value that one table alone has is a difference; one that both lack is none
+        gap = pair.diff(axis=1).iloc[:, 1].abs().where(pair.notna().any(axis=1), 0).fillna(math.inf).max()
+        figures.append(f"{column} off by {gap:.2g}")
+        same &= bool(gap <= most + 1e-12)
+    return Row("release", name, claim, how, "; ".join(figures), SAME if same else DIFFERS)
 
 
-def _cells(row: Entry) -> list[str]:
-    name, _, text = row.claim.partition(": ")
-    expected = f"{row.expected} ± {row.tolerance}" if row.expected else ""
-    place = f"`{row.command}`" if row.command else ""
-    place += f"; {row.notebook}" if row.notebook else ""
-    place += f", cell `{row.cell}`" if row.cell else ""
-    verdict = f"**{row.verdict}**" if row.verdict == MISSED else row.verdict
-    artifact = f"`{row.artifact_sha256[:12]}`" if row.artifact_sha256 else ""
-    return [f"`{name}` {text}", row.paper, expected, row.obtained, verdict, place, artifact, row.cost]
+# --- the page --------------------------------------------------------------------------------------------------------
 
 
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+def failures(found: list[Row], tree: Tree = REPOSITORY) -> list[str]:
+    """Return, as a sentence each, what a run has to stop at: other numbers, or another verdict than the release's."""
+    path = tree.published / "certificate.csv"
+    before = pd.read_csv(path).set_index(["part", "id"]).verdict if path.is_file() else pd.Series(dtype=str)
+    said = [f"{row.id} differs from the release: {row.figure}." for row in found if row.verdict == DIFFERS]
+    for row in found:
+        known = before.get((row.part, row.id), row.verdict)
+        if row.part != "release" and row.verdict != known:
+            said.append(f"{row.id} is now '{row.verdict}' ({row.figure}); the release found '{known}'.")
+    return said
 
 
-def certify(tree: Tree = REPOSITORY) -> int:
-    """Judge every claim, write the table and the page, and print the verdicts that need a reader's eye.
+def page(found: list[Row]) -> str:
+    """Return the certificate in Markdown; the comparison with the release is folded."""
+    text = ["# Certificate"]
+    for part, title in PARTS.items():
+        own = [row for row in found if row.part == part]
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in Counter(row.verdict for row in own).items())
+        lines = ["| claim | how | found | verdict |", "|---|---|---|---|"]
+        lines += [f"| {row.claim} | {row.how} | {row.figure} | **{row.verdict}** |" for row in own]
+        body = f"{RULES[part]}\n\n" + "\n".join(lines)
+        folded = f"<details><summary>{counts}</summary>\n\n{body}\n\n</details>"
+        text.append(f"## {title}\n\n" + (folded if part == "release" else f"{counts.capitalize()}.\n\n{body}"))
+    return "\n\n".join(text) + "\n"
 
-    Returns
-    -------
-    int
-        1 when a claim was measured and missed, else 0: the process's exit code.
 
-    Raises
-    ------
-    WeconveneError
-        As :func:`entries`.
-    """
-    rows = entries(tree)
-    table = pd.DataFrame([asdict(row) for row in rows], columns=[field.name for field in fields(Entry)])
+def certify(tree: Tree = REPOSITORY) -> list[str]:
+    """Judge everything, write the table and the page, and return :func:`failures`."""
+    found = rows(tree)
+    table = pd.DataFrame([asdict(row) for row in found])
     write_text(tree.results / "certificate.csv", table.to_csv(index=False, lineterminator="\n"))
-    write_text(tree.results / "certificate.md", page(rows))
-    for row in rows:
-        name = row.claim.partition(":")[0]
-        if row.verdict == MISSED:
-            print(f"MISSED {name}: expected {row.expected} within {row.tolerance}, obtained {row.obtained}")
-        elif row.obtained or row.verdict.startswith(NOT_RUN):
-            print(f"{row.verdict} {name}" + (f": {row.obtained}" if row.obtained else ""))
-    print(f"results/certificate.csv, certificate: {_summary(rows)}")
-    return int(any(row.verdict == MISSED for row in rows))
+    write_text(tree.results / "certificate.md", page(found))
+    return failures(found, tree)
+
+
+def _lines(tree: Tree) -> Iterator[str]:
+    for part in PARTS:
+        counts = Counter(row.verdict for row in rows(tree) if row.part == part)
+        yield f"{PARTS[part]} " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
 
 
 def main() -> int:
-    """Write the manifest and the certificate; missed claims are for the rule after this one to refuse."""
+    """Write manifest and certificate, or with ``--verdict`` say what is wrong and end with 1 if anything is."""
     try:
+        if "--verdict" in sys.argv[1:]:
+            print(*_lines(REPOSITORY), "The whole certificate: results/run/certificate.md", sep="\n")
+            wrong = failures(rows())
+            print(*(f"error: {sentence}" for sentence in wrong), sep="\n", end="\n" if wrong else "", file=sys.stderr)
+            return int(bool(wrong))
         write_manifest()
         certify()
     except WeconveneError as error:

@@ -1,14 +1,13 @@
 """Run one notebook with papermill and record the run; ``notebooks/Snakefile`` calls it, once per notebook.
 
-``python -m lab.reproduce.run_notebook NOTEBOOK quick [PATTERN...]``: the patterns, below ``results/``, say which tables
-and figures are this notebook's.
+``python -m lab.reproduce.run_notebook NOTEBOOK quick [PATTERN...]``: the patterns, below ``results/run/``, say which
+tables and figures are this notebook's.
 """
 
 from __future__ import annotations
 
 import ast
 import re
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -36,7 +35,7 @@ def run(tree: Tree, notebook: Path, mode: str, patterns: Sequence[str]) -> RunRe
     ----------
     notebook : in ``notebooks/``, with one cell tagged ``parameters``.
     mode : ``quick`` or ``full``.
-    patterns : names below ``results/``, with ``*``: the files that the record names if this run wrote them.
+    patterns : names below ``results/run/``, with ``*``: the files that the record names if this run wrote them.
 
     Raises
     ------
@@ -47,7 +46,9 @@ def run(tree: Tree, notebook: Path, mode: str, patterns: Sequence[str]) -> RunRe
     started = time.time()
     node = _execute(notebook, mode)
     seconds = time.time() - started
-    node.metadata.papermill.update(input_path=tree.relative(notebook), output_path=f"results/notebooks/{notebook.name}")
+    node.metadata.papermill.update(
+        input_path=tree.relative(notebook), output_path=tree.relative(tree.executed / notebook.name)
+    )
     _strip_paths(tree, node)
     # the option: a line per item of a list costs a tenth of the text
     write_text(tree.executed / notebook.name, nbformat.writes(node, split_lines=False) + "\n")
@@ -61,6 +62,7 @@ def run(tree: Tree, notebook: Path, mode: str, patterns: Sequence[str]) -> RunRe
         finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
         artifacts={tree.relative(path): sha256_of(path) for path in sorted(written)},
         environment=environment(tree),
+        patterns=list(patterns),
     )
     write_record(tree, record)
     print(f"{notebook.stem} ({mode}): {seconds:.0f} s, {record.peak_memory_mb:.0f} MiB, {len(written)} files")
@@ -121,7 +123,11 @@ def _strip_paths(tree: Tree, node: nbformat.NotebookNode) -> None:
 
 
 def _children_peak_mb() -> float:
-    """The most resident memory of the kernel or another process that ended, in MiB."""
+    """The most resident memory of the kernel or another process that ended, in MiB; NaN on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # macOS counts bytes, Linux KiB
 

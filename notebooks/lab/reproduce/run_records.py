@@ -1,6 +1,6 @@
 """What the runs of notebooks leave behind: one record per finished notebook, and a manifest of where results came from.
 
-``results/manifest.json`` says code, versions, machine, cost and checksums.
+All of it lies in ``results/run/``, which git ignores; what the release published, in ``results/``, is only read.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import os
 import platform
 import re
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
-from lab.paths import ROOT
+from lab.paths import PUBLISHED, ROOT, RUN
 from weconvene_core.atomic_files import sha256_of, write_text
 from weconvene_core.paths import cache_folder, data_folder
 from weconvene_core.version import git_version
@@ -28,12 +27,13 @@ from weconvene_core.version import git_version
 class Tree:
     """One checkout of the companion; tests point it at a small copy.
 
-    ``data`` holds anchors, checkpoints and claims, ``results`` everything that a run writes: among it ``executed``
-    notebooks with their records, and the ``manifest``.
+    ``data`` holds anchors and claims, ``published`` what the release published, ``results`` everything that a run
+    writes: among it ``executed`` notebooks with their records, and the ``manifest``.
     """
 
     def __init__(self, root: Path = ROOT) -> None:
-        self.root, self.data, self.results = root, root / "data", root / "results"
+        self.root, self.data, self.published = root, root / "data", root / PUBLISHED.relative_to(ROOT)
+        self.results = root / RUN.relative_to(ROOT)
         self.executed, self.manifest = self.results / "notebooks", self.results / "manifest.json"
 
     @property
@@ -42,9 +42,14 @@ class Tree:
         return sorted((self.root / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 
     def artifacts(self) -> list[Path]:
-        """Return every finished file under ``results/figures`` and ``results/tables``, sorted."""
+        """Return every finished figure and table of runs here, sorted."""
         found = (path for name in ("figures", "tables") for path in (self.results / name).rglob("*") if path.is_file())
         return sorted(path for path in found if not path.name.startswith(".") and ".partial" not in path.name)
+
+    def table(self, name: str) -> Path:
+        """Return the table ``name`` that was made here, or else the release's."""
+        own = self.results / "tables" / f"{name}.csv"
+        return own if own.is_file() else self.published / "tables" / own.name
 
     def relative(self, path: Path) -> str:
         """Return ``path`` below the root with forward slashes, as manifests and records name it."""
@@ -63,7 +68,8 @@ class RunRecord:
     """What one finished notebook run was: its cost, and the files that it wrote.
 
     ``seconds`` is wall time, ``peak_memory_mb`` the most resident memory (MiB) of the kernel, ``artifacts`` maps paths
-    below the root to sha256, ``environment`` is what :func:`environment` returns.
+    below the root to sha256, ``patterns`` say which files are this notebook's, ``environment`` is what
+    :func:`environment` returns.
     """
 
     notebook: str
@@ -74,6 +80,7 @@ class RunRecord:
     finished: str
     artifacts: dict[str, str]
     environment: dict[str, object] = field(default_factory=dict)
+    patterns: Sequence[str] = ()
 
 
 def write_record(tree: Tree, record: RunRecord) -> None:
@@ -81,16 +88,11 @@ def write_record(tree: Tree, record: RunRecord) -> None:
     write_text(tree.record_path(record.notebook), json.dumps(asdict(record), indent=1) + "\n")
 
 
-def _record(stem: str, stored: dict[str, object]) -> RunRecord:
-    known = {field.name for field in fields(RunRecord)}  # manifests of earlier releases say more
-    return RunRecord(**{name: value for name, value in stored.items() if name in known} | {"notebook": stem})
-
-
 def read_record(tree: Tree, stem: str) -> RunRecord | None:
     """Return the record of the notebook ``stem``, or None when it has not finished here or cannot be read."""
     try:
-        return _record(stem, json.loads(tree.record_path(stem).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError):
+        return RunRecord(**json.loads(tree.record_path(stem).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return None
 
 
@@ -100,28 +102,10 @@ def finished_runs(tree: Tree) -> dict[str, RunRecord]:
     return {stem: record for stem, record in found.items() if record is not None}
 
 
-def _recorded_runs(tree: Tree) -> dict[str, RunRecord]:
-    """Return the last known run of each notebook: on this machine, else where the stored manifest was written."""
-    try:
-        stored = json.loads(tree.manifest.read_text(encoding="utf-8"))["notebooks"]
-        elsewhere = {path.stem: _record(path.stem, stored[path.stem]) for path in tree.notebooks if path.stem in stored}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        elsewhere = {}
-    return elsewhere | finished_runs(tree)
-
-
-def writers(runs: dict[str, RunRecord]) -> dict[str, RunRecord]:
-    """Return, for each artifact's path below the root, the run that wrote it last."""
-    latest_last = sorted(runs.values(), key=lambda record: record.finished)
-    return {name: record for record in latest_last for name in record.artifacts}
-
-
 def altered(tree: Tree, record: RunRecord) -> list[str]:
-    """Return the paths of the record's artifacts that are missing or changed, unless a later run rewrote them."""
-    owners = writers(finished_runs(tree))
-    mine = [name for name in record.artifacts if owners.get(name, record).notebook == record.notebook]
-    return [name for name in mine if not (tree.root / name).is_file()
-            or sha256_of(tree.root / name) != record.artifacts[name]]  # fmt: skip
+    """Return the paths of the record's artifacts that are missing or changed."""
+    return [name for name, digest in record.artifacts.items()
+            if not (tree.root / name).is_file() or sha256_of(tree.root / name) != digest]  # fmt: skip
 
 
 def forget_void(tree: Tree, tables: dict[str, list[str]]) -> None:
@@ -133,13 +117,6 @@ def forget_void(tree: Tree, tables: dict[str, list[str]]) -> None:
     for stem, record in finished_runs(tree).items():
         if not noted or not {*tables.get(stem, ())} <= {*record.artifacts} or altered(tree, record):
             tree.record_path(stem).unlink()
-
-
-@lru_cache
-def experiment_of() -> dict[str, str]:
-    """Return, for each table (file name) of a long experiment, the experiment's name in ``notebooks/workflow.yaml``."""
-    workflow = yaml.safe_load((ROOT / "notebooks" / "workflow.yaml").read_text(encoding="utf-8"))
-    return {f"{table}.csv": name for name, rule in workflow["experiments"].items() for table in rule["tables"]}
 
 
 def images_offered() -> str:
@@ -166,7 +143,9 @@ def _machine(root: Path) -> dict[str, object]:
 
         accelerator = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    packages = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in project["dependencies"]]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["train"], *extras["notebooks"][1:]]  # its first entry is `train`
+    packages = [re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in lines]
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -194,26 +173,19 @@ def _version(package: str) -> str:
 
 
 def manifest(tree: Tree = REPOSITORY) -> dict[str, object]:
-    """Return every finished notebook's provenance and every file of figures and tables with sha256 and writer.
+    """Return every notebook's provenance, and every figure and table with its SHA-256 and the notebook that wrote it.
 
-    A notebook that has not run here keeps the record of the run elsewhere that the results came with. A file that no
-    recorded run wrote, or that changed since, has ``notebook: null``; the table of a long experiment has the
-    ``command`` that makes it instead.
+    A file that no recorded run wrote, or that changed since, has ``notebook: null``.
     """
-    runs = _recorded_runs(tree)
-    owners = writers(runs)
-    files: dict[str, dict[str, object]] = {}
+    runs = finished_runs(tree)
+    writer = {(name, digest): stem for stem, record in runs.items() for name, digest in record.artifacts.items()}
+    files = {}
     for path in tree.artifacts():
-        name, checksum, experiment = tree.relative(path), sha256_of(path), experiment_of().get(path.name)
-        known = experiment is None and name in owners and owners[name].artifacts[name] == checksum
-        writer = owners[name].notebook if known else None
-        files[name] = {"sha256": checksum, "bytes": path.stat().st_size, "notebook": writer}
-        if experiment:
-            files[name]["command"] = f"make table NAME={experiment}"
-    records = {stem: {k: v for k, v in asdict(runs[stem]).items() if k != "notebook"} for stem in sorted(runs)}
-    return {"files": files, "notebooks": records}
+        name, digest = tree.relative(path), sha256_of(path)
+        files[name] = {"sha256": digest, "bytes": path.stat().st_size, "notebook": writer.get((name, digest))}
+    return {"files": files, "notebooks": {stem: asdict(record) for stem, record in sorted(runs.items())}}
 
 
 def write_manifest(tree: Tree = REPOSITORY) -> None:
-    """Write ``results/manifest.json``."""
+    """Write ``manifest.json`` beside the results."""
     write_text(tree.manifest, json.dumps(manifest(tree), indent=1, ensure_ascii=False) + "\n")

@@ -132,7 +132,7 @@ def published_gain(variant: str) -> float | None:
 
 # first seeds of all rows, then the second ones
 TRAININGS = tuple(row.training(seed) for seed in range(len(SEEDS)) for row in ROWS if seed < row.seeds)
-STUDY = Study("ablations.csv", "ablation_points.csv", TRAININGS, compared, ["settings", *MEASURED])
+STUDY = Study("ablations", "ablation_points", TRAININGS, compared, ["settings", *MEASURED])
 
 if __name__ == "__main__":
     runner.main(STUDY, "Ablations of 3DM-WeConvene at equal data, steps and schedule.")

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lab.paths import read_table, save_table
 from lab.rd.bd_rate import bd_rate
 from lab.rd.curves import METRIC_TITLES, Curve, Metric
 from lab.rd.metrics import ms_ssim
 from lab.rd.our_codec import code
 from lab.rd.published_curves import anchor_curve
-from lab.studies.runner import TABLES, save
 from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.errors import WeconveneError
@@ -30,10 +30,8 @@ from weconvene_core.paths import CHECKPOINTS
 from weconvene_core.training.config import TrainConfig
 from weconvene_core.training.trainer import sidecar
 
-TABLE = TABLES / "compute_curve.csv"
+TABLE = "compute_curve"
 QUALITIES = tuple(np.linspace(1.0, 6.0, 8))
-VVC_PCT, PAPER_PCT = 0.0, -12.24
-"""BD-rates against VVC to extrapolate to: its own, and the paper's claim on Kodak."""
 
 
 def compute_of(facts: Mapping[str, Any] | None) -> pd.Series:
@@ -113,20 +111,14 @@ def later_half(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("megapixels").tail(max(3, (len(table) + 1) // 2))
 
 
-def megapixels_for(target_pct: float, fit: tuple[float, float]) -> float:
-    """Return the compute at which the trend reaches a BD-rate: an extrapolation, not a promise."""
-    start, slope = fit
-    return float(2 ** ((target_pct - start) / slope))
-
-
 def main() -> None:
     """Measure the named checkpoints, one row of the table for the same weights, in the order of compute."""
     parser = argparse.ArgumentParser(description="Add checkpoints to the curve of BD-rate against compute.")
     parser.add_argument("checkpoints", nargs="*", type=Path, default=[CHECKPOINTS / "lite.safetensors"])
     for path in parser.parse_args().checkpoints:
         row = pd.DataFrame([measure(path)])
-        save(row, TABLE, "%.3f", replaces="weights")
-        save(pd.read_csv(TABLE).sort_values(["model", "megapixels"]), TABLE, "%.3f")
+        save_table(row, TABLE, 3, replaces="weights")
+        save_table(read_table(TABLE).sort_values(["model", "megapixels"]), TABLE, 3)
         print(row.to_string(index=False), flush=True)
 
 

@@ -19,17 +19,17 @@ from tqdm import tqdm
 
 from lab.complexity.latency import medians
 from lab.entropy_analysis.slice_bits import calls
+from lab.paths import save_table
 from lab.rd.bd_rate import bd_rate
 from lab.rd.curves import MEAN, averaged_curve
 from lab.rd.measure import measure
-from lab.studies.runner import TABLES, save
 from weconvene_core.codec import api
 from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.datasets.image_sets import ImageSet, test_set
 from weconvene_core.entropy.range_coder import Decoder, Encoder
 from weconvene_core.model.weconvene import WeConvene
 
-TABLE = TABLES / "exactness.csv"
+TABLE = "exactness"
 MEASURED = ["figure", "quality", "float", "exact", "price", "bar"]
 COLUMNS = ["figure", "images", "threads", *MEASURED[1:]]
 QUALITIES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
@@ -127,7 +127,7 @@ def main() -> None:
     images = test_set(arguments.images)
     found = pd.DataFrame((rates if arguments.what == "rates" else times)(images), columns=MEASURED)
     found = found.assign(images=len(images), threads=torch.get_num_threads())[COLUMNS]
-    save(found, TABLE, "%.5g", replaces="figure")
+    save_table(found, TABLE, "%.5g", replaces="figure")
     print(found.to_string(index=False))
 
 

@@ -12,17 +12,17 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from lab.paths import save_table
 from lab.rd.curves import MEAN
 from lab.rd.measure import ClassicalCodec
 from lab.rd.our_codec import FileCodec, kept_points
 from lab.rd.pillow_codecs import CLASSICAL_CODECS, measure_available
 from lab.studies.latent_refinement import points_of
-from lab.studies.runner import TABLES, save
 from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.datasets.image_sets import ImageSet, MissingSetError, image_set
 from weconvene_core.errors import WeconveneError
 
-TABLE = TABLES / "rd_points_larger.csv"
+TABLE = "rd_points_larger"
 SETS = ("clic", "tecnick")
 
 
@@ -74,7 +74,7 @@ def larger_points() -> pd.DataFrame:
 def main() -> None:
     """Measure the available sets and write the table."""
     points = measure_sets(available_sets(), FileCodec())
-    save(points, TABLE, "%.6f")
+    save_table(points, TABLE)
     means = points[points.image == MEAN]
     print(means[["dataset", "codec", "quality", "bpp", "psnr_db", "ms_ssim"]].to_string(index=False))
 

@@ -20,18 +20,18 @@ from PIL import Image
 from tqdm import tqdm
 
 from lab.entropy_analysis.error_by_subband import photographs
-from lab.rd.curves import MEAN, METRIC_TITLES, with_means
+from lab.paths import read_table, save_table
+from lab.rd.curves import MEAN, METRIC_TITLES, POINT_COLUMNS, with_means
 from lab.rd.measure import measure, measure_picture
 from lab.rd.our_codec import QUALITIES, FileCodec, kept_points
 from lab.rd.published_curves import anchors_of
-from lab.rd.tables import BD_COLUMNS, bd_table, read_points
-from lab.studies.runner import TABLES, save
+from lab.rd.tables import BD_COLUMNS, bd_table
 from weconvene_core.codec.api import DEFAULT_MODEL
 from weconvene_core.codec.latent_refinement import EFFORTS
 from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.image_tensors import middle
 
-TABLE, POINTS, BY_EFFORT = TABLES / "refining.csv", TABLES / "rd_points_refined.csv", TABLES / "effort.csv"
+TABLE, POINTS, BY_EFFORT = "refining", "rd_points_refined", "effort"
 PLAIN, REFINED = DEFAULT_MODEL, f"{DEFAULT_MODEL} refined"
 EFFORT = len(EFFORTS) - 1
 PICTURES, SIDE = 6, 256
@@ -112,7 +112,7 @@ def compare_on_kodak(codecs: Mapping[str, FileCodec]) -> tuple[pd.DataFrame, pd.
     """
     images = image_set("kodak")
     ours = pd.concat([points_of(codec, name, images) for name, codec in codecs.items()], ignore_index=True)
-    live = read_points()
+    live = read_table("rd_points")[POINT_COLUMNS]
     live = live[(live.dataset == images.name) & ~live.codec.isin(codecs)]  # as notebook 05 measured them
     return ours, compare(images, pd.concat([ours[live.columns], live], ignore_index=True), tuple(codecs))
 
@@ -123,11 +123,11 @@ def main() -> None:
     parser.add_argument("what", choices=("effort", "kodak"))
     if parser.parse_args().what == "effort":
         table = by_effort([middle(picture, SIDE) for picture in photographs()[:PICTURES]])
-        save(table, BY_EFFORT)
+        save_table(table, BY_EFFORT, 4)
     else:
         points, table = compare_on_kodak({PLAIN: FileCodec(), REFINED: FileCodec(effort=EFFORT)})
-        save(points[points.codec == REFINED], POINTS, "%.6f")
-        save(table, TABLE)
+        save_table(points[points.codec == REFINED], POINTS)
+        save_table(table, TABLE, 4)
     print(table.to_string(index=False))
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pandas as pd
 
-from lab.studies.runner import TABLES, save
+from lab.paths import save_table
 from weconvene_core.errors import WeconveneError
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import load_images
 from weconvene_core.training.log import VALIDATION_LOG
 from weconvene_core.training.trainer import Trainer
 
-TABLE = TABLES / "model_trials.csv"
+TABLE = "model_trials"
 STAGE = Stage("trial", 1500, learning_rate=5e-4, final_rate=5e-4, batch=6, crop=192, warmup=50)
 COLUMNS = ["trial", "against", "step", "set", "quality", "bpp", "psnr_db", "loss", "change_pct"]
 SHARED = {
@@ -76,7 +76,7 @@ def main(names: Sequence[str]) -> int:
     except WeconveneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    save(rows[COLUMNS], TABLE, "%.5f", replaces="trial")
+    save_table(rows[COLUMNS], TABLE, 5, replaces="trial")
     last = rows[rows.step == rows.step.max()]
     print(last.pivot_table("change_pct", ["trial", "set"], "quality").to_string(float_format="%+.2f"))
     return 0

@@ -6,12 +6,12 @@ with the live codecs that notebook 05 measured: ``results/tables/ms_ssim_tuning.
 
 from __future__ import annotations
 
+from lab.paths import save_table
 from lab.rd.our_codec import FileCodec
 from lab.rd.published_curves import ANCHOR_NAMES
 from lab.studies.latent_refinement import compare_on_kodak
-from lab.studies.runner import TABLES, save
 
-TABLE = TABLES / "ms_ssim_tuning.csv"
+TABLE = "ms_ssim_tuning"
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     _, table = compare_on_kodak({name: FileCodec(name) for name in ("lite", "lite_msssim")})
     table = table[~table.anchor.isin(ANCHOR_NAMES)]  # published anchors stand in other tables
     table = table.sort_values("metric", kind="stable")
-    save(table, TABLE)
+    save_table(table, TABLE, 4)
     columns = ["codec", "anchor", "metric", "bd_rate_pct", "ci_low", "ci_high", "overlap_pct"]
     print(table[columns].to_string(index=False))
 

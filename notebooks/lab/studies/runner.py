@@ -16,8 +16,9 @@ import pandas as pd
 import torch
 
 from lab.complexity.training_flops import total_flops
-from lab.paths import RESULTS, ROOT
+from lab.paths import ROOT, read_table, save_table, table_path
 from lab.rd.metrics import ms_ssim
+from weconvene_core.atomic_files import write_text
 from weconvene_core.datasets.image_sets import image_set, training_set
 from weconvene_core.entropy.distributions import SCALE_MIN
 from weconvene_core.errors import WeconveneError
@@ -28,7 +29,7 @@ from weconvene_core.training.images import ImagePool, load_pool
 from weconvene_core.training.trainer import Trainer
 from weconvene_core.training.validation import estimate
 
-TABLES, JOBS = RESULTS / "tables", ROOT / "runs" / "studies"
+JOBS = ROOT / "runs" / "studies"
 QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 SIDE = 384  # of the middle of each validation photograph
 MEASURED = ["image", "quality", "bpp", "psnr_db", "ms_ssim"]
@@ -53,7 +54,7 @@ class Experiment:
         """A hash of the settings that are not at their defaults: a new switch makes no other training of an old one."""
         defaults = {field.name: field.default for field in fields(TrainConfig)}
         chosen = {name: value for name, value in self.config.to_dict().items() if value not in (defaults[name], {})}
-        chosen["phases"] = chosen.pop("stages")  # as when the kept tables were made
+        chosen |= {"phases": chosen.pop("stages"), "output": ""}  # as when the kept tables were made
         text = json.dumps([chosen, self.start, self.share], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -81,7 +82,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Study:
-    """Experiments and two tables in ``results/tables``; one that was stopped goes on.
+    """Experiments and two tables; one that was stopped goes on.
 
     Attributes
     ----------
@@ -104,11 +105,11 @@ class Study:
     def known(self) -> pd.DataFrame:
         """Return the points of earlier trainings that are still wanted and have all that is measured today."""
         nothing = pd.DataFrame(columns=["settings"])
-        if not all((TABLES / name).is_file() for name in ([self.points, self.table] if self.facts else [self.points])):
+        if not all(table_path(name).is_file() for name in ([self.points, self.table] if self.facts else [self.points])):
             return nothing
-        points = pd.read_csv(TABLES / self.points)
+        points = read_table(self.points)
         if self.facts:  # the table holds them once per training
-            points = points.merge(pd.read_csv(TABLES / self.table)[[*KEYS, *self.facts]], on=KEYS)
+            points = points.merge(read_table(self.table)[[*KEYS, *self.facts]], on=KEYS)
         if not {*self.point_columns, "settings"} - {*self.may_lack} <= {*points.columns}:
             return nothing
         return points[points.settings.isin([experiment.identity for experiment in self.experiments])]
@@ -134,19 +135,19 @@ class Study:
             path = self.job(identity)
             done = pd.read_csv(path, dtype={"settings": str}) if path.is_file() else run(experiment, self.budget)
             points = pd.concat([points, done], ignore_index=True)
-            save(points.reindex(columns=self.point_columns), TABLES / self.points, "%.6f")
+            save_table(points.reindex(columns=self.point_columns), self.points)
             table = self.compared(points)
-            save(table, TABLES / self.table)
+            save_table(table, self.table, 4)
             yield table
 
     def job(self, identity: str) -> Path:
         """Return where the points of a training lie that is a job of its own (a rule of ``notebooks/Snakefile``)."""
-        return JOBS / Path(self.table).stem / f"{identity}.csv"
+        return JOBS / self.table / f"{identity}.csv"
 
     def train_one(self, identity: str) -> None:
         """Train and measure one experiment, and leave its points in the file of :meth:`job`."""
         experiment = next(e for e in self.experiments if e.identity == identity)
-        save(run(experiment, self.budget), self.job(identity), None)
+        write_text(self.job(identity), run(experiment, self.budget).to_csv(index=False, lineterminator="\n"))
 
 
 def run(experiment: Experiment, budget: float | None) -> pd.DataFrame:
@@ -204,15 +205,6 @@ def training_images() -> ImagePool:
             "folder with photographs in train/. Kept tables stay as they are."
         )
     return load_pool(images.paths)
-
-
-def save(table: pd.DataFrame, path: Path, digits: str | None = "%.4f", replaces: str | None = None) -> None:
-    """Write a table; before its rows, keep those of an earlier one that differ from all of them in ``replaces``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if replaces and path.is_file():
-        earlier = pd.read_csv(path)
-        table = pd.concat([earlier[~earlier[replaces].isin(table[replaces])], table])
-    table.to_csv(path, index=False, float_format=digits, lineterminator="\n")
 
 
 def main(study: Study, description: str) -> None:

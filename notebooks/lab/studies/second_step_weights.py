@@ -12,15 +12,16 @@ from dataclasses import replace
 
 import pandas as pd
 
+from lab.paths import save_table
 from lab.rd.curve_difference import difference
-from lab.studies.runner import TABLES, measure, save, train, training_images
+from lab.studies.runner import measure, train, training_images
 from lab.studies.training_recipe import CONFIG, soap
 from weconvene_core.codec.api import load_model
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import ImagePool
 
-TABLE, SHARES = TABLES / "step_two.csv", TABLES / "step_two_shares.csv"
+TABLE, SHARES = "step_two", "step_two_shares"
 CONTROL = (1.0, 1.0)
 GRID = (CONTROL, (0.9, 1.1), (1.1, 0.9), (0.8, 1.25), (1.25, 0.8), (0.6, 1.6), (1.6, 0.6))
 COLUMNS = [
@@ -54,7 +55,7 @@ def run(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         for w_lf, w_hf in GRID:
             stage = replace(second, w_lf=w_lf, w_hf=w_hf)
             rows.append({"stage": "step 2", "w_lf": w_lf, "w_hf": w_hf, "seed": seed, "steps": stage.steps})
-            points.append(measure(trained(TrainConfig(name, (stage,), "", seed=seed), pool, start), pool))
+            points.append(measure(trained(TrainConfig(name, (stage,), "scratch", seed=seed), pool, start), pool))
     control = points[1]  # of the first seed
     compared, shares = [], []
     for row, own in zip(rows, points, strict=True):
@@ -71,8 +72,8 @@ def main() -> None:
     """Fine-tune the named model and put its rows in place of its earlier ones."""
     parser = argparse.ArgumentParser(description="Measure the weights of the second training step.")
     parser.add_argument("model", choices=sorted(MODELS))
-    for path, rows in zip((TABLE, SHARES), run(parser.parse_args().model), strict=True):
-        save(rows, path, replaces="model")
+    for name, rows in zip((TABLE, SHARES), run(parser.parse_args().model), strict=True):
+        save_table(rows, name, 4, replaces="model")
         print(rows.to_string(index=False))
 
 

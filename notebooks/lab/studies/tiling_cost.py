@@ -14,15 +14,15 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
+from lab.paths import save_table
 from lab.rd.metrics import ms_ssim, psnr_rgb
-from lab.studies.runner import TABLES, save
 from weconvene_core.codec import api
 from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.codec.tile_grid import spans
 from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 
-TABLE = TABLES / "tiles.csv"
+TABLE = "tiles"
 SIDE = 2048  # pixels: the longer side of a 2K photograph
 QUALITIES, TILES = (1.0, 3.0, 6.0), (512, 1024)
 MOST_LOSS = 0.02  # dB, of a whole picture
@@ -81,7 +81,7 @@ def main() -> None:
     sums = [found.reset_index().assign(image=name, bar_db=MOST_LOSS)
             for name, found in (("mean", groups.mean()), ("worst", groups.max()))]  # fmt: skip
     found = pd.concat([table, *sums], ignore_index=True)
-    save(found, TABLE, "%.5g")
+    save_table(found, TABLE, "%.5g")
     print(found.to_string(index=False, float_format="%.4f"))
 
 

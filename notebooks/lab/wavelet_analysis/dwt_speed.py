@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from lab.complexity.latency import Call, extra_memory, medians
-from lab.paths import RESULTS
+from lab.paths import save_table
 from weconvene_core.layers.weconv import WeConv3d
 from weconvene_core.wavelets import dwt2d
 
-TABLES = RESULTS / "tables"
 SHAPES = ((4, 96, 64, 64), (1, 128, 256, 256), (8, 3, 512, 512))
 WAVELETS, LEVELS = ("haar", "9/7"), (1, 3)
 DIRECTIONS = ("forward", "forward+backward")
@@ -169,12 +168,11 @@ def _floor_ms(x: Tensor, macs: int) -> float:
 def main() -> None:
     """Measure, write both tables, and print them (milliseconds of the libraries side by side)."""
     devices = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
-    TABLES.mkdir(parents=True, exist_ok=True)
     layers = pd.concat([measure_layers(device) for device in devices])
-    layers.to_csv(TABLES / "layer_speed.csv", index=False)
+    save_table(layers, "layer_speed", None)
     print(layers.to_string(index=False))
     speeds = pd.concat([measure_transforms(device) for device in devices])
-    speeds.to_csv(TABLES / "wavelet_speed.csv", index=False)
+    save_table(speeds, "wavelet_speed", None)
     keys = ["device", "shape", "wavelet", "levels", "direction"]
     print(speeds.pivot(index=keys, columns="library", values="median_ms").to_string())
 

@@ -1,0 +1,100 @@
+"""Learned codecs beside ours on Kodak: the rate they need beside VTM's, and what decoding with them costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from lab.complexity.models import ZOO_QUALITY
+from lab.complexity.tables import kmac_per_pixel, parameters_m, published_complexity, widest
+from lab.rd.bd_rate import Range, bd_rate
+from lab.rd.curves import Curve, Metric, averaged_curve
+from lab.rd.published_curves import anchor_curve, published_curve, published_labels
+from lab.studies.latent_refinement import PLAIN, REFINED
+
+DATASET, ANCHOR, SIZE = "kodak", "K-A", (512, 768)
+"""The images, the published anchor, and (height, width) of a picture."""
+LEARNED = ("bmshj2018-hyperprior", "mbt2018-mean", "cheng2020-anchor")
+"""Models of CompressAI with published curves and open code."""
+PREDECESSOR, ITS_PRESET = "WeConvene", "paper-2d"
+CLAIM, CLAIM_PCT = "3DM-WeConvene (claim)", -12.24
+"""The paper's abstract (arXiv 2504.04658), on Kodak."""
+CLAIM_SOURCE = "the paper's abstract; its anchor and points are not in what we could read"
+COLUMNS = [
+    *("codec", "bd_rate_pct_all", "bd_rate_pct_paper_range", "bd_rate_ms_ssim_pct"),
+    *("params_m", "kmac_px_decode", "decode_s", "params_m_widest", "kmac_px_decode_widest", "source"),
+]
+
+
+def paper_range() -> Range:
+    """Return the range in dB that the authors' own published points cover on Kodak: those of their 2-D model."""
+    value = published_curve(DATASET, PREDECESSOR).value
+    return float(value[0]), float(value[-1])
+
+
+def peers_table(points: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per learned codec: BD-rates against K-A, and the cost of decoding a picture of 768x512.
+
+    Parameters
+    ----------
+    points
+        Of our codec on Kodak (``POINT_COLUMNS``), with and without search in the encoder; may be empty.
+    costs
+        As :func:`lab.complexity.tables.measure_costs` returns them.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``COLUMNS``. BD-rates are by PSNR over all rates and within :func:`paper_range`, and by MS-SSIM, in percent.
+        Parameters are in millions, costs in thousands of MACs per pixel and seconds of ``decompress``; ``widest`` are
+        those of the networks for the highest rates, where a codec has several. What is not known is nan.
+    """
+    timed = costs[costs.image == f"{SIZE[1]}x{SIZE[0]}"].set_index("model").decode_ms / 1e3
+    rows = [_ours(points, name, timed) for name in (PLAIN, REFINED) if name in set(points.codec)]
+    rows += [_of_compressai(name, timed) for name in LEARNED]
+    rows += [_predecessor(timed), {"codec": CLAIM, "bd_rate_pct_all": CLAIM_PCT, "source": CLAIM_SOURCE}]
+    return pd.DataFrame(rows).reindex(columns=COLUMNS)
+
+
+def published(name: str, metric: Metric = "psnr_rgb") -> Curve | None:
+    """Return the published curve of a codec on Kodak, or None where it has none by this metric."""
+    known = {codec for codec, _ in published_labels(DATASET, "ms_ssim" if metric == "ms_ssim_db" else metric)}
+    return published_curve(DATASET, name, metric) if name in known else None
+
+
+def _rates(psnr: Curve, similar: Curve | None) -> dict[str, float]:
+    anchor = anchor_curve(ANCHOR)
+    return {
+        "bd_rate_pct_all": bd_rate(anchor, psnr).bd_rate_pct,
+        "bd_rate_pct_paper_range": bd_rate(anchor, psnr, within=paper_range()).bd_rate_pct,
+        "bd_rate_ms_ssim_pct": bd_rate(anchor_curve(ANCHOR, "ms_ssim_db"), similar).bd_rate_pct if similar else np.nan,
+    }
+
+
+def _cost(params: float, kmac: float, seconds: float) -> dict[str, float]:
+    return {"params_m": params, "kmac_px_decode": kmac, "decode_s": seconds}
+
+
+def _ours(points: pd.DataFrame, name: str, timed: pd.Series) -> dict[str, object]:
+    curves = [averaged_curve(points, name, metric, DATASET) for metric in ("psnr_rgb", "ms_ssim_db")]
+    params, kmac = parameters_m(PLAIN), kmac_per_pixel(PLAIN, SIZE)[1]
+    said = "our files; counted and timed in this run"
+    if name == REFINED:
+        said = f"as {PLAIN}; its encoder searched for better files, the decoder is the same"
+    return {"codec": name} | _rates(*curves) | _cost(params, kmac, timed.get(PLAIN, np.nan)) | {"source": said}
+
+
+def _of_compressai(name: str, timed: pd.Series) -> dict[str, object]:
+    wide = dict(zip(("params_m_widest", "kmac_px_decode_widest"), widest(name), strict=True))
+    cost = _cost(parameters_m(name), kmac_per_pixel(name, SIZE)[1], timed.get(name, np.nan))
+    said = f"published points of CompressAI; its network for quality {ZOO_QUALITY} counted and timed in this run"
+    return {"codec": name} | _rates(published(name), published(name, "ms_ssim_db")) | cost | wide | {"source": said}
+
+
+def _predecessor(timed: pd.Series) -> dict[str, object]:
+    counted = published_complexity().set_index("model").loc["WeConvene (2-D)"]
+    middle = (counted.params_m_low + counted.params_m_high) / 2
+    cost = _cost(middle, kmac_per_pixel(ITS_PRESET, SIZE)[1], timed.get(ITS_PRESET, np.nan))
+    said = f"its authors' points; parameters as published; decoder of our {ITS_PRESET} counted and timed, if at all"
+    rates = _rates(published(PREDECESSOR), published(PREDECESSOR, "ms_ssim_db"))
+    return {"codec": PREDECESSOR} | rates | cost | {"source": said}
