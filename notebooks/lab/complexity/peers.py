@@ -9,13 +9,11 @@ from lab.complexity.models import ZOO_QUALITY
 from lab.complexity.tables import kmac_per_pixel, parameters_m, published_complexity, widest
 from lab.rd.bd_rate import bd_rate
 from lab.rd.curves import Curve, Metric, averaged_curve
-from lab.rd.published_curves import PREDECESSOR, anchor_curve, paper_range, published_curve, published_labels
+from lab.rd.published_curves import LEARNED, PREDECESSOR, anchor_curve, paper_range, published_curve, published_labels
 from lab.studies.latent_refinement import PLAIN, REFINED
 
 DATASET, ANCHOR, SIZE = "kodak", "K-A", (512, 768)
 """The images, the published anchor, and (height, width) of a picture."""
-LEARNED = ("bmshj2018-hyperprior", "mbt2018-mean", "cheng2020-anchor")
-"""Models of CompressAI with published curves and open code."""
 ITS_PRESET = "paper-2d"
 CLAIM, CLAIM_PCT = "3DM-WeConvene (claim)", -12.24
 """The paper's abstract (arXiv 2504.04658), on Kodak."""

@@ -36,6 +36,8 @@ ANCHOR_NAMES: dict[str, Anchor] = {
     "T-L": Anchor("tecnick", "VTM-9.1 (LALIC)", "VTM-9.1 (T-L)"),
 }
 """The anchors; ``data/anchors/README.md`` says where each comes from."""
+LEARNED = ("bmshj2018-hyperprior", "mbt2018-mean", "cheng2020-anchor")
+"""Learned peers: models of CompressAI with published curves and open code."""
 PREDECESSOR = "WeConvene"
 """The 2-D model of the paper's authors, the only one of theirs with published points."""
 
