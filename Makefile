@@ -1,16 +1,34 @@
 # The whole companion behind a few words: `make` lists them. GNU make 3.81 or newer.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-all lint reproduce table figures readme lock clean
+.PHONY: help setup lab test test-all lint reproduce table figures publish readme lock clean
 
 MODE ?= quick
-PY := .venv/bin/python
-SNAKEMAKE = .venv/bin/snakemake --snakefile notebooks/Snakefile --config mode=$(MODE)
-PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
+TORCH ?= auto
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+export TORCH_CPU_INDEX
+
+# ENV=active: work in the environment that is activated, conda's or a virtual one, and remove nothing from it.
+ifeq ($(ENV),active)
+VENV := $(or $(VIRTUAL_ENV),$(CONDA_PREFIX),$(error ENV=active, but no conda or virtual environment is activated here))
+STAMP := .cache/active.ready
+READY := $(CURDIR) in $(VENV)
+else
+VENV := $(CURDIR)/.venv
 STAMP := .venv/.ready
+READY := $(CURDIR)
+endif
+BIN := $(VENV)/bin
+PY := "$(BIN)/python"
+SNAKEMAKE = "$(BIN)/snakemake" --snakefile notebooks/Snakefile --config mode=$(MODE)
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
 # A virtual environment holds absolute paths: one that was made elsewhere (a moved or copied folder) is made anew.
-ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(READY))
+.PHONY: $(STAMP)
+endif
+# asked for another PyTorch: install again, whatever is there
+ifneq ($(and $(filter setup,$(MAKECMDGOALS)),$(filter-out file,$(origin TORCH))),)
 .PHONY: $(STAMP)
 endif
 
@@ -28,23 +46,19 @@ endef
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' Makefile
 	@echo "  MODE=quick (default, minutes on a CPU) or MODE=full; PYTHON=... names the interpreter for .venv"
+	@echo "  TORCH=cpu (1.4 GB) or locked (on Linux with GPU libraries, 5.8 GB); by default cpu without NVIDIA's driver"
+	@echo "  ENV=active, in every call: the activated conda or virtual environment in place of .venv"
 
-setup: $(STAMP) ## build .venv from requirements.lock, every file checked against its hash
+setup: $(STAMP) ## install requirements.lock into .venv, every file checked against its hash
 
 # The stamp goes first and comes back last, so an interrupted set-up is never taken for a finished one.
 $(STAMP): requirements.lock pyproject.toml
-	@set -e; \
-	if [ "$$(cat $@ 2>/dev/null)" = "$(CURDIR)" ]; then rm -f $@; \
+	@set -e; mkdir -p .cache; \
+	if [ "$$(cat $@ 2>/dev/null)" = "$(READY)" ]; then rm -f $@; \
+	elif [ "$(ENV)" = active ]; then rm -f $@; $(PY) -c '$(USABLE)' || { echo "$(VENV) is not of Python 3.11 or 3.12" >&2; exit 1; }; \
 	else $(FIND_PYTHON); rm -rf .venv; "$$found" -m venv .venv; fi; \
-	echo "Installing the locked packages into .venv (on Linux several GB: torch brings its GPU libraries)"; \
-	quiet=$$([ -t 1 ] || echo --quiet); \
-	awk '/^[^ #]/ {keep = /^uv==/} keep' requirements.lock > .venv/uv.lock; \
-	if $(PY) -m pip install --quiet --no-deps --require-hashes -r .venv/uv.lock \
-	  && .venv/bin/uv pip sync $$quiet --python $(PY) --require-hashes requirements.lock; then :; \
-	else echo "uv could not do it; installing the same lock with pip"; \
-	  $(PY) -m pip install $$quiet --require-hashes -r requirements.lock; fi; \
-	$(PY) -m pip install --quiet --no-deps --no-build-isolation --no-index -e .; \
-	echo "$(CURDIR)" > $@
+	sh .ci/install "$(VENV)" "$(TORCH)" $(filter active,$(ENV)); \
+	echo "$(READY)" > $@
 
 lab: $(STAMP) ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab notebooks
@@ -56,9 +70,9 @@ test-all: $(STAMP) ## run all tests, also those that train or start processes
 	$(PYTEST) $(ARGS)
 
 lint: $(STAMP) ## check style, formatting and the directions of imports
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	PYTHONPATH=notebooks .venv/bin/lint-imports
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+	PYTHONPATH=notebooks "$(BIN)/lint-imports"
 
 reproduce: $(STAMP) ## run the notebooks that are not up to date, then compute the certificate
 	@$(SNAKEMAKE)
@@ -74,14 +88,17 @@ endif
 figures: $(STAMP) ## run all notebooks again, even when up to date
 	@$(SNAKEMAKE) --forceall
 
-readme: $(STAMP) ## write the tables' numbers into README.md and the model card
-	cd notebooks && ../$(PY) -m lab.reproduce.fill_readme
+publish: $(STAMP) ## (maintainers) run everything in full mode and make its results the release's
+	@$(subst mode=$(MODE),mode=full,$(SNAKEMAKE)) 08_certificate
+	cd notebooks && $(PY) -m lab.reproduce.publish
+
+readme: $(STAMP) ## (maintainers) write the release's numbers into README.md and the model card
+	cd notebooks && $(PY) -m lab.reproduce.fill_readme
 
 lock: $(STAMP) ## resolve pyproject.toml into requirements.lock (known versions are kept where they fit)
-	.venv/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra bench \
-	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	"$(BIN)/uv" pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	  --extra notebooks --extra dev --extra bench --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
-clean: ## remove .venv, caches and the records of runs; figures, tables and executed notebooks stay
-	rm -rf .venv *.egg-info .pytest_cache .ruff_cache .hypothesis .cache .snakemake
-	rm -f results/notebooks/*.json results/notebooks/.certified
+clean: ## remove .venv, caches and what runs wrote (results/run); what the release published stays
+	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache .snakemake results/run
 	find weconvene_core tests notebooks -name __pycache__ -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,31 @@ def test_a_folder_without_write_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(WeconveneError, match="Permission denied"):
         write_bytes_atomically(tmp_path / "a.bin", b"x")
+
+
+def test_permissions_and_links_outlive_a_new_content(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"old")
+    (tmp_path / "secret").chmod(0o600)
+    (tmp_path / "link").symlink_to("secret")
+    (tmp_path / "dangling").symlink_to("made")
+    write_bytes_atomically(tmp_path / "link", b"new")
+    write_bytes_atomically(tmp_path / "dangling", b"made")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "secret").read_bytes() == b"new"
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+    assert (tmp_path / "made").read_bytes() == b"made"
+
+
+@pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="needs a device")
+def test_a_device_stays_a_device(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/null")  # a file renamed to it would take the device's place
+    write_bytes_atomically(tmp_path / "link", b"x")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_file_that_appears_meanwhile_is_kept_where_asked(tmp_path: Path) -> None:
+    write_bytes_atomically(tmp_path / "a.bin", b"first", replace=False)
+    with pytest.raises(WeconveneError, match="exists"):
+        write_bytes_atomically(tmp_path / "a.bin", b"second", replace=False)
+    assert (tmp_path / "a.bin").read_bytes() == b"first"
+    assert len(list(tmp_path.iterdir())) == 1

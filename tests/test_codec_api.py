@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageCms
 
 from lab.figures.pictures import prefix_pictures
@@ -21,7 +24,7 @@ from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api, pictures
 from weconvene_core.codec.container import CutFileError, unpack
 from weconvene_core.datasets.image_sets import image_set, load_rgb
-from weconvene_core.errors import CorruptFileError
+from weconvene_core.errors import CorruptFileError, WeconveneError
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +128,109 @@ def test_threads_give_what_one_gives() -> None:
     alone = [there_and_back(seed) for seed in seeds]
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(there_and_back, seeds)) == alone
+
+
+@contextmanager
+def default(name: str, value: object) -> Iterator[None]:
+    before = getattr(torch, f"get_default_{name}")()
+    getattr(torch, f"set_default_{name}")(value)
+    try:
+        yield
+    finally:
+        getattr(torch, f"set_default_{name}")(before if name == "dtype" else None)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+SETTINGS = {
+    "inference mode": torch.inference_mode,
+    "gradients": torch.enable_grad,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "float64": lambda: default("dtype", torch.float64),
+    "bfloat16": lambda: default("dtype", torch.bfloat16),
+    "another device": lambda: default("device", "meta"),
+    "a device context": lambda: torch.device("meta"),
+    "deterministic": deterministic,
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_what_is_set_in_pytorch_changes_no_file(name: str) -> None:
+    """Also when it is set while the model is read, by whatever call comes first."""
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    wanted = {exact: api.encode(pixels, 3, exact=exact) for exact in (True, False)}
+    decoded = {exact: api.decode(data).tobytes() for exact, data in wanted.items()}
+    api._loaded.cache_clear()
+    with SETTINGS[name]():
+        for exact, data in wanted.items():
+            assert api.decode(data).tobytes() == decoded[exact]
+            assert api.preview(data, api.ALL).tobytes() == decoded[exact]
+            assert [picture.tobytes() for picture in api.decode_progressive(data)][-1] == decoded[exact]
+            assert api.encode(pixels, 3, exact=exact) == data
+        own = api.load_model()
+    x = torch.rand(1, 3, 64, 64, requires_grad=True)
+    own(x)["x_hat"].sum().backward()  # what was read then can be trained now
+    assert x.grad.any()
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_loaded_model_is_the_callers_own(photo: Image.Image, exact: bool) -> None:
+    before = api.encode(photo, 4, exact=exact)
+    pixels = api.decode(before).tobytes()
+    own = api.load_model(exact=exact)
+    with torch.no_grad():
+        for tensor in [*own.parameters(), *own.buffers()]:
+            tensor.zero_()
+    own.train()
+    assert api.encode(photo, 4, exact=exact) == before
+    assert api.decode(before).tobytes() == pixels
+    assert next(api.load_model(exact=exact).parameters()).any()
+
+
+def test_the_exact_form_takes_images_that_have_gradients() -> None:
+    x = torch.rand(1, 3, 64, 64, requires_grad=True)
+    assert api.load_model(exact=True)(x, 3.0)["x_hat"].shape == x.shape
+
+
+def test_a_compressed_file_in_any_hand(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.wcv").write_bytes(data)
+    wanted = api.preview(data).tobytes()
+    hands = (str(tmp_path / "a.wcv"), tmp_path / "a.wcv", bytearray(data), memoryview(data), io.BytesIO(data))
+    for hand in (*hands, np.frombuffer(data, np.uint8)):
+        assert api.preview(hand).tobytes() == wanted
+
+
+@pytest.mark.parametrize("wrong", [None, 7, "none.wcv", Path("none.wcv"), io.StringIO("a"), [1], "a\0b", {}])
+def test_what_is_no_compressed_file_gives_a_sentence(wrong: object) -> None:
+    for call in (api.decode, api.preview, api.latent_hash, lambda given: list(api.decode_progressive(given))):
+        with pytest.raises(WeconveneError, match=r"^(Give a|The) compressed file .*\.$"):
+            call(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"quality": "3"}, {"quality": None}, {"quality": [3]}, {"quality": np.zeros(2)}, {"quality": torch.zeros(2)},
+        {"quality": float("nan")}, {"max_memory": "100"}, {"max_memory": 1.5}, {"effort": "1"}, {"tile": "256"},
+        {"tile": 100}, {"tile": -1}, {"effort": 9}, {"model": None}, {"model": Path("lite")},
+    ],
+)  # fmt: skip
+def test_arguments_of_another_kind_give_a_sentence(photo: Image.Image, wrong: dict[str, object]) -> None:
+    with pytest.raises(WeconveneError, match=r"^[^\n]{10,200}$"):
+        api.encode(photo, **{"quality": 3, **wrong})
+
+
+@pytest.mark.parametrize("quality", [3, 3.0, np.float32(3), np.int64(3), torch.tensor(3.0), np.array(3.0)])
+def test_a_quality_may_be_any_number(quality: object) -> None:
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    assert api.encode(pixels, quality) == api.encode(pixels, 3)
 
 
 @pytest.mark.slow

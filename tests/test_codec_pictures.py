@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image, ImageDraw
+from PIL import Image, ImageCms, ImageDraw, features
 
 from weconvene_core.codec import pictures
 from weconvene_core.codec.container import ORIENTATIONS
@@ -117,25 +119,165 @@ def test_sixteen_bit_grey_is_scaled(tmp_path: Path, suffix: str) -> None:
         np.testing.assert_array_equal(load(samples).rgb, picture.rgb)
 
 
-def sixteen_bit_png() -> bytes:
-    """Two pixels of 16-bit colour, which Pillow reads but does not write."""
+GREY, COLOUR, GREY_AND_ALPHA = 0, 2, 4  # colour types of PNG
+
+
+def png(depth: int, colour: int, width: int, row: bytes, **chunks: bytes) -> bytes:
+    """One row of a depth that Pillow reads but does not write."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
-    samples = zlib.compress(b"\0" + struct.pack(">6H", 0, 256, 65535, 32768, 1, 2))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", samples) + chunk(b"IEND", b"")
+    header = struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0)
+    others = b"".join(chunk(kind.encode(), content) for kind, content in chunks.items())
+    samples = chunk(b"IDAT", zlib.compress(b"\0" + row))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + others + samples + chunk(b"IEND", b"")
 
 
+def tiff(samples: bytes, width: int, bits: int, mark: bytes = b"", **tags: int) -> bytes:
+    """One row of grey samples, with tags by their numbers, and ``mark`` behind the header."""
+    own = {256: width, 257: 1, 258: bits, 259: 1, 262: 1, 277: 1, 278: 1, 279: len(samples)}
+    own |= {int(name[1:]): value for name, value in tags.items()} | {273: 0}
+    own[273] = 8 + len(mark) + 2 + 12 * len(own) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(own.items()))
+    return (
+        b"II*\0" + struct.pack("<I", 8 + len(mark)) + mark + struct.pack("<H", len(own)) + entries + bytes(4) + samples
+    )
+
+
+SIXTEEN_BIT_PNG = png(16, COLOUR, 2, struct.pack(">6H", 0, 256, 65535, 32768, 1, 2))
 SIXTEEN_BIT_PPM = b"P6 2 1 65535\n" + struct.pack(">6H", 0, 256, 65535, 32768, 1, 2)
 
 
-@pytest.mark.parametrize("data", [sixteen_bit_png(), SIXTEEN_BIT_PPM])
+@pytest.mark.parametrize("data", [SIXTEEN_BIT_PNG, SIXTEEN_BIT_PPM])
 def test_sixteen_bit_colour_is_reduced_with_a_word(data: bytes) -> None:
     with pytest.warns(PictureWarning, match="reduced to 8 bits"):
         picture = load(io.BytesIO(data))
     np.testing.assert_array_equal(picture.rgb, [[[0, 1, 255], [128, 0, 0]]])
+
+
+def test_twelve_bits_fill_the_range() -> None:
+    with pytest.warns(PictureWarning, match="reduced to 8 bits"):
+        picture = load(tiff(bytes.fromhex("000fff800001"), 4, 12))  # 0, 4095, 2048, 1
+    np.testing.assert_array_equal(picture.rgb[..., 0], [[0, 255, 128, 0]])
+
+
+@pytest.mark.parametrize(("bits", "samples"), [(8, bytes([0, 255])), (16, struct.pack("<2H", 0, 65535))])
+def test_white_may_be_zero(bits: int, samples: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PictureWarning)
+        assert load(tiff(samples, 2, bits, t262=0)).rgb[..., 0].tolist() == [[255, 0]]
+
+
+@pytest.mark.parametrize(
+    ("depth", "row", "colour"),
+    [(1, b"\x40", 1), (2, b"\x70", 3), (4, b"\x5f", 15), (8, b"\7\10", 8), (16, b"\1\1\1\0", 256)],
+)
+def test_the_transparent_grey_of_a_png_of_any_depth(depth: int, row: bytes, colour: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PictureWarning)
+        picture = load(png(depth, GREY, 2, row, tRNS=struct.pack(">H", colour)))
+    assert picture.mode == "LA"
+    np.testing.assert_array_equal(picture.alpha, [[255, 0]])
+
+
+def test_the_transparent_colour_of_a_deep_png() -> None:
+    row = struct.pack(">6H", 1000, 2000, 3000, 40000, 2000, 3000)
+    with pytest.warns(PictureWarning):
+        picture = load(png(16, COLOUR, 2, row, tRNS=row[6:]))
+    assert (picture.mode, picture.alpha.tolist()) == ("RGBA", [[255, 0]])
+
+
+def test_deep_grey_with_alpha_stays_grey() -> None:
+    with pytest.warns(PictureWarning):
+        picture = load(png(16, GREY_AND_ALPHA, 1, struct.pack(">2H", 0x8123, 0x4123)))
+    assert (picture.mode, picture.rgb.max(), picture.alpha.max()) == ("LA", 0x81, 0x41)
+
+
+@pytest.mark.parametrize(("mark", "tags"), [(b"", {"t254": 1}), (b"CR\2\0" + bytes(4), {})])
+def test_a_preview_in_front_of_camera_raw_is_no_picture(mark: bytes, tags: dict[str, int]) -> None:
+    with pytest.raises(WeconveneError, match="camera raw"):
+        load(tiff(b"\1\2", 2, 8, mark, **tags))
+
+
+def test_a_gamma_of_its_own_is_reported(recwarn: pytest.WarningsRecorder) -> None:
+    for gamma, others in ((45455, {}), (100_000, {"sRGB": b"\0"})):
+        load(png(8, GREY, 1, b"\7", gAMA=struct.pack(">I", gamma), **others))
+    assert not recwarn.list
+    with pytest.warns(PictureWarning, match="gamma of 1"):
+        load(png(8, GREY, 1, b"\7", gAMA=struct.pack(">I", 100_000)))
+
+
+DEEPER = {
+    "AVIF": {b"av1C\x81\x00": b"\x4c", b"pixi\0\0\0\0\3": b"\x0a\x0a\x0a"},
+    "JPEG2000": {b"\xff\x4f\xff\x51\0\x2f\0\0" + struct.pack(">8I", 32, 32, 0, 0, 32, 32, 0, 0) + b"\0\3": b"\x0b"},
+}
+
+
+@pytest.mark.parametrize("kind", DEEPER)
+def test_depth_that_pillow_drops_in_silence_is_reported(kind: str) -> None:
+    """Pillow writes 8 bits alone: the header is made to say more, which is all that is looked at."""
+    if not features.check({"AVIF": "avif", "JPEG2000": "jpg_2000"}[kind]):
+        pytest.skip("this Pillow does not read the format")
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), (9, 99, 199)).save(buffer, kind)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PictureWarning)
+        load(buffer)
+    data = buffer.getvalue()
+    for mark, depth in DEEPER[kind].items():
+        assert mark in data
+        place = data.index(mark) + len(mark)
+        data = data[:place] + depth + data[place + len(depth) :]
+    with pytest.warns(PictureWarning, match="reduced to 8 bits"), contextlib.suppress(WeconveneError):
+        load(data)  # the samples do not fit the header any more
+
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def linear(profile: bytes) -> bytes:
+    """The same name and primaries with exponent 1 in place of 2.4."""
+    return profile.replace(bytes.fromhex("00026666"), bytes.fromhex("00010000"))
+
+
+def test_a_profile_is_judged_by_its_colours_not_by_its_name() -> None:
+    image = Image.fromarray(RGBA[..., :3])
+    renamed = SRGB.replace("sRGB".encode("utf-16-be"), "mine".encode("utf-16-be"))
+    assert renamed != SRGB
+    assert linear(SRGB) != SRGB
+    for profile, kept in ((SRGB, False), (renamed, False), (linear(SRGB), True), (linear(renamed), True)):
+        image.info["icc_profile"] = profile
+        assert (load(image).icc is not None) == kept
+
+
+def test_a_later_frame_is_called_by_its_number(tmp_path: Path) -> None:
+    frames = [Image.new("L", (4, 3), shade) for shade in (10, 200, 90)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(1)
+        with pytest.warns(PictureWarning, match="only number 2"):
+            assert load(image).rgb.max() == 200
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, io.BytesIO])
+def test_pictures_in_memory(kind: type) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RGBA).save(buffer, "PNG")
+    np.testing.assert_array_equal(load(kind(buffer.getvalue())).alpha, RGBA[..., 3])
+
+
+@pytest.mark.parametrize("source", [None, 7, [[1, 2]], {}, io.StringIO("text"), torch.zeros(3, 4, 4), "a\0b.png"])
+def test_what_is_no_picture_gives_a_sentence(source: object) -> None:
+    with pytest.raises(WeconveneError, match=r"^(A|The) picture .*\.$"):
+        load(source)
+
+
+def test_an_image_that_proves_damaged_when_it_is_read() -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(buffer, "PNG")
+    with pytest.raises(WeconveneError, match="cannot be read"):
+        load(Image.open(io.BytesIO(buffer.getvalue()[:-2000])))
 
 
 def test_animations_lose_all_but_their_first_frame_with_a_word(tmp_path: Path) -> None:

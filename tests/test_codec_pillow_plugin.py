@@ -62,6 +62,9 @@ def test_damaged_and_cut_files(photo: Image.Image, monkeypatch: pytest.MonkeyPat
     assert cut.size == photo.size  # the header is there
     with pytest.raises(CorruptFileError, match="cut"):
         cut.load()
+    for failing in (lambda: Image.open(io.BytesIO(data[:-40] + bytes(40))), cut.load):
+        with pytest.raises(OSError, match="cut|altered"):  # what programs that look through folders expect
+            failing()
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     shown = Image.open(io.BytesIO(data[:-10]))  # inside the HF stream: some of its slices are there
     assert shown.tobytes() == preview(data[:-10], ALL).tobytes()

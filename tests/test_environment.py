@@ -11,8 +11,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from lab.paths import ROOT
+from weconvene_core.version import VERSION
 
-CONDA_NAMES = {"torch": "pytorch"}  # the name on conda-forge, where it differs
+CONDA_NAMES = {"torch": "pytorch", "build": "python-build"}  # the name on conda-forge, where it differs
+CONDA_BOUNDS = {"numpy": "<2"}  # what compressai, which pip installs afterwards, asks for
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 HASHES = r"(?:    --hash=sha256:[0-9a-f]{64}[ \\]*\n)+"
@@ -20,8 +22,10 @@ LOCKED = re.compile(rf"^([A-Za-z0-9._-]+)==([^\s;\\]+)[^\n]*\\\n{HASHES}", re.MU
 
 
 def declared() -> dict[str, Requirement]:
-    lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
-    return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
+    extras = PROJECT["optional-dependencies"]
+    lines = PROJECT["dependencies"] + [line for name in ("train", "notebooks", "dev") for line in extras[name]]
+    found = {canonicalize_name(r.name): r for r in map(Requirement, lines)}
+    return {name: requirement for name, requirement in found.items() if name != PROJECT["name"]}
 
 
 def locked_versions() -> dict[str, list[str]]:
@@ -51,12 +55,22 @@ def test_each_declared_package_is_in_the_conda_environment_with_the_same_bounds(
     conda = conda_requirements()
     known_as = CONDA_NAMES.get(name, name)
     assert known_as in conda, f"add {known_as} to environment.yml"
-    assert conda[known_as].specifier == declared()[name].specifier
+    assert conda[known_as].specifier == declared()[name].specifier & CONDA_BOUNDS.get(name, "")
 
 
 def test_the_conda_environment_names_nothing_else() -> None:
     expected = {CONDA_NAMES.get(name, name) for name in declared()} | {"python", "pip"}
     assert set(conda_requirements()) == expected
+
+
+def test_the_core_caps_nothing_and_needs_nothing_heavy() -> None:
+    core = [Requirement(line) for line in PROJECT["dependencies"]]
+    assert not [str(r) for r in core if any(spec.operator in ("<", "<=", "==", "~=") for spec in r.specifier)]
+    assert not {"compressai", "torchvision", "pydantic", "scipy", "pandas", "matplotlib"} & {r.name for r in core}
+
+
+def test_the_citation_states_the_version() -> None:
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == VERSION
 
 
 def test_the_conda_python_is_one_that_the_package_accepts() -> None:

@@ -11,7 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lab.layer_analysis.layer_internals import receptive_field_of
 from weconvene_core.errors import WeconveneError
-from weconvene_core.layers import WeConv3d
+from weconvene_core.layers import (
+    DownWeConvBlock,
+    Pointwise,
+    ResidualWeConvBlock,
+    SubPixelConv,
+    UpWeConvBlock,
+    WeConv3d,
+    WeConvSpec,
+)
 from weconvene_core.layers.blocks import GDN
 from weconvene_core.wavelets import Wavelet
 from weconvene_core.wavelets.lifting_schemes import LiftingScheme, predict, update
@@ -107,6 +115,49 @@ def test_multiplications_by_hand_equal_the_counter(name: str) -> None:
 
 def test_two_levels_cost_a_sixth_of_a_plain_convolution() -> None:
     assert WeConv3d(128, 128, levels=2).macs(256, 256) * 6 == WeConv3d(128, 128, levels=0).macs(256, 256)
+
+
+SPEC = WeConvSpec()
+LAYERS = {
+    "WeConv3d": lambda: WeConv3d(8, 4),
+    "two levels": lambda: WeConv3d(8, 4, levels=2, channel_dwt=False),
+    "normalised": lambda: WeConv3d(8, 8, norm=GDN),
+    "down": lambda: DownWeConvBlock(8, 8, SPEC),
+    "up": lambda: UpWeConvBlock(8, 8, SPEC),
+    "residual": lambda: ResidualWeConvBlock(8, SPEC),
+    "sub-pixel": lambda: SubPixelConv(8, 8),
+    "pointwise": lambda: Pointwise(8, 4),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_output_has_the_memory_format_of_the_input(name: str) -> None:
+    """As that of ``nn.Conv2d``: what follows may be ``x.view(x.size(0), -1)``."""
+    layer, x = LAYERS[name](), torch.randn(2, 8, 12, 10)
+    y = layer(x)
+    assert y.view(2, -1).shape[1] == y[0].numel()
+    last = layer(x.to(memory_format=torch.channels_last))
+    assert last.is_contiguous(memory_format=torch.channels_last)
+    odd = torch.empty(2, 12, 8, 10).permute(0, 2, 1, 3).copy_(x)
+    for other in (last, layer(odd), layer(x.flip(3).flip(3)), layer(x.requires_grad_())):
+        torch.testing.assert_close(other, y, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_layers_follow_the_default_type_and_a_change_of_type(dtype: torch.dtype) -> None:
+    x = torch.randn(1, 4, 9, 8)
+    assert WeConv3d(4, 4, levels=2).to(dtype)(x.to(dtype)).dtype == dtype
+    torch.set_default_dtype(dtype)
+    try:
+        layer = WeConv3d(4, 4, levels=2)
+        wanted = layer.double()(x.double())
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {tensor.dtype for tensor in WeConv3d(4, 4).state_dict().values()} == {torch.float32}
+    torch.testing.assert_close(layer.float()(x), wanted.float(), atol=0.02, rtol=0.02)
+    with torch.inference_mode():
+        seen = layer(x)
+    torch.testing.assert_close(seen, layer(x))
 
 
 def test_bf16_autocast_stays_close() -> None:

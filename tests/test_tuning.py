@@ -82,7 +82,7 @@ def test_an_unknown_part_or_too_small_a_crop_is_refused(tmp_path: Path) -> None:
     config = TrainConfig("tiny", (STAGE,), str(tmp_path), trains=("g_x",))
     with pytest.raises(WeconveneError, match="trains=g_x names nothing"):
         Trainer(config, load_pool(image_set("default").paths))
-    with pytest.raises(WeconveneError, match="crops of 192"):
+    with pytest.raises(WeconveneError, match="needs 192 or more"):
         replace(config, metric="ms_ssim", stages=(replace(STAGE, crop=128),))
     with pytest.raises(WeconveneError, match="metric='psnr'"):
         replace(config, metric="psnr")

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from weconvene_core.codec import pillow_plugin
 from weconvene_core.moved import Moved
+from weconvene_core.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from weconvene_core.codec.api import decode, encode, load_model
+    from weconvene_core.compressai_zoo import register
 
 # CompressAI compiles with torch.jit on import; its deprecation is nothing that a reader of this package can act on.
 warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
@@ -25,17 +27,7 @@ warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", 
 sys.meta_path.append(Moved())
 pillow_plugin.register()  # which loads neither torch nor numpy
 
-__version__ = "0.2.0"
 __all__ = ["__version__", "decode", "encode", "load_model", "register"]
-
-
-def register() -> None:
-    """Make the model known to CompressAI, which is imported for that: ``compressai.registry.MODELS["weconvene"]``."""
-    from compressai.registry import register_model
-
-    from weconvene_core.model.weconvene import WeConvene
-
-    register_model("weconvene")(WeConvene)
 
 
 def __getattr__(name: str) -> Any:
@@ -43,4 +35,8 @@ def __getattr__(name: str) -> Any:
         from weconvene_core.codec import api
 
         return getattr(api, name)
+    if name == "register":
+        from weconvene_core.compressai_zoo import register
+
+        return register
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

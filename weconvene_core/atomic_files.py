@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,23 +24,35 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: str | Path, replace: bool = True) -> Iterator[IO[bytes]]:
     """Open a file under a temporary name in the same folder; it gets its name at the end of the block.
 
-    If the block fails or the process is killed, an earlier file of that name stays as it was.
+    If the block fails or the process is killed, an earlier file of that name stays as it was. A new file keeps an
+    earlier one's permissions, and a link goes on to name its target. A pipe or a device is written to as it is.
+    Without ``replace`` a file that appears meanwhile is kept, and this one is refused.
 
     Raises
     ------
     WeconveneError
         If the folder is missing or not writable, or the disk is full.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
     temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
     try:
+        if is_stream(target):  # a file with its name would take its place
+            with target.open("wb") as file:
+                yield file
+            return
         with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())  # on the disk before the name: a power cut must not leave an empty file
+        with suppress(OSError):  # no earlier file, or permissions that this file system does not have
+            shutil.copymode(target, temporary)
+        if not replace:
+            with suppress(PermissionError, NotImplementedError):  # a file system without hard links
+                os.link(temporary, target)  # which never replaces
+                return
         os.replace(temporary, target)
     except OSError as error:
         raise WeconveneError(f"{path} cannot be written: {error.strerror or error}.") from error
@@ -48,9 +61,14 @@ def atomic_file(path: str | Path) -> Iterator[IO[bytes]]:
             temporary.unlink()
 
 
-def write_bytes_atomically(path: str | Path, data: bytes) -> None:
+def is_stream(path: Path) -> bool:
+    """Tell whether a path is there and is neither file nor folder: a pipe, a terminal, ``/dev/null``."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def write_bytes_atomically(path: str | Path, data: bytes, replace: bool = True) -> None:
     """Write a file as :func:`atomic_file` does, which says what is raised."""
-    with atomic_file(path) as file:
+    with atomic_file(path, replace) as file:
         file.write(data)
 
 

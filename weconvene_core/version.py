@@ -1,9 +1,11 @@
-"""Which state of the repository this is."""
+"""Which release this is (the one place that says so), and which state of the repository."""
 
 from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+
+VERSION = "1.0.0rc1"
 
 
 def git_version(root: Path) -> str:

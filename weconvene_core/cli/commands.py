@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
-from weconvene_core.atomic_files import write_bytes_atomically
+from weconvene_core.atomic_files import is_stream, write_bytes_atomically
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.paths import checkpoint, new_checkpoint
 
@@ -38,30 +37,32 @@ def encode(arguments: argparse.Namespace) -> int:
     from PIL import Image
 
     from weconvene_core.codec.container import MAX_PIXELS
-    from weconvene_core.codec.pictures import PictureWarning, load
+    from weconvene_core.codec.pictures import FOLDER_FORMATS, PictureWarning, load
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above it, and refuses above twice as many
     known = Image.registered_extensions()  # some of these formats Pillow only writes
-    pictures = [suffix for suffix, name in known.items() if name in Image.OPEN and suffix != COMPRESSED]
+    pictures = [suffix for suffix, name in known.items() if name in FOLDER_FORMATS & Image.OPEN.keys()]
     jobs = _jobs(arguments, pictures, COMPRESSED)
+    if jobs[0].target.suffix.lower() in known.keys() - {COMPRESSED} and not is_stream(jobs[0].target):
+        raise WeconveneError(f"{jobs[0].target} is named as a picture: give a name that ends in .wcv, or a folder.")
     checkpoint(arguments.model)
 
     def one(job: Job) -> str:
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter("always", PictureWarning)
-            picture = load(io.BytesIO(_read(job.source)) if job.source == PIPE else job.source)
+            picture = load(io.BytesIO(read(job.source)) if job.source == PIPE else job.source)
         for note in noted:
             if note.category is PictureWarning:  # a user can do nothing with Pillow's own
-                tqdm.write(f"weconvene: {job.source}: {note.message}", file=sys.stderr)
+                complain(f"{job.source}: {note.message}")
         from weconvene_core.codec import api
 
         options = {"max_memory": arguments.max_memory, "effort": arguments.effort}
         data = api.encode(picture, arguments.quality, arguments.model, **options)
-        _write(data, job.target)
+        _write(data, job.target, arguments.force)
         bpp = 8 * len(data) / picture.rgb[..., 0].size
         return f"{job.target}: {len(data)} bytes, {bpp:.4f} bits per pixel"
 
-    return _run(jobs, one, arguments.force)
+    return _run(jobs, one, arguments)
 
 
 def decode(arguments: argparse.Namespace) -> int:
@@ -75,7 +76,7 @@ def decode(arguments: argparse.Namespace) -> int:
         format_of(piped if job.target == PIPE else job.target)
 
     def one(job: Job) -> str:
-        data = _read(job.source)
+        data = read(job.source)
         (unpack_prefix if arguments.preview else unpack)(data)  # before torch is loaded
         from weconvene_core.codec import api
 
@@ -83,36 +84,10 @@ def decode(arguments: argparse.Namespace) -> int:
             image = api.preview(data, api.ALL, max_memory=arguments.max_memory)
         else:
             image = api.decode(data, max_memory=arguments.max_memory)
-        _write(to_bytes(image, piped if job.target == PIPE else job.target), job.target)
+        _write(to_bytes(image, piped if job.target == PIPE else job.target), job.target, arguments.force)
         return f"{job.target}: {image.width} x {image.height}, {image.mode}"
 
-    return _run(jobs, one, arguments.force)
-
-
-def info(arguments: argparse.Namespace) -> int:
-    """Print what a compressed file says of itself; a cut one does so too, and is reported."""
-    from weconvene_core.codec.container import unpack_prefix
-
-    data = _read(arguments.file)
-    prefix = unpack_prefix(data)
-    container = prefix.container
-    facts = {
-        "file": str(arguments.file), "bytes": len(data), "complete": prefix.complete,
-        "bpp": round(8 * prefix.size / (container.width * container.height), 4),
-        "width": container.width, "height": container.height, "mode": container.mode, "quality": container.quality,
-        "model_hash": container.model_hash.hex(), "exact": container.exact, "tile": container.tile,
-        "tiles": list(container.tiling), "orientation": container.orientation, "transforms": not container.plain,
-        "stream_bytes": {kind: sum(map(len, container.of(kind))) for kind in dict.fromkeys(container.kinds)},
-    }  # fmt: skip
-    print(json.dumps(facts) if arguments.json else "\n".join(f"{name:14}{value}" for name, value in facts.items()))
-    if prefix.complete:
-        return 0
-    print(
-        f"weconvene: {arguments.file} is cut: {len(data)} of its {prefix.size} bytes are there; fetch it again, "
-        "or look at what there is with decode --preview.",
-        file=sys.stderr,
-    )
-    return DAMAGED
+    return _run(jobs, one, arguments)
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -121,7 +96,7 @@ def train(arguments: argparse.Namespace) -> int:
         raise WeconveneError(f"There is no training configuration {arguments.config}: give a JSON or TOML file.")
     from weconvene_core.training.trainer import train_from_config
 
-    train_from_config(arguments.config, arguments.minutes)
+    train_from_config(arguments.config, arguments.minutes, arguments.quiet)
     return 0
 
 
@@ -137,7 +112,9 @@ def calibrate(arguments: argparse.Namespace) -> int:
     every = VALIDATION_EVERY if arguments.images is None and len(paths) >= VALIDATION_EVERY else 1
     before, images = path.stat().st_size, [*decode(paths[::every]).values()]
     digest = calibrate_checkpoint(path, images)
-    print(f"{path}: calibrated on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}")
+    if not arguments.quiet:
+        said = f"calibrated on {len(images)} images, {path.stat().st_size} bytes ({before} before), {digest.hex()}"
+        print(f"{path}: {said}")
     return 0
 
 
@@ -151,8 +128,9 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> list[Job]:
     """Plan as ``cp`` does: one file to a name, or files and folders into a folder, which is made if missing."""
-    sources, output = arguments.inputs, arguments.output
-    if len(sources) == 1 and not sources[0].is_dir() and not output.is_dir():
+    sources, output = arguments.inputs, Path(arguments.output)
+    into_folder = output.is_dir() or arguments.output.endswith(("/", os.sep))
+    if len(sources) == 1 and not sources[0].is_dir() and not into_folder:
         return [Job(sources[0], output)]
     if PIPE in sources or output == PIPE:
         raise WeconveneError("A pipe takes one picture: give '-' as the only input, or with a single one as output.")
@@ -160,9 +138,9 @@ def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> li
         raise WeconveneError(f"{output} is a file: several pictures need a folder.")
     jobs = []
     for source in sources:
-        inside = (path for path in sorted(source.rglob("*")) if path.suffix.lower() in suffixes and path.is_file())
-        base, paths = (source, inside) if source.is_dir() else (source.parent, [source])
-        jobs += [Job(path, output / path.relative_to(base).with_suffix(suffix)) for path in paths]
+        known = (path for path in inside(source) if path.suffix.lower() in suffixes or path.is_dir())
+        base, paths = (source, known) if source.is_dir() else (source.parent, [source])
+        jobs += [Job(path, (output / path.relative_to(base)).with_suffix(suffix)) for path in paths]
     if not jobs:
         where = ", ".join(map(str, sources))
         raise WeconveneError(f"There is nothing to do: no file in {where} has a known extension.")
@@ -173,47 +151,94 @@ def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> li
     return jobs
 
 
-def _run(jobs: list[Job], one: Callable[[Job], str], force: bool) -> int:
+def inside(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """Yield the files of a folder and of those in it, linked ones too, but as a shell's ``*`` none that is hidden.
+
+    A folder that cannot be listed is yielded itself.
+    """
+    real = folder.resolve()
+    try:
+        found = [] if real in above else sorted(folder.iterdir())  # links may lead in circles
+    except OSError:
+        found = []
+        yield folder
+    for path in found:
+        if path.is_dir() and path.name[0] != ".":
+            yield from inside(path, (*above, real))
+        elif path.is_file() and path.name[0] != ".":
+            yield path
+
+
+def _run(jobs: list[Job], one: Callable[[Job], str], arguments: argparse.Namespace) -> int:
     """Do the jobs; of several, go on after a failure, and say at the end how many there were."""
     if len(jobs) == 1:
-        _check_output(jobs[0], force)
-        print(one(jobs[0]), file=sys.stderr if jobs[0].target == PIPE else sys.stdout)
+        _check_output(jobs[0], arguments.force)
+        said = _in_one_line(one(jobs[0]))
+        if not arguments.quiet:
+            print(said, file=sys.stderr if jobs[0].target == PIPE else sys.stdout)
         return 0
     codes = []
-    for job in tqdm(jobs, unit="file", disable=None):  # None: no bar where stderr is no terminal
+    for job in tqdm(jobs, unit="file", disable=arguments.quiet or None):  # None: no bar where stderr is no terminal
         try:
             job.target.parent.mkdir(parents=True, exist_ok=True)
-            _check_output(job, force)
-            one(job)
-        except (WeconveneError, OSError) as error:
-            codes.append(DAMAGED if isinstance(error, CorruptFileError) else FAILED)
-            tqdm.write(f"weconvene: {job.source}: {error}", file=sys.stderr)
-    print(f"{len(jobs) - len(codes)} of {len(jobs)} files done")
+            _check_output(job, arguments.force)
+            said = _in_one_line(one(job))
+            if arguments.verbose:
+                tqdm.write(said)
+        except (WeconveneError, OSError, MemoryError) as error:
+            codes.append(failed(job.source, error))
+    if not arguments.quiet:
+        print(f"{len(jobs) - len(codes)} of {len(jobs)} files done")
     return min(codes, default=0)
+
+
+def failed(source: Path, error: Exception) -> int:
+    """Say what is wrong with one file of several; return its exit code."""
+    complain(f"{source}: {error}")
+    return DAMAGED if isinstance(error, CorruptFileError) else FAILED
 
 
 def _check_output(job: Job, force: bool) -> None:
     """Find out before the work, rather than after it, that its result could not be written."""
     source, output = job
-    if output == PIPE:
+    if source.is_dir():
+        raise WeconveneError(f"The folder {source} cannot be listed: see its permissions.")
+    if output == PIPE or is_stream(output):
         return
     if output.exists() and not force:
         raise WeconveneError(f"{output} exists already: choose another name, or replace it with --force.")
     if output.exists() and source.exists() and output.samefile(source):
         raise WeconveneError(f"{output} is the input itself: choose another name.")
-    if not output.parent.is_dir():
-        raise WeconveneError(f"There is no folder {output.parent}: make it first, or choose another.")
-    if not os.access(output.parent, os.W_OK):
-        raise WeconveneError(f"The folder {output.parent} may not be written to: choose another.")
+    folder = output.resolve().parent
+    if not folder.is_dir():
+        raise WeconveneError(f"There is no folder {folder}: make it first, or choose another.")
+    if not os.access(folder, os.W_OK):
+        raise WeconveneError(f"The folder {folder} may not be written to: choose another.")
 
 
-def _read(source: Path) -> bytes:
+def read(source: Path) -> bytes:
+    """Read a file, or the pipe."""
+    if source == PIPE and sys.stdin is None:  # as services are started
+        raise WeconveneError("Standard input is closed: give a file, or something to read.")
     return sys.stdin.buffer.read() if source == PIPE else source.read_bytes()
 
 
-def _write(data: bytes, target: Path) -> None:
+def _write(data: bytes, target: Path, force: bool) -> None:
     if target == PIPE:
+        if sys.stdout is None:
+            raise WeconveneError("Standard output is closed: give a file, or something that reads.")
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
     else:
-        write_bytes_atomically(target, data)
+        write_bytes_atomically(target, data, replace=force)
+
+
+def complain(sentence: str) -> None:
+    """Write to stderr, above a progress bar."""
+    if sys.stderr is not None:
+        tqdm.write(f"weconvene: {_in_one_line(sentence)}", file=sys.stderr)
+
+
+def _in_one_line(text: str) -> str:
+    """Escape control characters, which names of files may hold."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -1,4 +1,4 @@
-"""The command line: ``weconvene encode | decode | info | train | calibrate | data``.
+"""The command line: ``weconvene encode | decode | info | models | train | calibrate | data``.
 
 Whatever a user can get wrong ends in one sentence on stderr and one of the exit codes of EXIT_CODES.
 """
@@ -6,103 +6,187 @@ Whatever a user can get wrong ends in one sentence on stderr and one of the exit
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
+import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from weconvene_core.cli import commands
+from tqdm import tqdm
+
+from weconvene_core import __version__
+from weconvene_core.cli import commands, listings
 from weconvene_core.codec.tile_grid import DEFAULT_MEMORY
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
+from weconvene_core.progress import PROGRESS
 
+Subparsers = argparse._SubParsersAction  # which argparse has no public name for
 EXIT_CODES = (
     "exit codes: 0 all is done; 1 something is wrong, and stderr says what; 2 a wrong command line; 3 a compressed "
-    "file is damaged, cut, foreign, or of weights that are not installed; 130 interrupted. Of several files the others "
-    "are done nevertheless."
+    "file is damaged, cut, foreign, or of weights that are not installed; 130 interrupted; 141 nobody reads the output "
+    "any more. Of several files the others are done nevertheless."
 )
+SHELLS = ("bash", "zsh", "tcsh")
+CLOSED_PIPE = 141  # what a shell says of a program that SIGPIPE ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code; argparse itself exits with 2 on a wrong command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be text
     arguments = _parser().parse_args(argv)
     code = commands.FAILED
+    PROGRESS.set(iter if arguments.quiet else _bar)
     try:
-        with warnings.catch_warnings():
-            # Libraries' notes to programmers, such as torch.jit's deprecation: a user can do nothing with them.
-            warnings.simplefilter("ignore", FutureWarning)
-            return arguments.run(arguments)
+        return _run(arguments)
     except KeyboardInterrupt:
         sentence, code = "Interrupted; files that were complete before are complete now.", 130
     except MemoryError:
         sentence = "There is not enough memory for this: use a smaller picture, or close other programs."
+    except ModuleNotFoundError as error:
+        sentence = f"This needs the package {error.name}, which comes with the extra 'train' of weconvene-core."
     except WeconveneError as error:
         sentence, code = str(error), commands.DAMAGED if isinstance(error, CorruptFileError) else commands.FAILED
     except OSError as error:
         sentence = f"{error.filename or 'The system'}: {error.strerror or error}."
-    print(f"weconvene: {sentence}", file=sys.stderr)
+        try:
+            sys.stdout.flush()
+        except OSError:  # what cannot be written must not be tried again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # no fault: the reader has seen enough
+            return CLOSED_PIPE
+    commands.complain(sentence)
     return code
 
 
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        with warnings.catch_warnings():
+            # Libraries' notes to programmers, such as torch.jit's deprecation: a user can do nothing with them.
+            warnings.simplefilter("ignore", FutureWarning)
+            code = arguments.run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()  # while a full disk or a closed pipe can still be reported
+        return code
+    except BaseException:
+        if arguments.verbose:
+            traceback.print_exc()
+        raise
+
+
+def _bar(steps: Iterable[Any]) -> Iterable[Any]:
+    """Show a bar after a second, where stderr is a terminal."""
+    return tqdm(steps, delay=1, leave=False, disable=None)
+
+
+class _Completion(argparse.Action):
+    """Print a shell's completion script, and leave."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: object, values: Any, option: object = None) -> None:
+        try:
+            import shtab
+        except ImportError:
+            parser.exit(commands.FAILED, "weconvene: Completion needs shtab: install it with pip install shtab.\n")
+        commands_of = [parser]
+        for one in commands_of:  # which grows
+            for action in one._actions:
+                if action.metavar in ("IN", "OUT", "CONFIG", "DIR"):
+                    action.complete = shtab.FILE
+                commands_of += action.choices.values() if isinstance(action, Subparsers) else []
+        print(shtab.complete(parser, values))
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
-    description = "Learned image compression with 3-D wavelets."
-    parser = argparse.ArgumentParser(prog="weconvene", description=description, epilog=EXIT_CODES)
+    said = "Learned image compression with 3-D wavelets."
+    parser = argparse.ArgumentParser(prog="weconvene", description=said, epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    said = "print a completion script for bash, zsh or tcsh, and exit"
+    parser.add_argument("--print-completion", action=_Completion, choices=SHELLS, metavar="SHELL", help=said)
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_codec_commands(subparsers)
     _add_training_commands(subparsers)
     return parser
 
 
-def _add_codec_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    encode = subparsers.add_parser("encode", help="compress pictures")
-    _add_files(encode, "pictures (PNG, JPEG, TIFF, WebP ...), folders of them, or - for a pipe", "photo.wcv")
-    said = "a number from 0 (small) to 7 (fine)"
-    encode.add_argument("--quality", type=quality_number, required=True, metavar="Q", help=said)
-    encode.add_argument("--model", default="lite", help="name of a trained model (default: %(default)s)")
-    said = "search for a better file: 0 codes at once, 3 takes longest (default: %(default)s)"
-    encode.add_argument("--effort", type=int, choices=range(4), default=0, help=said)
-    encode.set_defaults(run=commands.encode)
+def _command(subparsers: Subparsers, name: str, run: Callable[..., int], said: str, *examples: str) -> Any:
+    """Add a command: what its help says, examples, and the options that all have."""
+    shown = "".join(f"\n  weconvene {words}" for words in examples)
+    texts = {"help": said, "description": f"{said}.".capitalize(), "epilog": f"examples:{shown}"}
+    parser = subparsers.add_parser(name, **texts, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quiet", action="store_true", help="no messages and no progress: results and errors only")
+    parser.add_argument("--verbose", action="store_true", help="a line for every file, and where an error came from")
+    parser.set_defaults(run=run)
+    return parser
 
-    decode = subparsers.add_parser("decode", help="turn compressed files into pictures")
+
+def _add_codec_commands(subparsers: Subparsers) -> None:
+    examples = ("encode photo.png photo.wcv --quality 3", "encode photos/ compressed/ --quality 4.5 --effort 2")
+    encode = _command(subparsers, "encode", commands.encode, "compress pictures", *examples)
+    _add_files(encode, "pictures (PNG, JPEG, TIFF, WebP ...), folders of them, or - for a pipe", "photo.wcv")
+    encode.add_argument("--quality", type=quality_number, required=True, metavar="Q", help="0 (small) to 7 (fine)")
+    encode.add_argument("--model", default="lite", metavar="NAME", help="see weconvene models (default: %(default)s)")
+    said = "search for a better file: 0 codes at once, 3 takes longest (default: %(default)s)"
+    encode.add_argument("--effort", type=int, choices=range(4), default=0, metavar="N", help=said)
+
+    examples = ("decode photo.wcv photo.png", "decode half_a_download.wcv look.png --preview")
+    decode = _command(subparsers, "decode", commands.decode, "turn compressed files into pictures", *examples)
     _add_files(decode, "compressed files, folders of them, or - for a pipe", "photo.png")
     decode.add_argument("--preview", action="store_true", help="decode what is there, even if the file is cut")
     said = "format in a folder or a pipe (default: %(default)s)"
     decode.add_argument("--format", default="png", metavar="EXT", help=said)
-    decode.set_defaults(run=commands.decode)
 
-    info = subparsers.add_parser("info", help="show what a compressed file contains")
-    info.add_argument("file", type=Path, metavar="FILE", help="a compressed file, or - for a pipe")
-    info.add_argument("--json", action="store_true", help="print one JSON object")
-    info.set_defaults(run=commands.info)
+    examples = ("info photo.wcv", "info compressed/ --json")
+    info = _command(subparsers, "info", listings.info, "show what compressed files contain", *examples)
+    info.add_argument("inputs", type=Path, nargs="+", metavar="IN", help="compressed files, folders, or - for a pipe")
+    _add_json(info)
+    _add_json(_command(subparsers, "models", listings.models, "list the trained models", "models"))
 
 
 def _add_files(parser: argparse.ArgumentParser, what: str, example: str) -> None:
     parser.add_argument("inputs", type=Path, nargs="+", metavar="IN", help=what)
     said = f"the result, e.g. {example}; a folder; or - for a pipe"
-    parser.add_argument("output", type=Path, metavar="OUT", help=said)
+    parser.add_argument("output", metavar="OUT", help=said)
     parser.add_argument("--force", action="store_true", help="replace what exists")
     said = "working memory beyond the picture itself; larger pictures are coded in tiles (default: %(default)s)"
-    parser.add_argument("--max-memory", type=int, default=DEFAULT_MEMORY, metavar="MIB", help=said)
+    parser.add_argument("--max-memory", type=_positive, default=DEFAULT_MEMORY, metavar="MIB", help=said)
 
 
-def _add_training_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    train = subparsers.add_parser("train", help="train a model, or go on with an interrupted training")
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object a line")
+
+
+def _add_training_commands(subparsers: Subparsers) -> None:
+    said = "train a model, or go on with an interrupted training"
+    examples = ("train data/checkpoints/lite_from_scratch.toml", "train run.toml --minutes 60")
+    train = _command(subparsers, "train", commands.train, said, *examples)
     train.add_argument("config", type=Path, metavar="CONFIG", help="the training's configuration, JSON or TOML")
-    train.add_argument("--minutes", type=float, metavar="N", help="save and stop cleanly after N minutes")
-    train.set_defaults(run=commands.train)
+    train.add_argument("--minutes", type=_positive, metavar="N", help="save and stop cleanly after N minutes")
 
-    said = "calibrate a model's integer path: its files decode to the same bits on every machine"
-    calibrate = subparsers.add_parser("calibrate", help=said)
+    said = "after a training: make the model's files decode to the same bits on every machine"
+    calibrate = _command(subparsers, "calibrate", commands.calibrate, said, "calibrate my_model")
     calibrate.add_argument("name", metavar="NAME", help="name of a trained model; its file is replaced")
     said = "photographs to measure on (default: those kept out of training)"
     calibrate.add_argument("--images", type=Path, metavar="DIR", help=said)
-    calibrate.set_defaults(run=commands.calibrate)
 
-    data = subparsers.add_parser("data", help="get image sets")
+    data = subparsers.add_parser("data", help="list and get image sets")
     actions = data.add_subparsers(required=True, metavar="ACTION")
-    fetch = actions.add_parser("fetch", help="download an image set of data/registry.csv and verify it")
-    fetch.add_argument("name", metavar="NAME", help="e.g. kodak")
-    fetch.set_defaults(run=commands.fetch)
+    said = "list the known image sets: which are here, and their licences"
+    _add_json(_command(actions, "list", listings.image_sets, said, "data list"))
+    fetch = _command(actions, "fetch", commands.fetch, "download an image set and verify it", "data fetch kodak")
+    fetch.add_argument("name", metavar="NAME", help="name of a set, as weconvene data list shows them")
+
+
+def _positive(text: str) -> int:
+    """Parse a whole number, 1 or more."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number, 1 or more, is expected, not {text}")
+    return int(text)
 
 
 def quality_number(text: str) -> float:

@@ -22,9 +22,10 @@ from weconvene_core.entropy.distributions import Likelihood, straight_through_ro
 from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad
-from weconvene_core.layers.blocks import lambda_of
+from weconvene_core.layers.blocks import batch_of, lambda_of
 from weconvene_core.model.checkpoint import LoadedModel
 from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.progress import PROGRESS
 
 STEP = 0.01  # quantiser steps that a coefficient moves for each bit per quantiser step that the loss would fall by
 LAST_STEP = 0.1  # of it, at the end of a cosine
@@ -61,9 +62,10 @@ def best_orientation(model: WeConvene, pixels: np.ndarray, quality: float, count
 
     The estimate is in floating point, which is quicker, of tiles with the side ``tile`` one by one (0: of the whole).
     """
-    estimate, at, losses = Refinement(model), torch.tensor([quality]), np.zeros(count)
-    for row, column in product(*(spans(length, tile) for length in pixels.shape[:2])):
-        images = (from_8_bit(turned(pixels[row.padded, column.padded], i)) for i in range(count))
+    estimate, at, losses = Refinement(model), batch_of(quality), np.zeros(count)
+    for row, column in PROGRESS.get()([*product(*(spans(length, tile) for length in pixels.shape[:2]))]):
+        part = pixels[row.padded, column.padded]
+        images = (from_8_bit(turned(part, i)) for i in PROGRESS.get()(range(count)))
         losses += [estimate.loss(estimate.start(x, at), x, at) for x in images]
     return int(np.argmin(losses))
 
@@ -128,7 +130,7 @@ class Refinement:
         """
         start = self.start(x, quality)
         y = start.clone()
-        for index in range(self.passes):
+        for index in PROGRESS.get()(range(self.passes)):
             cosine = (1 + math.cos(math.pi * (index / self.passes))) / 2  # falls from 1 to 0
             y = self._moved(y, x, quality, STEP * (LAST_STEP + (1 - LAST_STEP) * cosine))
         better = self.passes and self.loss(y, x, quality) < self.loss(start, x, quality)

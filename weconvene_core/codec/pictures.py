@@ -2,10 +2,11 @@
 
 The codec sees 8-bit RGB. The EXIF orientation is applied and not stored. Grey (1, L, LA) is coded as RGB with equal
 channels and comes back as the mean of the three. Palettes become RGB. Alpha and colour profiles are kept without loss;
-a profile that says sRGB is left out, since no profile means that. Other metadata is dropped. With a PictureWarning,
-16-bit samples are reduced to 8 bits (grey is divided by 257 and rounded, of colour Pillow keeps the high byte), an
-animation to its first frame, and a profile above 4 MiB is dropped. CMYK and floating-point pictures are refused: their
-conversion needs choices (an ink profile, a range) that are the user's.
+a profile that maps colours as sRGB does is left out, since no profile means that. Other metadata is dropped. With a
+PictureWarning, deeper samples are reduced to 8 bits (grey is divided by 257 and rounded, of colour Pillow keeps the
+high byte), an animation to one frame, a gamma of its own is ignored, and a profile above 4 MiB is dropped. CMYK and
+floating-point pictures are refused: their conversion needs choices (an ink profile, a range) that are the user's. So
+are camera raw files, of which Pillow reads a preview.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -28,8 +30,14 @@ SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 GREY = ("1", "L", "LA", "La")
 COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "YCbCr", "HSV")
 MIRRORED, FLIPPED = 1, 2  # bits of an orientation
+NEW_SUBFILE_TYPE, PHOTOMETRIC, WHITE_IS_ZERO = 254, 262, 0  # tags of TIFF, and a value of the second
 STRIP = 1024  # rows that are converted at a time
-EIGHT_BITS = "16-bit samples are reduced to 8 bits."
+EIGHT_BITS = "Samples of more than 8 bits are reduced to 8 bits."
+LEVELS = {"L;2": 4, "L;4": 16, "I;12": 1 << 12}  # of grey in the file, by Pillow's raw mode
+FOLDER_FORMATS = frozenset(
+    {"AVIF", "BMP", "GIF", "HEIF", "JPEG", "JPEG2000", "JXL", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP"}
+)
+"""What is taken from a folder: Pillow knows more, among them films, tables and documents."""
 CHANNELS: dict[int, Mode] = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 DECODER_ERRORS = (  # what missing, too large and damaged pictures make Pillow raise
     OSError, Image.DecompressionBombError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError,
@@ -62,8 +70,8 @@ class Picture:
     icc: bytes | None = None
 
 
-def load(source: str | Path | IO[bytes] | Image.Image | np.ndarray | Picture) -> Picture:
-    """Read a picture from a file, a Pillow image, or an array; a Picture is returned as it is.
+def load(source: str | Path | bytes | IO[bytes] | Image.Image | np.ndarray | Picture) -> Picture:
+    """Read a picture from a file or its bytes, a Pillow image, or an array; a Picture is returned as it is.
 
     Arrays are (H, W) or (H, W, C), C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA, of uint8 (0..255) or uint16 (0..65535).
 
@@ -76,10 +84,15 @@ def load(source: str | Path | IO[bytes] | Image.Image | np.ndarray | Picture) ->
         return source
     if isinstance(source, np.ndarray):
         return _from_array(source)
-    if isinstance(source, Image.Image):
-        return _from_pil(source)
-    name = source if isinstance(source, (str, Path)) else "given"
+    if isinstance(source, bytes | bytearray | memoryview):
+        source = io.BytesIO(source)
+    name = source if isinstance(source, str | Path) else "given"
     try:
+        if isinstance(source, Image.Image):
+            return _from_pil(source)
+        if name == "given" and not hasattr(source, "read"):
+            kind = type(source).__name__
+            raise WeconveneError(f"A picture is a path, an open file, bytes, a Pillow image or an array, not a {kind}.")
         with Image.open(source) as image:
             return _from_pil(image)
     except WeconveneError:
@@ -96,20 +109,52 @@ def _from_pil(image: Image.Image) -> Picture:
         raise WeconveneError(
             f"Pictures of mode {image.mode} are not coded: convert to 8-bit RGB or grey first, with the range you want."
         )
-    icc = _profile(image)
-    if getattr(image, "n_frames", 1) > 1:
-        warnings.warn(f"Of {image.n_frames} frames only the first is kept.", PictureWarning, stacklevel=3)
-    if _has_deep_colour(image):
-        warnings.warn(EIGHT_BITS, PictureWarning, stacklevel=3)
+    icc, raw, white_is_zero = _profile(image), _raw_mode(image), _tags(image).get(PHOTOMETRIC) == WHITE_IS_ZERO
+    _say_what_is_lost(image, raw)
+    if transparent := _transparent_colour(image, raw):
+        image = image.copy()
+        image.info["transparency"] = transparent
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be copied for nothing
         image = ImageOps.exif_transpose(image)
     if image.mode in SIXTEEN_BITS:
-        samples = np.asarray(image)
-        if samples.size and not 0 <= samples.min() <= samples.max() <= 65535:
-            raise WeconveneError("The grey picture's samples exceed 16 bits: scale it to 8 or 16 bits first.")
-        return replace(_from_array(samples.astype(np.uint16)), icc=icc)
-    mode = ("L" if image.mode in GREY else "RGB") + "A" * image.has_transparency_data
+        return replace(_from_sixteen_bits(image, raw, white_is_zero), icc=icc)
+    grey = image.mode in GREY or raw.startswith("LA")  # 16-bit LA, which Pillow reads as RGBA
+    mode = ("L" if grey else "RGB") + "A" * image.has_transparency_data
     return replace(_from_array(_samples(image, mode)), icc=icc)
+
+
+def _from_sixteen_bits(image: Image.Image, raw: str, white_is_zero: bool) -> Picture:
+    samples = np.asarray(image)
+    if samples.size and not 0 <= samples.min() <= samples.max() <= 65535:
+        raise WeconveneError("The grey picture's samples exceed 16 bits: scale it to 8 or 16 bits first.")
+    samples = samples.astype(np.uint16)
+    alpha = samples != image.info["transparency"] if "transparency" in image.info else None
+    if raw in LEVELS:
+        samples = (samples * (65535 / (LEVELS[raw] - 1)) + 0.5).astype(np.uint16)
+    if white_is_zero:  # which Pillow turns round in 8 bits alone
+        samples = 65535 - samples
+    picture = _from_array(samples)
+    return picture if alpha is None else replace(picture, mode="LA", alpha=alpha * np.uint8(255))
+
+
+def _say_what_is_lost(image: Image.Image, raw: str) -> None:
+    """Warn of what is not kept; what Pillow does not read, or reads a preview of, is refused."""
+    head, lost = _head(image), []
+    if (_tags(image).get(NEW_SUBFILE_TYPE, 0) & 1 and image.tell() == 0) or head[8:10] == b"CR":
+        raise WeconveneError("The file begins with a preview of its picture, as camera raw does: develop it first.")
+    if getattr(image, "n_frames", 1) > 1:
+        lost.append(f"Of {image.n_frames} frames only number {image.tell() + 1} is kept.")
+    # the gamma of sRGB is 1 / 2.2; a profile, where there is one, counts instead
+    if not {"icc_profile", "srgb"} & image.info.keys() and abs(image.info.get("gamma", 0.4545) - 0.4545) > 0.02:
+        lost.append(f"The gamma of {image.info['gamma']} is not kept.")
+    if _has_deep_colour(image, raw, head):
+        lost.append(EIGHT_BITS)
+    for sentence in lost:
+        warnings.warn(sentence, PictureWarning, stacklevel=4)
+
+
+def _tags(image: Image.Image) -> Mapping[int, Any]:
+    return getattr(image, "tag_v2", {})  # of a TIFF
 
 
 def _samples(image: Image.Image, mode: str) -> np.ndarray:
@@ -133,18 +178,61 @@ def _profile(image: Image.Image) -> bytes | None:
 
 
 def _is_srgb(profile: bytes) -> bool:
+    """Tell whether a profile maps a grid of colours as sRGB does; its name may say anything."""
+    steps = np.arange(0, 256, 15, dtype=np.uint8)  # 18 levels
+    colours = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(len(steps), -1, 3)
     try:
-        return ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile))).startswith("sRGB")
-    except (OSError, TypeError, ImageCms.PyCMSError):
+        own, intent = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.Intent.RELATIVE_COLORIMETRIC
+        to_srgb = ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), "RGB", "RGB", intent)
+        mapped = np.asarray(ImageCms.applyTransform(Image.fromarray(colours), to_srgb))
+    except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
         return False
+    return int(np.abs(mapped.astype(int) - colours).max()) <= 2  # tables of curves differ in their digits
 
 
-def _has_deep_colour(image: Image.Image) -> bool:
-    """Tell whether Pillow is about to reduce 16-bit colour; what it reads from is its only trace."""
-    arguments = [(tile[3],) if isinstance(tile[3], str) else tile[3] or ("",) for tile in getattr(image, "tile", ())]
-    return any(";16" in str(args[0]) or (args[0] == "RGB" and args[-1] == 65535) for args in arguments) and (
-        image.mode not in SIXTEEN_BITS  # which are reduced, and reported, here
-    )
+def _raw_mode(image: Image.Image) -> str:
+    """Return what Pillow calls the samples in the file, empty once it has read them."""
+    arguments = [tile[3] for tile in getattr(image, "tile", ())]
+    return str(next((first if isinstance(first, str) else first[0] for first in arguments if first), ""))
+
+
+def _head(image: Image.Image) -> bytes:
+    """Return the beginning of a file that is still to be read, where Pillow does not tell enough of its format."""
+    file = getattr(image, "fp", None)
+    if file is None or image.format not in ("AVIF", "JPEG2000", "TIFF") or not getattr(image, "tile", ()):
+        return b""
+    place = file.tell()
+    file.seek(0)
+    head = file.read(4096)
+    file.seek(place)
+    return head
+
+
+def _has_deep_colour(image: Image.Image, raw: str, head: bytes) -> bool:
+    """Tell whether Pillow is about to reduce deep colour; what it reads from is its only trace."""
+    if image.mode in SIXTEEN_BITS:  # which are reduced, and reported, here
+        return False
+    if image.format == "AVIF":  # the AV1 configuration: after version and profile, the second bit says so
+        return bool(_byte_behind(head, b"av1C", 6) & 0x40)
+    if image.format == "JPEG2000":  # the SIZ marker segment: the first component's depth less one
+        return _byte_behind(head, b"\xff\x4f\xff\x51", 42) & 0x7F > 7
+    levels = [tile[3][-1] for tile in getattr(image, "tile", ()) if raw == "RGB" and isinstance(tile[3], tuple)]
+    return ";16" in raw or 65535 in levels
+
+
+def _byte_behind(head: bytes, mark: bytes, offset: int) -> int:
+    place = head.find(mark)
+    return head[place + offset] if 0 <= place < len(head) - offset else 0
+
+
+def _transparent_colour(image: Image.Image, raw: str) -> int | tuple[int, ...] | None:
+    """Return a PNG's transparent colour in 8 bits where Pillow has it as the file does, in the file's own depth."""
+    colour = image.info.get("transparency")
+    if isinstance(colour, int) and raw in ("L;2", "L;4"):
+        return colour * 255 // (LEVELS[raw] - 1)
+    if isinstance(colour, tuple) and ";16" in raw:
+        return tuple(value >> 8 for value in colour)  # Pillow keeps the high bytes of the samples as well
+    return None
 
 
 def _from_array(array: np.ndarray) -> Picture:

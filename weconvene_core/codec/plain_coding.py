@@ -14,7 +14,7 @@ from torch import Tensor
 
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.image_tensors import from_8_bit, pad
-from weconvene_core.layers.blocks import lambda_of
+from weconvene_core.layers.blocks import batch_of, lambda_of
 from weconvene_core.model.transforms import GainUnit
 from weconvene_core.model.weconvene import WeConvene
 
@@ -112,4 +112,4 @@ def rate_distortion_loss(size: int, picture: np.ndarray, decoded: np.ndarray, qu
     """Return the bits of ``size`` bytes plus lambda times the squared error (summed over pixels, mean over colours)."""
     strips = (slice(top, top + SQUARE) for top in range(0, len(picture), SQUARE))  # not all as floats at once
     squares = sum(float(np.square(np.subtract(decoded[at], picture[at], dtype=np.float32)).sum()) for at in strips)
-    return 8 * size + float(lambda_of(torch.tensor([quality]))) * squares / picture.shape[2]
+    return 8 * size + float(lambda_of(batch_of(quality))) * squares / picture.shape[2]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, islice
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ from weconvene_core.entropy.coding_steps import SliceCodingMode
 from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.image_tensors import from_8_bit, pad, to_8_bit
+from weconvene_core.layers.blocks import batch_of
 from weconvene_core.model.weconvene import WeConvene
+from weconvene_core.progress import PROGRESS
 
 WORD = 4  # bytes that the coder reads at a time
 LARGEST = b"\xff" * 64 * WORD  # the largest continuation of a cut stream; zeros, which a decoder assumes, the smallest
@@ -56,9 +58,11 @@ def encode_tiles(
     if header.tile and UNIT % model.config.stride:
         raise WeconveneError(f"Model '{model.config.name}' needs blocks of {model.config.stride} pixels: use no tiles.")
     streams: dict[tuple[Kind, int], bytes] = {}
+    left = iter(PROGRESS.get()([tile for group in header.groups for tile in group.tiles]))
     for group in header.groups:
+        tiles = islice(left, len(group.tiles))
         coder = TileGroupCoder(model, header, group)
-        latents = zip(*(analyse(model, pixels, tile, coder.quality, refinement) for tile in group.tiles), strict=True)
+        latents = zip(*(analyse(model, pixels, tile, coder.quality, refinement) for tile in tiles), strict=True)
         lf, hf = (coder.assembled(parts, coder.ratio) for parts in latents)
         streams["z", group.index] = coder.write_z(lf, hf)
         if header.tile:
@@ -107,12 +111,13 @@ def decode_tiles(model: WeConvene, file: PartialFile, slices: int = ALL) -> tupl
     CutFileError, CorruptFileError
         If not even the hyperprior is complete; if the streams cannot be those of such a picture.
     """
-    container, quality, halo = file.container, torch.tensor([file.container.quality]), HALO // model.config.coded_stride
+    container, halo = file.container, HALO // model.config.coded_stride
+    quality = batch_of(container.quality)
     rows, columns = (spans(side, container.tile) for side in container.coded_size)
     decoded = _decode_rows(model, file, slices)
     above, (here, reached) = None, next(decoded)
     pixels = np.empty((*container.coded_size, 3), np.uint8)  # once the first row was found to be possible
-    for row in rows:
+    for row in PROGRESS.get()(rows):
         below, further = next(decoded, (None, 0))
         # The row's own latents, and the nearest lines of the rows above and below.
         parts = [] if above is None else [(above[0][:, :, -halo:], above[1][:, :, -halo:])]
@@ -171,7 +176,7 @@ class TileGroupCoder:
 
     def __init__(self, model: WeConvene, header: Container, group: TileGroup) -> None:
         self.model, self.group, self.tiled = model, group, bool(header.tile)
-        self.quality = torch.tensor([header.quality])
+        self.quality = batch_of(header.quality)
         self.ratio = model.config.z_stride // model.config.coded_stride  # coefficients per position of z, along an axis
         self.shape = tuple(side.stop for side in self.interior(group.tiles[-1]))  # of z
 

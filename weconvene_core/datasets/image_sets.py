@@ -66,13 +66,13 @@ def image_set(name: str, limit: int | None = None) -> ImageSet:
     WeconveneError
         If the folder has no images, the record of an archive's images is damaged, or ``limit`` is below 1.
     """
-    entries, folder = load_registry(name), _locate(name)
+    entries, folder = load_registry(name), locate(name)
     known = known_images(folder, entries)
     if not known:
         return _named(name, _listing(folder), limit, None if name in TITLES else name)
     recorded = any(entry.members and entry.sha256 is None for entry in entries)
     how = "recorded" if recorded else "registered"
-    others = () if name == "default" else _images_in(folder)  # the default folder is a library's own
+    others = () if name == "default" else images_in(folder)  # the default folder is a library's own
     paths = {*(folder / file for file in known), *others}
     found = {path.name: sha256_of(path) for path in paths if path.is_file()}
     if wrong := faults(known, found):
@@ -163,7 +163,8 @@ def _data_subfolder(name: str) -> Path | None:
     return root / name if root and (root / name).is_dir() else None
 
 
-def _locate(name: str) -> Path:
+def locate(name: str) -> Path:
+    """Return the folder of an image set; ``MissingSetError`` where there is none."""
     if name == "default":
         return Path(str(files("skimage"))) / "data"
     found = _data_subfolder(name) or cache_folder(name)
@@ -175,12 +176,13 @@ def _locate(name: str) -> Path:
     return found
 
 
-def _images_in(folder: Path) -> list[Path]:
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files of a folder by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _listing(folder: Path) -> list[Path]:
-    paths = _images_in(folder)
+    paths = images_in(folder)
     if not paths:
         raise WeconveneError(f"The folder {folder} holds no images ({', '.join(sorted(SUFFIXES))}): put some there.")
     return paths

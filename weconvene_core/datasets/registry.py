@@ -31,10 +31,17 @@ class Entry:
     members: str  # pattern of the images inside an archive; empty for a single image
     images: int  # how many images the file should hold; 0 if that is not known
     dataset: str  # what published curves call the whole set
+    licence: str  # as its source states it
 
     def record(self, folder: Path) -> Path:
         """Return the CSV file beside an unpacked archive that names its images and their hashes."""
         return folder / f"{self.name}.members.csv"
+
+
+def registered(registry: Path = REGISTRY) -> list[str]:
+    """Return the names of the image sets in the registry."""
+    with registry.open(newline="", encoding="utf-8") as file:
+        return list(dict.fromkeys(row["set"] for row in csv.DictReader(file)))
 
 
 def load_registry(name: str, registry: Path = REGISTRY) -> list[Entry]:
@@ -45,6 +52,7 @@ def load_registry(name: str, registry: Path = REGISTRY) -> list[Entry]:
         Entry(
             row["name"], name, row["url"], None if row["sha256"] == UNKNOWN_HASH else row["sha256"], row["members"],
             images=int(row["images"] or 0) if row["members"] else 1, dataset=row["dataset"] or name,
+            licence=row["licence"],
         )
         for row in rows
     ]  # fmt: skip

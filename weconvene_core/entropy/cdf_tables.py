@@ -145,6 +145,10 @@ class TableBuffers(nn.Module):
     def tables(self) -> Tables:
         """The tables as the coder takes them; they are prepared once, until a buffer changes."""
         buffers = tuple(getattr(self, name) for name in BUFFERS)
+        if not buffers[0].numel():
+            raise WeconveneError("The model has no coding tables yet: call its update() first.")
+        if any(buffer.is_inference() for buffer in buffers):  # nobody counts their changes
+            return Tables.from_buffers(*(buffer.cpu() for buffer in buffers))
         return _prepared(buffers, tuple(buffer._version for buffer in buffers))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:

@@ -26,6 +26,7 @@ from weconvene_core.exact.hyper_synthesis import Z_BITS, ExactHyperSynthesis
 from weconvene_core.exact.integer_lifting import integer_lifting
 from weconvene_core.exact.slice_networks import ExactCharm, scale_thresholds, tanh_thresholds
 from weconvene_core.image_tensors import from_8_bit, middle, pad
+from weconvene_core.layers.blocks import batch_of
 from weconvene_core.model.checkpoint import STATED, description_of, load_checked, read_tensors, write_change
 from weconvene_core.model.config import ModelConfig
 from weconvene_core.model.weconvene import WeConvene
@@ -87,7 +88,7 @@ def calibrate(model: WeConvene, images: Sequence[np.ndarray]) -> IntegerPathSpec
     exact = exact_model(model, draft)
     for image in images:
         for quality in np.linspace(*model.config.qualities, QUALITIES if model.config.quality is None else 1):
-            x, at = pad(from_8_bit(middle(image, SIDE)), model.config.stride), torch.tensor([float(quality)])
+            x, at = pad(from_8_bit(middle(image, SIDE)), model.config.stride), batch_of(quality)
             exact.code_latents(at, lambda _, prediction, y: quantise(prediction, y)[0], *exact.analyse(x, at))
     bits = {name: quantizer.fitting_bits() for name, quantizer in sorted(draft.quantizers.items())}
     spec = replace(draft, activation_bits=bits, quantizers={})

@@ -194,6 +194,7 @@ class ExactConv(nn.Module):
         self.register_buffer("kernel", tiles_of(kernel) if self.size == 3 else kernel[:, :, 0, 0])
         self.register_buffer("bias", offset[:, None])
 
+    @torch.no_grad()  # integers have no gradient, and memory is used again in place
     def forward(self, x: Tensor) -> Tensor:
         """Convolve."""
         y = x.new_empty(len(x), len(self.bias), *x.shape[2:])

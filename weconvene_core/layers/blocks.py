@@ -187,10 +187,21 @@ class SubPixelConv(nn.Sequential):
 
 
 def check_quality(quality: float) -> float:
-    """Return ``quality`` as a float; outside 0 to 7 raises ``WeconveneError``."""
-    if not QUALITY_MIN <= quality <= QUALITY_MAX:
+    """Return ``quality`` as a float; no number, or outside 0 to 7, raises ``WeconveneError``."""
+    try:
+        quality = quality + 0.0  # which text cannot be asked
+        inside = bool(QUALITY_MIN <= quality <= QUALITY_MAX)  # nor several numbers
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = type(quality).__name__
+        raise WeconveneError(f"a quality of type {kind} is no single number; choose one from 0 to 7.") from error
+    if not inside:
         raise WeconveneError(f"quality={quality} is outside {QUALITY_MIN:g} to {QUALITY_MAX:g}; choose one between.")
     return float(quality)
+
+
+def batch_of(quality: float) -> Tensor:
+    """Return ``quality`` for a batch of one, (1,) float32 whatever PyTorch's default type is."""
+    return torch.tensor([quality], dtype=torch.float32)
 
 
 def interpolate(rows: Tensor, quality: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ SPACE = (HEIGHT, WIDTH)
 class WeConv3d(nn.Module):
     """Drop-in for a stride-1 ``nn.Conv2d(in_channels, out_channels, 3, padding=1)`` in the 3-D wavelet domain.
 
-    Input (B, in_channels, H, W) with any H, W >= 1; output (B, out_channels, H, W).
+    Input (B, in_channels, H, W) with any H, W >= 1; output (B, out_channels, H, W) in the input's memory format.
 
     Parameters
     ----------
@@ -70,8 +70,9 @@ class WeConv3d(nn.Module):
         if channel_dwt:
             how = (wavelet, channel_levels, channel_packets)
             self.in_split, self.out_split = AxisDWT(in_channels, *how), AxisDWT(out_channels, *how)
-            self.register_buffer("analysis", self.in_split.matrices()[0].float(), persistent=False)  # (in, in)
-            self.register_buffer("synthesis", self.out_split.matrices()[1].float(), persistent=False)  # (out, out)
+            matrices = self.in_split.matrices()[0], self.out_split.matrices()[1]  # (in, in) and (out, out)
+            for side, matrix in zip(("analysis", "synthesis"), matrices, strict=True):
+                self.register_buffer(side, matrix.to(self.low_weight.dtype), persistent=False)
         for weight in (self.low_weight, *self.high_kernels()):
             # as nn.Conv2d does; the transform keeps variances, so the same scale fits every band
             nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
@@ -87,6 +88,7 @@ class WeConv3d(nn.Module):
         Without ``folded`` the channel DWT runs on the feature maps, in the order of the paper's figure: the same result
         up to rounding, but slower.
         """
+        layout = layout_of(x)
         low_kernel, *high_kernels = self._folded_kernels() if folded else (self.low_weight, *self.high_kernels())
         # 1. channel DWT: (B, in, H, W) -> the same shape, low half of the channels first
         if self.channel_dwt and not folded:
@@ -111,7 +113,8 @@ class WeConv3d(nn.Module):
         # 6. inverse channel DWT: (B, out, H, W) -> the same shape
         if self.channel_dwt and (not folded or self.low_norm is not None):
             x = self.out_split.merge(list(x.split(self.out_split.sizes, CHANNEL)), CHANNEL)
-        return x if at_low or self.bias is None else x + self.bias[:, None, None].to(x.dtype)
+        x = x if at_low or self.bias is None else x + self.bias[:, None, None].to(x.dtype)
+        return x.contiguous(memory_format=layout)
 
     def _folded_kernels(self) -> list[Tensor]:
         kernels = [self.low_weight, *self.high_kernels()]
@@ -120,7 +123,7 @@ class WeConv3d(nn.Module):
         analysis, synthesis = self.analysis, self.synthesis
         if self.low_norm is not None:  # the normalisation sits between the kernels and the inverse
             synthesis = torch.eye(len(synthesis), dtype=synthesis.dtype, device=synthesis.device)
-        with torch.autocast(self.low_weight.device.type, enabled=False):  # in float32
+        with torch.autocast(self.low_weight.device.type, enabled=False):  # in the weights' own type
             for i, kernel in enumerate(kernels):
                 # (out, in, k, k) -> (G, out, g, in, k, k): a joint kernel has three groups of channels, others have one
                 groups = kernel.unflatten(0, (-1, len(synthesis))).unflatten(2, (-1, len(analysis)))

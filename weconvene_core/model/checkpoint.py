@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from weconvene_core import paths
-from weconvene_core.atomic_files import write_bytes_atomically
+from weconvene_core.atomic_files import write_bytes_atomically, write_text
 from weconvene_core.entropy.cdf_tables import PACKED, packed
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import ModelConfig
@@ -136,7 +136,7 @@ def release(model: WeConvene, path: Path, facts: Mapping[str, Any], base: str | 
         of_base = weights_hash(_beside(path, base)).hex()
         description[BASE] = {"name": base, "weights": of_base}
     write_change(path, state, description)
-    path.with_suffix(".json").write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    write_text(path.with_suffix(".json"), json.dumps(description, indent=2) + "\n")
 
 
 def weights_hash(path: Path) -> bytes:

@@ -149,7 +149,8 @@ class WeConvene(nn.Module):
             parts = mode.likelihoods.get(group, [coded.hf_hat])  # no HF: (B, 0, h, w)
             likelihoods[group] = torch.cat([part.flatten(1) for part in parts], 1)
         likelihoods["z"] = coded.z_likelihoods.flatten(1)
-        return {"x_hat": self.synthesise(coded.lf_hat, coded.hf_hat, quality), "likelihoods": likelihoods}
+        x_hat = self.synthesise(coded.lf_hat, coded.hf_hat, quality).contiguous()  # to be looked at by ``view``
+        return {"x_hat": x_hat, "likelihoods": likelihoods}
 
     def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Image -> what is coded, (LF, HF) in quantiser steps: DWT3D(g_a(x)) plus the wavelet shortcut.
@@ -293,7 +294,7 @@ class WeConvene(nn.Module):
         if isinstance(quality, Tensor):
             return quality.to(x.device)
         quality = self.check_quality(self.default_quality if quality is None else quality)
-        return torch.full((x.shape[0],), quality, device=x.device)
+        return torch.full((x.shape[0],), quality, dtype=torch.float32, device=x.device)
 
     def check_quality(self, quality: float) -> float:
         """Return ``quality`` as a float; what is accepted is accepted again after a file has rounded it.
@@ -312,11 +313,13 @@ class WeConvene(nn.Module):
 
 
 def check_images(x: Tensor, stride: int = 1) -> None:
-    """Refuse what is no floating-point batch (B, 3, H, W), or has sides that ``stride`` does not divide."""
+    """Refuse what is no float32 batch (B, 3, H, W), or has sides that ``stride`` does not divide."""
     if x.ndim != 4 or x.shape[1] != 3 or 0 in x.shape:
         raise WeconveneError(f"x has shape {tuple(x.shape)}; give images as (B, 3, H, W), none of them empty.")
     if not x.is_floating_point():
         raise WeconveneError(f"x has dtype {x.dtype}; give images as floats in 0..1: divide bytes by 255.")
+    if x.dtype != torch.float32:  # exponents and bounds of the entropy model are made for it
+        raise WeconveneError(f"x has dtype {x.dtype}; the model computes in float32, or under autocast: convert both.")
     height, width = x.shape[-2:]
     if height % stride or width % stride:
         raise WeconveneError(

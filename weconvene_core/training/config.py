@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, field, fields, replace
+from difflib import get_close_matches
+from functools import wraps
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic.dataclasses import dataclass
 
 from weconvene_core.entropy.coding_steps import Quantiser
 from weconvene_core.errors import WeconveneError
-from weconvene_core.layers.blocks import check_quality
-from weconvene_core.model.presets import ModelConfig, preset
+from weconvene_core.lambdas import QUALITY_MAX, QUALITY_MIN
+from weconvene_core.model.config import RENAMED as MODEL_RENAMED
+from weconvene_core.model.presets import PRESETS, ModelConfig, preset
 from weconvene_core.model.weconvene import STRIDE
 from weconvene_core.training.losses import LAMBDA_EXPONENT, MS_SSIM_SIDE, Metric
 from weconvene_core.training.soap import OPTIMIZERS
@@ -25,19 +32,66 @@ FREE = (
     *("save_seconds", "log_every", "validation", "validate_every", "validate_qualities"),
 )
 """Fields that may change while a run goes on."""
-RANGES = {
-    "scale_min": (0.25, 1.0), "quality_exponent": (0.25, 4.0), "synthetic_share": (0.0, 0.5),
-    "largest_loss": (1e-3, math.inf),
-}  # fmt: skip
-CHOICES = {"optimizer": tuple(OPTIMIZERS), "quantiser": get_args(Quantiser), "metric": get_args(Metric)}
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Whole = Annotated[int, Field(strict=True, ge=0)]
+Positive = Annotated[float, Field(strict=True, gt=0)]
+NotNegative = Annotated[float, Field(strict=True, ge=0)]
+Quality = Annotated[float, Field(strict=True, ge=QUALITY_MIN, le=QUALITY_MAX)]
+Text = Annotated[str, Field(strict=True, min_length=1)]
+OneOrMore = BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)
+PLAIN_NAME, RUN_FOLDER = r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$", r"[^./\\]"
+Checkpoint = Annotated[str, Field(strict=True, pattern=PLAIN_NAME)]
+
+RULES = {"extra": "forbid", "allow_inf_nan": False}
+UNKNOWN = "unexpected_keyword_argument"
+REASONS = {
+    PLAIN_NAME: "it should be a plain name of letters, digits, '.', '_' and '-', without folders",
+    RUN_FOLDER: "it should name a folder for this run alone",
+    "tuple_type": "it should be a list",
+    "too_short": "it should not be empty",
+    "too_long": "it has too many entries",
+    "string_too_short": "it should not be empty",
+    "dataclass_type": "it should be a table of names and values",
+}
+"""What pydantic says in words for programmers, by the pattern or the type of its errors."""
 
 
-def _require(condition: bool, sentence: str) -> None:
-    if not condition:
-        raise WeconveneError(sentence)
+def _sentence(error: ValidationError, cls: type) -> str:
+    """Say what is wrong first, with its place, such as ``stages[1].learning_rate``."""
+    found = min(error.errors(), key=lambda one: one["type"] != UNKNOWN)  # after a typo a field is missing, too
+    kind, facts, (place, *below) = found["type"], found.get("ctx", {}), found["loc"] or ("",)
+    place = fields(cls)[place].name if isinstance(place, int) else place  # given without its name
+    known = [field.name for field in fields({"stages": Stage, "model": ModelConfig}.get(place, cls) if below else cls)]
+    for part in below:  # without the branches of unions
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if part in known or kind == UNKNOWN else ""
+    if kind == UNKNOWN:
+        near = get_close_matches(str(below[-1] if below else place), known, 1)
+        return f"{place} is unknown: " + (f"perhaps {near[0]} is meant." if near else f"known are {', '.join(known)}.")
+    if kind == "missing":
+        return f"{place} is missing."
+    if kind == "value_error":  # of rules between fields
+        return f"{place}: {facts['error']}" if place else str(facts["error"])
+    reason = REASONS.get(facts.get("pattern", kind)) or found["msg"].replace("Input", "it")
+    return f"{place}={reprlib.repr(found['input'])} is impossible: {reason}."
 
 
-@dataclass(frozen=True)
+def _checked(cls: type) -> type:
+    """Let a class that pydantic checks raise ``WeconveneError`` with one sentence."""
+    build = cls.__init__
+
+    def init(self: Any, *values: Any, **named: Any) -> None:
+        try:
+            build(self, *values, **named)
+        except ValidationError as error:
+            raise WeconveneError(_sentence(error, cls)) from None
+
+    cls.__init__ = wraps(build)(init)
+    return cls
+
+
+@_checked
+@dataclass(frozen=True, config=RULES)
 class Stage:
     """A stretch of training with one schedule and one pair of rate weights (the paper trains in two).
 
@@ -45,7 +99,7 @@ class Stage:
     ----------
     name : what logs call it.
     steps : number of optimiser steps, 1 or more.
-    learning_rate, final_rate : the rate falls from the first to the second by half a cosine.
+    learning_rate, final_rate : the rate falls from the first to the second by half a cosine; both are positive.
     batch : images per step, of all processes together.
     crop : side of the square crops in pixels, a multiple of 32.
     w_lf, w_hf : weights of the LF and HF rates in the loss; the paper's second step sets them apart.
@@ -55,27 +109,23 @@ class Stage:
     Raises
     ------
     WeconveneError
-        For fewer than one step or image, a crop that is no multiple of 32, or a rate that is not positive.
+        For a value of another type or out of range, or a final rate above the first.
     """
 
-    name: str
-    steps: int
-    learning_rate: float
-    final_rate: float
-    batch: int
-    crop: int
-    w_lf: float = 1.0
-    w_hf: float = 1.0
-    warmup: int = 50
-    transforms: bool = True
+    name: Text
+    steps: Count
+    learning_rate: Positive
+    final_rate: Positive
+    batch: Count
+    crop: Annotated[int, Field(strict=True, gt=0, multiple_of=STRIDE)]
+    w_lf: NotNegative = 1.0
+    w_hf: NotNegative = 1.0
+    warmup: Whole = 50
+    transforms: Annotated[bool, Field(strict=True)] = True
 
     def __post_init__(self) -> None:
-        named, falls = f"stage {self.name!r} has", 0 < self.final_rate <= self.learning_rate
-        counts = f"steps={self.steps} and batch={self.batch}"
-        rates = f"learning_rate={self.learning_rate} and final_rate={self.final_rate}"
-        _require(self.steps >= 1 and self.batch >= 1, f"{named} {counts}; both must be 1 or more.")
-        _require(self.crop > 0 and self.crop % STRIDE == 0, f"{named} crop={self.crop}; use a multiple of {STRIDE}.")
-        _require(falls, f"{named} {rates}; both must be positive and the final one not larger.")
+        if self.final_rate > self.learning_rate:
+            raise WeconveneError(f"final_rate={self.final_rate} is above learning_rate={self.learning_rate}; lower it.")
 
     def rate_at(self, step: int) -> float:
         """Return the learning rate at ``step`` of this stage, counted from 0."""
@@ -85,7 +135,8 @@ class Stage:
         return self.final_rate + (self.learning_rate - self.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-@dataclass(frozen=True)
+@_checked
+@dataclass(frozen=True, config=RULES)
 class TrainConfig:
     """One training run.
 
@@ -111,63 +162,57 @@ class TrainConfig:
     Raises
     ------
     WeconveneError
-        For an impossible architecture, no stages, crops that do not fit it, a number out of range, an unknown name.
+        For an impossible architecture, no stages, crops that do not fit it, a value of another type or out of range.
     """
 
-    preset: str
-    stages: tuple[Stage, ...]
-    output: str
-    images: str | tuple[str, ...] | None = None
-    validation: str | None = None
-    start_from: str | None = None
-    release: str | None = None
+    preset: Literal[tuple(PRESETS)]
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    output: Annotated[str, Field(strict=True, pattern=RUN_FOLDER)]
+    images: Annotated[tuple[Text, ...], Field(min_length=1), OneOrMore] | None = None
+    validation: Text | None = None
+    start_from: Checkpoint | None = None
+    release: Checkpoint | None = None
     model: Mapping[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    qualities: tuple[float, float] | None = None
-    optimizer: str = "adam"
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
+    qualities: tuple[Quality, Quality] | None = None
+    optimizer: Literal[tuple(OPTIMIZERS)] = "adam"
     quantiser: Quantiser = "mixed"
     metric: Metric = "mse"
-    trains: tuple[str, ...] = ()
-    ema_decay: float = 0.999
-    clip_norm: float = 1.0
-    save_seconds: float = 240.0
-    log_every: int = 20
-    validate_every: int = 0
-    validate_qualities: tuple[float, ...] | None = None
-    lambda_exponent: float = LAMBDA_EXPONENT
-    largest_loss: float | None = None
-    scale_min: float = 1.0
-    quality_exponent: float = 1.0
-    synthetic_share: float = 0.0
-    synthetic_images: str = "synthetic"
+    trains: tuple[Text, ...] = ()
+    ema_decay: Annotated[float, Field(strict=True, ge=0, lt=1)] = 0.999
+    clip_norm: Positive = 1.0
+    save_seconds: NotNegative = 240.0
+    log_every: Count = 20
+    validate_every: Whole = 0
+    validate_qualities: tuple[Quality, ...] | None = None
+    lambda_exponent: NotNegative = LAMBDA_EXPONENT
+    largest_loss: Annotated[float, Field(strict=True, ge=1e-3)] | None = None
+    scale_min: Annotated[float, Field(strict=True, ge=0.25, le=1)] = 1.0
+    quality_exponent: Annotated[float, Field(strict=True, ge=0.25, le=4)] = 1.0
+    synthetic_share: Annotated[float, Field(strict=True, ge=0, le=0.5)] = 0.0
+    synthetic_images: Text = "synthetic"
+
+    @field_validator("model")
+    @classmethod
+    def _fits(cls, changes: Mapping[str, Any], info: ValidationInfo) -> Mapping[str, Any]:
+        if "preset" in info.data:
+            values = json.dumps(_changed(info.data["preset"], changes), default=str)
+            TypeAdapter(ModelConfig).validate_json(values, strict=True, extra="forbid")
+        return changes
 
     def __post_init__(self) -> None:
-        for name in ("images", "validate_qualities", "trains", "qualities"):
-            if isinstance(getattr(self, name), list):  # JSON and TOML have no tuples
-                object.__setattr__(self, name, tuple(getattr(self, name)))
-        if self.qualities is not None:
-            two = len(self.qualities) == 2
-            _require(two, f"qualities={list(self.qualities)} is no range; give the lowest and the highest.")
-            object.__setattr__(self, "qualities", tuple(check_quality(value) for value in self.qualities))
-        stride, crops = self.architecture.stride, [stage.crop for stage in self.stages]
-        _require(bool(self.stages), "the training configuration has no stages; give at least one.")
-        for stage in self.stages:
-            named = f"stage {stage.name!r} has crop={stage.crop}"
-            _require(stage.crop % stride == 0, f"{named}; {self.preset!r} needs multiples of {stride}.")
-        for name, (low, high) in RANGES.items():
-            value = getattr(self, name)
-            inside = value is None or low <= value <= high
-            _require(inside, f"{name}={value} is impossible; use {low:g} to {high:g}.")
-        for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            _require(value in choices, f"{name}={value!r} is unknown; use one of {', '.join(choices)}.")
-        large = self.metric != "ms_ssim" or min(crops) >= MS_SSIM_SIDE
-        _require(large, f"metric='ms_ssim' needs crops of {MS_SSIM_SIDE} or more, for its coarsest scale.")
+        stride = self.architecture.stride
+        for index, stage in enumerate(self.stages):
+            named = f"stages[{index}].crop={stage.crop} is impossible:"
+            if stage.crop % stride:
+                raise WeconveneError(f"{named} the preset {self.preset!r} needs multiples of {stride}.")
+            if self.metric == "ms_ssim" and stage.crop < MS_SSIM_SIDE:
+                raise WeconveneError(f"{named} metric='ms_ssim' needs {MS_SSIM_SIDE} or more, for its coarsest scale.")
 
     @property
     def architecture(self) -> ModelConfig:
         """The preset with this configuration's changes."""
-        return ModelConfig.from_dict({**preset(self.preset).to_dict(), **self.model})
+        return ModelConfig.from_dict(_changed(self.preset, self.model))
 
     @property
     def total_steps(self) -> int:
@@ -219,12 +264,12 @@ class TrainConfig:
             raise WeconveneError("the training configuration is not a table of names and values; see lite_next.toml.")
         values = {RENAMED.get(name, name): value for name, value in values.items()}
         values.pop(None, None)  # type: ignore[call-overload]
-        try:
-            return cls(**{**values, "stages": tuple(Stage(**stage) for stage in values.get("stages", ()))})
-        except TypeError as error:
-            known = ", ".join(field.name for field in fields(cls))
-            sentence = f"the training configuration does not fit: {error}; its fields are {known}."
-            raise WeconveneError(sentence) from error
+        return cls(**values)
+
+
+def _changed(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a preset's fields with changes, by their names of today."""
+    return preset(name).to_dict() | {MODEL_RENAMED.get(name, name): value for name, value in changes.items()}
 
 
 def load_config(path: Path | str) -> TrainConfig:
@@ -236,12 +281,15 @@ def load_config(path: Path | str) -> TrainConfig:
         If the file is missing, not parseable, or its content does not fit.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    kind, parse = ("TOML", tomllib.loads) if path.suffix.lower() == ".toml" else ("JSON", json.loads)
+    try:  # Windows' editors begin a file with a byte-order mark
+        return TrainConfig.from_dict(parse(path.read_text(encoding="utf-8-sig")))
+    except WeconveneError as error:
+        reason = str(error)
     except OSError as error:
-        raise WeconveneError(f"the training configuration {path} cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        kind = path.suffix or "JSON"
-        raise WeconveneError(f"the training configuration {path} is not valid {kind}: {error}.") from error
-    return TrainConfig.from_dict(values)
+        reason = f"the training configuration cannot be read ({error.strerror})."
+    except UnicodeDecodeError:
+        reason = "the training configuration is not UTF-8 text: save it as such."
+    except (ValueError, RecursionError) as error:
+        reason = f"the training configuration is not valid {kind}: {error}."
+    raise WeconveneError(f"{path}: {reason}")

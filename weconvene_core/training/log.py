@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,11 @@ Row = dict[str, Any]
 class RunLog:
     """The tables of a run in ``folder``, on disk and as ``rows[LOG]`` and ``rows[VALIDATION_LOG]``, and its bar.
 
-    Only the main process writes and shows.
+    Only the main process writes and, unless it is ``quiet``, shows.
     """
 
-    def __init__(self, folder: Path, group: ProcessGroup) -> None:
-        self.folder, self.group = folder, group
+    def __init__(self, folder: Path, group: ProcessGroup, quiet: bool = False) -> None:
+        self.folder, self.group, self.shown = folder, group, group.is_main and not quiet
         self.rows: dict[str, list[Row]] = {table: [] for table in COLUMNS}
 
     def start(self, step: int, seconds: float, total_steps: int) -> tqdm[Any]:
@@ -45,8 +46,14 @@ class RunLog:
             (self.folder / table).unlink(missing_ok=True)
             self.rows[table] = []
             self.write(table, *kept)
-        self.bar = tqdm(total=total_steps, initial=step, unit="step", mininterval=1.0, disable=not self.group.is_main)
+        seconds = 1 if sys.stderr and sys.stderr.isatty() else 30  # between two states of the bar; a log keeps them all
+        self.bar = tqdm(total=total_steps, initial=step, unit="step", mininterval=seconds, disable=not self.shown)
         return self.bar
+
+    def say(self, sentence: str) -> None:
+        """Print a line above the bar."""
+        if self.shown:
+            tqdm.write(sentence)
 
     def training(self, position: Row, stage: Stage, terms: RateDistortion) -> None:
         """Write a row for a step, and show it; ``position`` holds its step, stage, learning rate and seconds."""
@@ -67,7 +74,7 @@ class RunLog:
         """Write and show what whole images gave: one row per quality and set."""
         self.write(VALIDATION_LOG, *({"step": step, "seconds": round(seconds, 1), **row} for row in measured))
         each = (f"{row['set']} q{row['quality']:g} loss {row['loss']:.4f} {row['psnr_db']:.2f} dB" for row in measured)
-        self.bar.write(f"step {step}: " + "  ".join(each))
+        self.say(f"step {step}: " + "  ".join(each))
 
     def write(self, table: str, *rows: Row) -> None:
         """Add rows to a table, in memory and on disk; ``WeconveneError`` if it cannot be written."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import STATE, load_start, read_tensors, release, write_tensors
@@ -30,10 +29,10 @@ START = Stage("start", 1, 1e-3, 1e-3, batch=16, crop=128)  # the images that the
 Watcher = Callable[["Trainer"], None]
 
 
-def train_from_config(path: Path | str, minutes: float | None = None) -> WeConvene:
+def train_from_config(path: Path | str, minutes: float | None = None, quiet: bool = False) -> WeConvene:
     """Train as a TOML or JSON file says, resuming an interrupted run; release the average where the file says so.
 
-    With ``minutes`` it stops cleanly this long after the call; the same call goes on later.
+    With ``minutes`` it stops cleanly this long after the call; the same call goes on later. ``quiet`` shows nothing.
 
     Raises
     ------
@@ -43,10 +42,13 @@ def train_from_config(path: Path | str, minutes: float | None = None) -> WeConve
     started, config = time.monotonic(), load_config(path)
     released = new_checkpoint(config.release) if config.release else None
     with join() as group:
-        trainer = Trainer(config, load_images(config, quiet=not group.is_main), group=group)
+        images = load_images(config, quiet=quiet or not group.is_main)
+        trainer = Trainer(config, images, group=group, quiet=quiet)
         model = trainer.run(minutes=None if minutes is None else minutes - (time.monotonic() - started) / 60)
-        if group.is_main and trainer.step < config.total_steps:
-            tqdm.write(f"stopped at step {trainer.step} of {config.total_steps}; the same command goes on from here")
+        if trainer.step < config.total_steps:
+            trainer.log.say(
+                f"stopped at step {trainer.step} of {config.total_steps}; the same command goes on from here"
+            )
         elif group.is_main and released:
             release(model, released, trainer.facts(), config.start_from if config.trains else None)
     return model
@@ -64,6 +66,7 @@ class Trainer:
     pool: ImagePool
     device: torch.device = field(default_factory=default_device)
     group: ProcessGroup = field(default_factory=ProcessGroup)
+    quiet: bool = False
 
     def __post_init__(self) -> None:
         torch.manual_seed(self.config.seed)
@@ -71,7 +74,7 @@ class Trainer:
         self.sampler = Sampler(self.pool, self.config, self.device)
         self.learner = Learner(self._start(), self.config, self.group)
         self.model, self.ema = self.learner.model, self.learner.ema
-        self.guard, self.log = NonFiniteGuard(), RunLog(self.state_path.parent, self.group)
+        self.guard, self.log = NonFiniteGuard(), RunLog(self.state_path.parent, self.group, self.quiet)
         self.step, self.seconds, self._saved_at = 0, 0.0, 0.0
 
     def _start(self) -> WeConvene:
@@ -147,9 +150,8 @@ class Trainer:
         back = self.guard.failed(self.step, stage.name)
         if back:
             self.learner.restore(read_tensors(self.state_path)[0], self.state_path)
-        if self.group.is_main:
-            done = "back to the last saved weights" if back else "batch skipped"
-            tqdm.write(f"step {self.step}: the loss or its gradient is not finite; {done}, learning rate lowered")
+        done = "back to the last saved weights" if back else "batch skipped"
+        self.log.say(f"step {self.step}: the loss or its gradient is not finite; {done}, learning rate lowered")
 
     def save(self) -> None:
         """Write the whole state into one file; a failure or a kill leaves the file that was there."""

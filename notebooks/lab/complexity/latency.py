@@ -167,7 +167,7 @@ def _reset_peak() -> bool:
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except (OSError, AttributeError):  # not Linux, or not glibc
+    except (OSError, AttributeError, TypeError):  # not Linux, or not glibc
         return False
     return True
 

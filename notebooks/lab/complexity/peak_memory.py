@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import torch
 
 from lab.complexity.models import ready_model, sample_image
@@ -59,12 +59,16 @@ def peak_memories(names: Sequence[str], sizes: Sequence[tuple[int, int]], thread
 def peak_of_this_process() -> float:
     """Return the peak resident memory of this process in MiB.
 
-    Linux keeps it in /proc; ``ru_maxrss``, taken elsewhere, would there start at the parent's size.
+    Linux keeps it in /proc; ``ru_maxrss``, taken on macOS, would there start at the parent's size.
     """
     if STATUS.is_file():
         found = re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text(encoding="utf-8"))
         if found:
             return int(found[1]) / 1024
+    try:
+        import resource
+    except ImportError:  # Windows
+        return psutil.Process().memory_info().peak_wset / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # macOS counts bytes
 
 

@@ -1,26 +1,20 @@
-"""Released models for CompressAI's tools: its evaluation takes them by name, results leave in its JSON format.
+"""Results in CompressAI's JSON form (Bégaint et al., 2020), which its plot and other papers' tools read.
 
-CompressAI (Bégaint et al., 2020) evaluates one model per quality. A variable-rate model serves for all of them with its
-``default_quality`` set.
+A file for the means over a dataset, and one for each of its images. Notebook 05 writes them.
 """
 
 from __future__ import annotations
 
-import copy
 import json
-from functools import partial
 from pathlib import Path
+from typing import Any
 
-import compressai.zoo
 import pandas as pd
 
 from lab.paths import RUN
 from lab.rd.curves import MEAN
 from weconvene_core.atomic_files import write_text
-from weconvene_core.codec.api import load_model
 from weconvene_core.errors import WeconveneError
-from weconvene_core.layers.blocks import check_quality
-from weconvene_core.model.weconvene import WeConvene
 
 FOLDER = RUN / "compressai"
 FIELDS = {
@@ -30,50 +24,46 @@ FIELDS = {
 """CompressAI's name of a result -> column of the table of points."""
 
 
-def model_at(
-    name: str, quality: float, metric: str = "mse", pretrained: bool = True, progress: bool = True
-) -> WeConvene:
-    """Return a released model whose default is ``quality``, with the signature of CompressAI's model zoo.
+def results_json(points: pd.DataFrame, codec: str, dataset: str, image: str = MEAN) -> dict[str, Any]:
+    """Return one codec's results, a value for each quality in ascending order, as ``compressai.utils`` writes them.
+
+    Parameters
+    ----------
+    points : a table of points (``lab.rd.curves.POINT_COLUMNS``).
+    codec, dataset : whose rows to take.
+    image : name of one image, which ``source`` then states; or the means over all of them.
 
     Raises
     ------
     WeconveneError
-        If there is no such model or quality, or another ``metric`` or untrained weights are asked for.
+        If the table has no such rows.
     """
-    del progress  # nothing is fetched
-    if metric != "mse" or not pretrained:
+    rows = points[(points.codec == codec) & (points.dataset == dataset) & (points.image == image)]
+    if rows.empty:
         raise WeconveneError(
-            f"metric={metric!r} with pretrained={pretrained}: released models are trained for mse; use metric='mse' "
-            "and pretrained=True."
+            f"codec={codec!r} has no points on dataset={dataset!r}, image={image!r}: measure it first (notebook 05)."
         )
-    model = copy.deepcopy(load_model(name))
-    model.default_quality = check_quality(quality)
-    return model
-
-
-def register(name: str = "lite") -> str:
-    """Make a released model known to CompressAI's tools and return its name there, e.g. ``weconvene-lite``.
-
-    ``compressai.utils.eval_model`` then runs as ever: ``pretrained FOLDER -a weconvene-lite -q 1,2,3,4,5,6``.
-    """
-    architecture = f"weconvene-{name}"
-    compressai.zoo.image_models[architecture] = partial(model_at, name)
-    return architecture
+    rows = rows.sort_values("quality")
+    source = {} if image == MEAN else {"source": Path(image).stem}
+    described = f"Files on disk, {'means over' if image == MEAN else image + ' of'} {dataset}"
+    results = {field: [float(value) for value in rows[column]] for field, column in FIELDS.items()}
+    return {**source, "name": codec, "description": described, "results": results}
 
 
 def write_results(points: pd.DataFrame, codec: str, dataset: str, folder: Path = FOLDER) -> Path:
-    """Write the means of one codec on one dataset to ``folder/DATASET-CODEC.json``, as ``compressai.utils.plot`` reads.
+    """Write ``folder/DATASET-CODEC.json``, the means, and ``DATASET-CODEC-IMAGE.json`` for each image.
+
+    Returns
+    -------
+    The path of the means.
 
     Raises
     ------
     WeconveneError
-        If the table has no such rows, or the file cannot be written.
+        If the table has no such rows, or a file cannot be written.
     """
-    rows = points[(points.codec == codec) & (points.dataset == dataset) & (points.image == MEAN)].sort_values("quality")
-    if rows.empty:
-        raise WeconveneError(f"codec={codec!r} has no points on dataset={dataset!r}: measure it first (notebook 05).")
-    results = {field: [float(value) for value in rows[column]] for field, column in FIELDS.items()}
-    content = {"name": codec, "description": f"Files on disk, means over {dataset}", "results": results}
     path = folder / f"{dataset}-{codec}.json"
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    for image in {MEAN, *points[(points.codec == codec) & (points.dataset == dataset)].image}:
+        file = path if image == MEAN else path.with_name(f"{path.stem}-{Path(image).stem}.json")
+        write_text(file, json.dumps(results_json(points, codec, dataset, image), indent=2) + "\n")
     return path

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import re
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -63,6 +62,7 @@ def run(tree: Tree, notebook: Path, mode: str, patterns: Sequence[str]) -> RunRe
         finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
         artifacts={tree.relative(path): sha256_of(path) for path in sorted(written)},
         environment=environment(tree),
+        patterns=list(patterns),
     )
     write_record(tree, record)
     print(f"{notebook.stem} ({mode}): {seconds:.0f} s, {record.peak_memory_mb:.0f} MiB, {len(written)} files")
@@ -123,7 +123,11 @@ def _strip_paths(tree: Tree, node: nbformat.NotebookNode) -> None:
 
 
 def _children_peak_mb() -> float:
-    """The most resident memory of the kernel or another process that ended, in MiB."""
+    """The most resident memory of the kernel or another process that ended, in MiB; NaN on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return float("nan")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)  # macOS counts bytes, Linux KiB
 

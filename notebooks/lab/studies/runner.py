@@ -54,7 +54,7 @@ class Experiment:
         """A hash of the settings that are not at their defaults: a new switch makes no other training of an old one."""
         defaults = {field.name: field.default for field in fields(TrainConfig)}
         chosen = {name: value for name, value in self.config.to_dict().items() if value not in (defaults[name], {})}
-        chosen["phases"] = chosen.pop("stages")  # as when the kept tables were made
+        chosen |= {"phases": chosen.pop("stages"), "output": ""}  # as when the kept tables were made
         text = json.dumps([chosen, self.start, self.share], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -55,7 +55,7 @@ def run(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         for w_lf, w_hf in GRID:
             stage = replace(second, w_lf=w_lf, w_hf=w_hf)
             rows.append({"stage": "step 2", "w_lf": w_lf, "w_hf": w_hf, "seed": seed, "steps": stage.steps})
-            points.append(measure(trained(TrainConfig(name, (stage,), "", seed=seed), pool, start), pool))
+            points.append(measure(trained(TrainConfig(name, (stage,), "scratch", seed=seed), pool, start), pool))
     control = points[1]  # of the first seed
     compared, shares = [], []
     for row, own in zip(rows, points, strict=True):

@@ -26,7 +26,7 @@ COLUMNS = [
 ]  # fmt: skip
 ENTROPY = Stage("entropy model", 400, 1e-2, 1e-3, batch=8, crop=128, transforms=False)
 JOINT = Stage("step 1", 600, 4e-3, 4e-4, batch=8, crop=128)
-CONFIG = TrainConfig("tiny", (ENTROPY, JOINT), "", qualities=(1, 6), ema_decay=0.99)
+CONFIG = TrainConfig("tiny", (ENTROPY, JOINT), "scratch", qualities=(1, 6), ema_decay=0.99)
 
 
 def trial(question: str, variant: str, share: float = 1.0, **changes: Any) -> Experiment:
