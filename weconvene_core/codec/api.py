@@ -38,8 +38,8 @@ from weconvene_core.paths import checkpoint, checkpoints
 
 DEFAULT_MODEL = "lite"
 TYPE_LOCK = threading.Lock()
-if hasattr(os, "register_at_fork"):  # a fork has none of the threads that PyTorch would wait for
-    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+if at_fork := getattr(os, "register_at_fork", None):  # a fork has none of the threads that PyTorch would wait for
+    at_fork(after_in_child=partial(torch.set_num_threads, 1))
 Data = bytes | str | Path | IO[bytes]  # a compressed file
 
 

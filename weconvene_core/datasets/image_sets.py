@@ -18,6 +18,8 @@ TITLES = {
     "default": "scikit-image photographs",
     "clic": "CLIC 2020",
     "clic2020_professional": "CLIC 2020 professional",
+    "clic2025": "CLIC 2025 validation (26 of 32)",
+    "clic2025_final": "CLIC 2025 final test (15 of 30)",
     "tecnick": "Tecnick TESTIMAGES",
 }
 """What figures call a set by its name in tables; only files verified to be all of a set go by one of these names."""
