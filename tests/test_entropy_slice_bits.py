@@ -12,7 +12,8 @@ import torch
 from lab.entropy_analysis import context_ablation, slice_bits
 from lab.figures import entropy as figures
 from weconvene_core.codec.api import load_model
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.image_tensors import to_8_bit
 from weconvene_core.model.presets import PRESETS, preset
 from weconvene_core.model.weconvene import WeConvene
@@ -123,7 +124,7 @@ def test_figures_show_what_they_were_given(lite: WeConvene, picture: np.ndarray,
     assert sum(shares) == pytest.approx(100)
     call = slice_bits.calls(lite, picture, QUALITY)[-1]
     panels = figures.channel_figure(call, 5, "channel").axes
-    np.testing.assert_array_equal(panels[3].images[0].get_array(), call.residual[0, 5])
+    np.testing.assert_array_equal(panels[3].images[0].get_array(), figures.inner(call.residual[0, 5]))
     order = figures.order_figure({"a": picture, "b": picture}, "order")
     assert [axes.get_title(loc="left") for axes in order.axes if axes.images] == ["a", "b"]
 

@@ -12,6 +12,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lab.entropy_analysis.context_ablation import PARTS
 from lab.entropy_analysis.slice_bits import Call, CodedSlice
@@ -164,9 +165,9 @@ def interval_figure(scale: float, residual: int) -> Figure:
 
 @styled
 def channel_figure(call: Call, channel: int, title: str) -> Figure:
-    """Draw one channel of one slice: the coefficients, what was predicted, what was coded, and what that cost."""
-    y, mean, scale, residual = (t[0, channel].numpy() for t in (call.target, call.mean, call.scale, call.residual))
-    bits = -call.likelihood[0, channel].double().log2().numpy()
+    """Draw the middle of a channel of a slice: coefficients, what was predicted, what was coded, and what it cost."""
+    parts = (call.target, call.mean, call.scale, call.residual, -call.likelihood.double().log2())
+    y, mean, scale, residual, bits = (inner(part[0, channel]).numpy() for part in parts)
     figure, cells = new_figure(title, (13.0, 0.9 + 2.6 * y.shape[0] / y.shape[1] * 1.15), columns=5)
     limit = float(np.quantile(np.abs(y), 0.995))
     signed = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
@@ -176,6 +177,12 @@ def channel_figure(call: Call, channel: int, title: str) -> Figure:
     }  # fmt: skip
     for axes, (name, (values, look)) in zip(cells, panels.items(), strict=True):
         axes.imshow(values, interpolation="nearest", **look)
-        axes.set_title(f"{name}, sum {bits.sum():,.0f}" if name == "bits" else name, fontsize=12, pad=5)
+        axes.set_title(name, fontsize=12, pad=5)
         axes.set_axis_off()
     return figure
+
+
+def inner(maps: Tensor) -> Tensor:
+    """Return the middle half of maps (..., h, w) in each direction, or all of small ones."""
+    height, width = (side // 4 if side > 16 else 0 for side in maps.shape[-2:])
+    return maps[..., height : maps.shape[-2] - height, width : maps.shape[-1] - width]
