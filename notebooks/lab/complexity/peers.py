@@ -31,7 +31,7 @@ def peers_table(points: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     points
-        On Kodak (``POINT_COLUMNS``): of our codec, with and without search in the encoder, and of live ones. May be empty.
+        On Kodak (``POINT_COLUMNS``): of our codec, with and without search in the encoder, and of live ones.
     costs
         As :func:`lab.complexity.tables.measure_costs` returns them.
 
@@ -39,8 +39,8 @@ def peers_table(points: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     -------
     pd.DataFrame
         ``COLUMNS``. BD-rates in percent: by PSNR over all rates and within ``paper_range``, and by MS-SSIM.
-        Parameters are in millions; costs are of a picture of 768x512, in thousands of MACs per pixel and in seconds; ``widest`` are
-        those of the networks for the highest rates, where a codec has several. What is not known is nan.
+        Parameters are in millions; costs are of a picture of 768x512, in thousands of MACs per pixel and in seconds.
+        ``widest`` are those of the networks for the highest rates, where a codec has several. What is not known is nan.
     """
     timed = costs[costs.image == f"{SIZE[1]}x{SIZE[0]}"].set_index("model").decode_ms / 1e3
     rows = [_ours(points, name, timed) for name in (PLAIN, REFINED) if name in set(points.codec)]
