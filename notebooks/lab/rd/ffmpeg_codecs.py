@@ -156,10 +156,11 @@ VVC = FfmpegCodec(
 
 def av1(speed: int = AV1_SPEED) -> FfmpegCodec:
     """Return AV1 by libaom, tuned for PSNR; lower speeds compress better and take several times longer."""
-    name = "AV1 4:4:4 (libaom)" + (f", speed {speed}" if speed != AV1_SPEED else "")
     options = ("-still-picture", "1", "-cpu-used", f"{speed}", "-tune", "psnr", "-b:v", "0", "-crf", "{}")
     qualities = (57.0, 51.0, 45.0, 39.0, 33.0, 27.0, 21.0, 15.0)
-    return FfmpegCodec(name, "libaom-av1", "yuv444p10le", ("obu", "obu"), options, qualities)
+    return FfmpegCodec(
+        f"AV1 4:4:4 (libaom, speed {speed})", "libaom-av1", "yuv444p10le", ("obu", "obu"), options, qualities
+    )
 
 
 AV1 = av1()
