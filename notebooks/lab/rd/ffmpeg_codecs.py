@@ -167,7 +167,7 @@ AV1 = av1()
 
 JPEG_XL = FfmpegCodec(
     "JPEG XL", "libjxl", "", ("image2pipe", "jpegxl_pipe"), ("-effort", "7", "-distance", "{}"),
-    (7.0, 5.0, 3.6, 2.6, 1.8, 1.2),
+    (7.0, 5.0, 3.6, 2.6, 1.8, 1.2, 0.8),
 )  # fmt: skip
 """Made for Butteraugli, a measure of visible difference: PSNR undersells it. Distances above 7 are left out, because
 libjxl then halves the resolution, which is not its best setting."""
