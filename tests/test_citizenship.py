@@ -22,8 +22,9 @@ import weconvene_core
 from lab.paths import PUBLISHED, ROOT
 from lab.rd import compressai_results as bridge
 from lab.rd.curves import POINT_COLUMNS
+from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.compressai_zoo import model_at
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene

@@ -12,7 +12,8 @@ import torch
 from lab.entropy_analysis import context_ablation, slice_bits
 from lab.figures import entropy as figures
 from weconvene_core.codec.api import load_model
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.image_tensors import to_8_bit
 from weconvene_core.model.presets import PRESETS, preset
 from weconvene_core.model.weconvene import WeConvene

@@ -17,7 +17,8 @@ from lab.rd.ffmpeg_codecs import AV1, AV1_SPEED, FFMPEG_CODECS, HEVC, JPEG_XL, V
 from lab.rd.metrics import psnr_rgb
 from lab.rd.pillow_codecs import JPEG, WEBP, available, measure_available, measure_codecs
 from lab.studies import video_intra_codecs
-from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
 
 with warnings.catch_warnings():

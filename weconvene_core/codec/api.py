@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 from zlib import compress
@@ -38,6 +38,8 @@ from weconvene_core.paths import checkpoint, checkpoints
 
 DEFAULT_MODEL = "lite"
 TYPE_LOCK = threading.Lock()
+if at_fork := getattr(os, "register_at_fork", None):  # a fork has none of the threads that PyTorch would wait for
+    at_fork(after_in_child=partial(torch.set_num_threads, 1))
 Data = bytes | str | Path | IO[bytes]  # a compressed file
 
 
