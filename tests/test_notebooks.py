@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from lab import check_mode
 from lab.reproduce.run_records import REPOSITORY
@@ -60,3 +63,50 @@ def test_another_word_for_the_mode_is_refused(notebook: Path) -> None:
 
 def test_there_is_at_least_as_much_prose_as_code(notebook: Path) -> None:
     assert len(cells(notebook, "markdown")) >= len(cells(notebook, "code"))
+
+
+# ---- exercises: a code cell tagged `exercise` that checks what is in the place of `name = ...` or of a function whose
+# last line is `...`; the next cell holds the solution, a ```python block folded in <details>
+
+
+def exercises(path: Path) -> list[tuple[nbformat.NotebookNode, str]]:
+    """The exercise cells of a notebook, each with the code of the solution that follows it."""
+    everything = nbformat.read(path, as_version=4).cells
+    found = []
+    for cell, answer in zip(everything, everything[1:], strict=False):
+        if "exercise" in cell.metadata.get("tags", []):
+            block = re.search(r"<details>.*?```python\n(.*?)```.*?</details>", answer.source, re.DOTALL)
+            assert block, f"{cell.id}: no solution in the cell below"
+            found.append((cell, block[1]))
+    return found
+
+
+def filled_in(source: str, solution: str) -> str:
+    """Put a solution in the place of the first gap of an exercise, and drop the other gaps."""
+    lines = source.splitlines()
+    gaps = [node for node in ast.parse(source).body if ast.unparse(node).endswith(("= ...", "\n    ..."))]
+    assert gaps, "nothing to fill in"
+    for node in reversed(gaps):
+        lines[node.lineno - 1 : node.end_lineno] = [solution] if node is gaps[0] else []
+    return "\n".join(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if exercises(path)], ids=lambda path: path.stem)
+def test_exercises_wait_when_unfilled_and_their_solutions_are_right(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run the whole notebook with every solution behind its exercise."""
+    monkeypatch.setenv("WECONVENE_RESULTS", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY.root))
+    node = nbformat.read(path, as_version=4)
+    solutions = {cell.id: filled_in(cell.source, solution) for cell, solution in exercises(path)}
+    for i in reversed(range(len(node.cells))):
+        if (name := node.cells[i].id) in solutions:
+            node.cells.insert(i + 1, nbformat.v4.new_code_cell(solutions[name], id=f"solved-{name}"))
+    NotebookClient(node, timeout=300, kernel_name="python3", resources={"metadata": {"path": path.parent}}).execute()
+    outputs = {cell.id: cell.outputs for cell in node.cells if cell.cell_type == "code"}
+    said = {name: "".join(o.get("text", "") for o in found).lower() for name, found in outputs.items()}
+    for name in solutions:
+        assert "fill in" in said[name], name
+        assert "right" in said[f"solved-{name}"], name

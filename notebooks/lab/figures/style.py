@@ -29,6 +29,10 @@ FIGURES = RUN / "figures"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BLUE, VERMILION, GREEN, PINK, ORANGE, SKY, BLACK = PALETTE
 GREY, DARK, FAINT, GRID, SHADE = "#8A8A8A", "#333333", "#555555", "#E4E4E4", "#F3F3F3"
+LF_COLOUR, HF_COLOUR, Z_COLOUR = BLUE, ORANGE, GREEN
+"""LF, HF and z, the same in every figure of every chapter."""
+HEADER_LOOK = {"color": "#C4C4C4", "hatch": "////", "edgecolor": "white"}
+"""A file's header: grey with a hatch."""
 MARKS = "os^DvPX*"
 WIDTH = 7.2
 """Inches of a figure of curves or dots: 12 points are still 6 when it is shrunk to a column of 3.5 inches."""
