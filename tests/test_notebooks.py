@@ -110,3 +110,14 @@ def test_exercises_wait_when_unfilled_and_their_solutions_are_right(
     for name in solutions:
         assert "fill in" in said[name], name
         assert "right" in said[f"solved-{name}"], name
+
+
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if exercises(path)], ids=lambda path: path.stem)
+def test_a_chapter_is_short_and_fits_a_page(path: Path) -> None:
+    """Prose without answers and solutions has at most 2,000 words, and code at most 88 columns."""
+    prose = "\n".join(cell.source for cell in cells(path, "markdown"))
+    assert len(re.sub(r"<details>.*?</details>", "", prose, flags=re.DOTALL).split()) <= 2000
+    wide = [line for cell in cells(path, "code") for line in cell.source.splitlines() if len(line) > 88]
+    assert wide == []
+    folder, links = path.parent, re.findall(r"\]\((?!http)([^)#]+)", prose)
+    assert [link for link in links if not (folder / link).exists()] == []
