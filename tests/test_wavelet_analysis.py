@@ -28,6 +28,19 @@ def test_synthesis_norms_of_5_3_are_those_published_for_jpeg_2000():
     assert {name: (one | two)[name] for name in NORMS_53} == pytest.approx(NORMS_53, abs=1e-3)
 
 
+@pytest.mark.parametrize("band", ["LL2", "LH2", "HH1"])
+def test_dropping_a_coefficient_takes_its_basis_picture_away(band):
+    pyramid = dwt2d(torch.randn(96, 96, dtype=torch.float64), "5/3", 2)
+    before, values = idwt2d(pyramid), pyramid.bands()[band]
+    place = values.shape[0] // 2, values.shape[1] // 2
+    coefficient = values[place].item()
+    values[place] = 0
+    picture = energy_compaction.basis_picture("5/3", 2, band)
+    middle = len(picture) // 2 - 24
+    lost = (before - idwt2d(pyramid))[24:72, 24:72]
+    torch.testing.assert_close(lost, coefficient * picture[middle : middle + 48, middle : middle + 48])
+
+
 @pytest.mark.parametrize(("wavelet", "pywt_name"), [("haar", "haar"), ("5/3", "bior2.2"), ("9/7", "bior4.4")])
 def test_synthesis_norms_are_pywavelets(wavelet, pywt_name):
     found = energy_compaction.synthesis_norms(wavelet, 2)

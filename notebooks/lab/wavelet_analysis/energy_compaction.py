@@ -27,17 +27,20 @@ SUPPORTS = 12  # side of the picture, in coarsest coefficients, on which synthes
 SILENT = 1e-12  # variance below which a coefficient counts as constant
 
 
-@lru_cache(maxsize=32)
-def synthesis_norms(wavelet: str, levels: int, scaling: Scaling = "orthonormal") -> dict[str, float]:
-    """Return, by band name, the L2 norm of the picture that one coefficient of 1 in the middle of the band gives."""
+def basis_picture(wavelet: Wavelet, levels: int, band: str, scaling: Scaling = "orthonormal") -> Tensor:
+    """Return the square picture, float64, that one coefficient of 1 in the middle of a band gives."""
     side = SUPPORTS * 2**levels
     pyramid = dwt2d(torch.zeros(side, side, dtype=torch.float64), wavelet, levels, scaling)
-    norms = {}
-    for name, band in pyramid.bands().items():
-        band[band.shape[0] // 2, band.shape[1] // 2] = 1.0
-        norms[name] = idwt2d(pyramid).norm().item()
-        band.zero_()
-    return norms
+    coefficients = pyramid.bands()[band]
+    coefficients[coefficients.shape[0] // 2, coefficients.shape[1] // 2] = 1.0
+    return idwt2d(pyramid)
+
+
+@lru_cache(maxsize=32)
+def synthesis_norms(wavelet: str, levels: int, scaling: Scaling = "orthonormal") -> dict[str, float]:
+    """Return, by band name, the L2 norm of the band's :func:`basis_picture`."""
+    names = dwt2d(torch.zeros(1, 1), wavelet, levels).bands()
+    return {name: basis_picture(wavelet, levels, name, scaling).norm().item() for name in names}
 
 
 def weighted_bands(pyramid: Pyramid) -> dict[str, Tensor]:
