@@ -151,29 +151,11 @@ def _mean_log(variances: Tensor) -> float:
     return float(variances.clamp_min(SILENT).log10().mean())
 
 
-def channel_correlation(features: Tensor) -> Tensor:
-    """Return the correlation (C, C) of the channels of feature maps (B, C, H, W) over all positions, in float64.
-
-    Channels have unit variance in it, so that a few loud ones do not decide; a constant one correlates with none.
-    """
-    samples = features.detach().double().transpose(0, 1).flatten(1)  # (B, C, H, W) -> (C, B H W)
-    unit = F.normalize(samples - samples.mean(1, keepdim=True), dim=1)
-    return unit @ unit.T
-
-
-def channel_bound_db(correlation: Tensor) -> float:
-    """Return the largest coding gain in dB of any orthonormal transform of the channels, that of the KLT.
-
-    The eigenvalues of ``correlation`` (C, C), see :func:`channel_correlation`, are the variances after the KLT.
-    """
-    return -10 * _mean_log(torch.linalg.eigvalsh(correlation))
-
-
 def channel_low_share(covariance: Tensor, wavelet: str, order: Tensor | None = None) -> float:
     """Return the share (0 to 1) of the energy that the channel DWT puts into the channel-low half.
 
     Both halves are measured by what the inverse transform makes of them alone; white channels give one half.
-    ``covariance`` (C, C) may be a :func:`channel_correlation`, ``order`` (C,) permutes the channels first.
+    ``covariance`` (C, C) may be a correlation, ``order`` (C,) permutes the channels first.
     """
     if order is not None:
         covariance = covariance[order][:, order]
