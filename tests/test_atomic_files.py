@@ -71,6 +71,16 @@ def test_a_device_stays_a_device(tmp_path: Path) -> None:
     assert Path("/dev/null").is_char_device()
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs names for open files")
+def test_a_pipe_that_has_no_name_of_its_own(tmp_path: Path) -> None:
+    """As ``/dev/stdout`` in a pipeline: a link to what is not in any folder."""
+    reading, writing = os.pipe()
+    write_bytes_atomically(f"/proc/self/fd/{writing}", b"x")
+    os.close(writing)
+    assert os.read(reading, 9) == b"x"
+    os.close(reading)
+
+
 def test_a_file_that_appears_meanwhile_is_kept_where_asked(tmp_path: Path) -> None:
     write_bytes_atomically(tmp_path / "a.bin", b"first", replace=False)
     with pytest.raises(WeconveneError, match="exists"):

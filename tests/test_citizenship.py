@@ -22,8 +22,9 @@ import weconvene_core
 from lab.paths import PUBLISHED, ROOT
 from lab.rd import compressai_results as bridge
 from lab.rd.curves import POINT_COLUMNS
+from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.compressai_zoo import model_at
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene
@@ -153,7 +154,7 @@ def test_the_zoo_gives_models_of_the_readers_own() -> None:
 
 def test_the_page_for_users_of_compressai_runs() -> None:
     (block,) = re.findall(
-        r"```python\n(.+?)```", (ROOT / "data" / "COMPRESSAI.md").read_text(encoding="utf-8"), re.DOTALL
+        r"```python\n(.+?)```", (ROOT / "docs" / "compressai.md").read_text(encoding="utf-8"), re.DOTALL
     )
     x = torch.nn.functional.interpolate(torch.rand(1, 3, 8, 8), size=(64, 96), mode="bicubic").clamp(0, 1)
     names = {"x": x}

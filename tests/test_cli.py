@@ -271,7 +271,7 @@ class TestListings:
         monkeypatch.setenv("WECONVENE_DATA", str(photo.parent))
         monkeypatch.setenv("WECONVENE_CACHE", str(photo.parent / "cache"))
         rows = {row["name"]: row for row in map(json.loads, weconvene("data", "list", "--json").out.splitlines())}
-        assert rows.keys() == {"default", "kodak", "clic", "tecnick", "holiday"}
+        assert rows.keys() == {"default", "kodak", "clic", "tecnick", "clic2025", "clic2025_final", "holiday"}
         assert (rows["kodak"]["images"], rows["kodak"]["here"], rows["kodak"]["hashes"]) == (24, 0, True)
         assert "weconvene data fetch kodak" in rows["kodak"]["folder"]
         assert "unrestricted use" in rows["kodak"]["licence"]

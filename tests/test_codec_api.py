@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,8 @@ from lab.paths import ROOT
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api, pictures
 from weconvene_core.codec.container import CutFileError, unpack
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 
@@ -231,6 +232,48 @@ def test_arguments_of_another_kind_give_a_sentence(photo: Image.Image, wrong: di
 def test_a_quality_may_be_any_number(quality: object) -> None:
     pixels = np.zeros((16, 16, 3), np.uint8)
     assert api.encode(pixels, quality) == api.encode(pixels, 3)
+
+
+def test_settings_differ_from_thread_to_thread() -> None:
+    alone = [there_and_back(seed) for seed in range(6)]
+
+    def one(seed: int) -> tuple[bytes, bytes]:
+        with torch.inference_mode(seed % 2 == 0), torch.autocast("cpu", torch.bfloat16, enabled=seed % 3 == 0):
+            return there_and_back(seed)
+
+    api._loaded.cache_clear()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(one, range(6))) == alone
+        assert len(set(map(id, pool.map(lambda _: api.load_model(), range(4))))) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("fork" not in get_all_start_methods(), reason="needs fork")
+def test_a_fork_of_a_process_that_has_coded_gives_the_same() -> None:
+    """With several threads, of which a fork has none: PyTorch would wait for them for ever."""
+    code = (
+        "import os, torch, numpy as np; torch.set_num_threads(3); from weconvene_core import encode\n"
+        "pixels = np.arange(12288, dtype=np.uint8).reshape(64, 64, 3); data = encode(pixels, 3); child = os.fork()\n"
+        "if not child: os._exit(0 if encode(pixels, 3) == data else 5)\n"
+        "print(os.waitpid(child, 0)[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout == "0\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of memory that holds")
+def test_too_little_memory_is_a_memory_error(tmp_path: Path) -> None:
+    """PyTorch raises a RuntimeError with lines of C++."""
+    code = (
+        "import resource, numpy as np; from weconvene_core import encode; encode(np.zeros((8, 8, 3), np.uint8), 3)\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20),) * 2)\n"
+        "try: encode(np.zeros((2000, 2000, 3), np.uint8), 3, max_memory=10**6)\n"
+        "except MemoryError as error: print(len(str(error).splitlines()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout in ("1\n", "0\n")
 
 
 @pytest.mark.slow

@@ -15,9 +15,9 @@ from weconvene_core.cli.main import main
 from weconvene_core.codec import api, latent_refinement
 from weconvene_core.codec.container import ORIENTATIONS, unpack
 from weconvene_core.codec.latent_refinement import CELLS, EFFORTS, Refinement, best_orientation, refining_cell
-from weconvene_core.codec.pictures import turned, turned_back
+from weconvene_core.codec.pictures import load_rgb, turned, turned_back
 from weconvene_core.codec.plain_coding import rate_distortion_loss
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit
 

@@ -14,7 +14,8 @@ from PIL import Image, ImageFile, features
 from lab.paths import ROOT
 from weconvene_core import decode, encode
 from weconvene_core.codec.api import ALL, preview
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 

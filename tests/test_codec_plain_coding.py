@@ -16,13 +16,14 @@ from PIL import Image, ImageDraw
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api, plain_coding
 from weconvene_core.codec.container import unpack
+from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.codec.plain_coding import (
     DistortionMonitor,
     finest_squares,
     rate_distortion_loss,
     without_transforms,
 )
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.entropy import EncodeMode
 from weconvene_core.errors import CorruptFileError
 from weconvene_core.image_tensors import from_8_bit

@@ -15,6 +15,7 @@ from lab.paths import ROOT
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
+from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.codec.tile_grid import (
     GROUP_SIDE,
     HALO,
@@ -30,7 +31,7 @@ from weconvene_core.codec.tile_grid import (
     tile_groups,
     working_memory,
 )
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit, to_8_bit
 

@@ -11,7 +11,7 @@ from lab.figures.style import SHADE, apart
 from lab.paths import PUBLISHED
 from lab.rd.bd_rate import bd_rate, log_rate
 from lab.rd.curves import averaged_curve
-from lab.rd.published_curves import anchor_curve
+from lab.rd.published_curves import LEARNED, anchor_curve, paper_range
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def table(points):
 
 def test_peers_stand_beside_ours_with_what_is_known_of_each(table):
     assert list(table.columns) == peers.COLUMNS
-    assert table.codec.tolist() == ["lite", *peers.LEARNED, "WeConvene", peers.CLAIM]
+    assert table.codec.tolist() == ["lite", *LEARNED, "WeConvene", peers.CLAIM]
     rows = table.set_index("codec")
     known = {"bmshj2018-hyperprior": 30.49, "mbt2018-mean": 21.28, "cheng2020-anchor": 3.68, "WeConvene": -8.35}
     assert rows.bd_rate_pct_all[list(known)].to_dict() == pytest.approx(known, abs=0.0051)
@@ -37,7 +37,7 @@ def test_peers_stand_beside_ours_with_what_is_known_of_each(table):
     theirs = published_complexity().iloc[0]
     assert theirs.params_m_low <= rows.params_m["WeConvene"] <= theirs.params_m_high
     assert rows.kmac_px_decode["WeConvene"] == kmac_per_pixel("paper-2d", peers.SIZE)[1] < theirs.kmac_px / 2
-    assert (rows.kmac_px_decode_widest / rows.kmac_px_decode)[list(peers.LEARNED)].min() > 2
+    assert (rows.kmac_px_decode_widest / rows.kmac_px_decode)[list(LEARNED)].min() > 2
     assert rows.source.notna().all()
 
 
@@ -48,7 +48,7 @@ def test_the_claim_has_its_number_and_nothing_else(table):
 
 
 def test_ours_stands_on_both_ranges(table, points):
-    assert peers.paper_range() == (30.07, 37.96)
+    assert paper_range() == (30.07, 37.96)
     curve = averaged_curve(points, "lite")
     row = table[table.codec == "lite"].iloc[0]
     assert row.bd_rate_pct_all == pytest.approx(bd_rate(anchor_curve("K-A"), curve).bd_rate_pct)
@@ -66,8 +66,8 @@ def test_without_kodak_only_the_published_rows_stand(table):
 
 def test_the_overview_draws_ratios_at_equal_quality_and_no_claim(table, points):
     anchor, live = anchor_curve("K-A"), [averaged_curve(points, name) for name in ("lite", "JPEG 2000")]
-    learned = [peers.published(name) for name in peers.LEARNED]
-    figure = overview_figure(anchor, live, learned, table, "lite", peers.paper_range())
+    learned = [peers.published(name) for name in LEARNED]
+    figure = overview_figure(anchor, live, learned, table, "lite", paper_range())
     left, right = figure.axes
     quality, ratio = next(line.get_data() for line in left.lines if line.get_linewidth() == 3.2)
     assert ratio == pytest.approx(10 ** (log_rate(live[0])(quality) - log_rate(anchor)(quality)))

@@ -14,7 +14,8 @@ from lab.paths import PUBLISHED
 from lab.rd.metrics import PEAK
 from lab.rd.pillow_codecs import JPEG_2000
 from weconvene_core.codec.api import load_model
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.entropy import LIKELIHOODS
 from weconvene_core.entropy.distributions import laplace_likelihood, scale_table
 from weconvene_core.image_tensors import middle

@@ -114,7 +114,7 @@ def test_bytes_are_the_same_on_every_machine() -> None:
 
 
 def decode_by_hand(data: bytes, rows: np.ndarray, tables: Tables) -> list[int]:
-    """The range decoder that data/FORMAT.md describes, in Python integers alone."""
+    """The range decoder that docs/format.md describes, in Python integers alone."""
     words = [*np.frombuffer(data, dtype="<u4").tolist(), 0, 0]
     point, position, lower, width = words[0] << 32 | words[1], 2, 0, 2**64 - 1
     bins = []

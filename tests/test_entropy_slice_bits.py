@@ -12,7 +12,8 @@ import torch
 from lab.entropy_analysis import context_ablation, slice_bits
 from lab.figures import entropy as figures
 from weconvene_core.codec.api import load_model
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.image_tensors import to_8_bit
 from weconvene_core.model.presets import PRESETS, preset
 from weconvene_core.model.weconvene import WeConvene
@@ -118,23 +119,29 @@ def test_streams_keep_the_promise_of_the_likelihoods(lite: WeConvene, picture: n
 def test_figures_show_what_they_were_given(lite: WeConvene, picture: np.ndarray, slices) -> None:
     maps = figures.maps_figure(picture, slices, "maps")
     assert sum(len(axes.images) for axes in maps.axes) == 1 + len(slices)
-    table = context_ablation.context_gains(lite, picture, QUALITY)
-    axes = figures.context_figure(table, "context").axes[0]
-    assert [bar.get_width() for bar in axes.patches[: len(table)]] == pytest.approx(table.bpp.tolist())
     bands = slice_bits.subband_table(slices, lite.config, picture.shape[0] * picture.shape[1])
     shares = [bar.get_width() for bar in figures.subbands_figure(bands, "bands").axes[0].patches]
     assert sum(shares) == pytest.approx(100)
-    promise = figures.promise_figure(slice_bits.stream_sizes(lite, picture, QUALITY).assign(quality=QUALITY), "promise")
-    assert len(promise.axes[0].lines) == 4
+    call = slice_bits.calls(lite, picture, QUALITY)[-1]
+    panels = figures.channel_figure(call, 5, "channel").axes
+    np.testing.assert_array_equal(panels[3].images[0].get_array(), figures.inner(call.residual[0, 5]))
     order = figures.order_figure({"a": picture, "b": picture}, "order")
     assert [axes.get_title(loc="left") for axes in order.axes if axes.images] == ["a", "b"]
 
 
-def test_a_part_that_costs_bits_does_not_lengthen_its_row() -> None:
-    rows = [["LL band", 0.012, -0.003, 0.0, 0.005, 0.0], ["LF slice 1", 0.06, 0.02, 0.0, 0.01, 0.01]]
+def test_priors_fill_their_bar_and_one_that_costs_bits_lies_left_of_zero() -> None:
+    rows = [["LL band", 0.012, -0.003, 0.0, 0.011, 0.0], ["LF slice 1", 0.06, 0.02, 0.0, 0.01, 0.01]]
     axes = figures.context_figure(pd.DataFrame(rows, columns=context_ablation.COLUMNS), "context").axes[0]
-    assert [text.get_text() for text in axes.texts] == ["-14 %; the hyperprior costs 0.003", "-40 %"]
-    marks = [segment[0][0] for segment in axes.collections[0].get_segments()]
-    assert marks == pytest.approx([0.014, 0.1])
-    hatched = [bar for bar in axes.patches if bar.get_hatch()]
-    assert [(bar.get_x(), bar.get_width()) for bar in hatched] == [pytest.approx(x) for x in ((0.014, 0.003), (0.1, 0))]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["LL", "LF"]
+    widths = np.array([bar.get_width() for bar in axes.patches]).reshape(len(figures.PART_LOOKS), 2, 2)
+    assert widths.sum((0, 1)) == pytest.approx([100, 100])
+    assert widths[1, 1, 0] == pytest.approx(-15)
+    assert [text.get_text() for text in axes.texts][:2] == ["60", "60"]
+
+
+def test_an_interval_is_named_with_its_probability_and_its_bits() -> None:
+    density, cost = figures.interval_figure(1.5, 2).axes
+    inside = np.exp(-np.sqrt(2) / 1.5 * np.array([1.5, 2.5])) / 2
+    chance = inside[0] - inside[1]
+    assert density.texts[0].get_text() == f"P(2) = {chance:.3f}\n{-np.log2(chance):.2f} bits"
+    assert cost.lines[1].get_ydata()[2] == pytest.approx(-np.log2(chance), rel=1e-5)

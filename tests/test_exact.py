@@ -23,7 +23,8 @@ from lab.paths import ROOT
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.entropy import DecodeMode
 from weconvene_core.entropy.slices import SlicePrediction
 from weconvene_core.errors import CorruptFileError

@@ -18,7 +18,8 @@ from weconvene_core import paths
 from weconvene_core.cli.main import main
 from weconvene_core.codec import api
 from weconvene_core.codec.container import unpack
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact import calibrate
 from weconvene_core.image_tensors import from_8_bit

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from matplotlib.patches import FancyArrowPatch
 
 from lab.figures import diagram
+from weconvene_core.entropy.charm import SliceLayout
 from weconvene_core.model.presets import PRESETS, preset
 from weconvene_core.model.weconvene import WeConvene
 
@@ -41,3 +43,15 @@ def test_the_codec_has_a_chip_for_every_slice(config) -> None:
 def test_only_boxes_that_are_there_can_be_lit() -> None:
     with pytest.raises(KeyError):
         diagram.codec_diagram(preset("baseline"), ("hf",))
+
+
+def test_a_slice_sees_what_was_coded_before_it() -> None:
+    figure = diagram.context_diagram(SliceLayout((12, 12), (48, 48)), (1, 3))
+    arrows = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
+    assert len(arrows) == 2 + 4
+    assert words(figure).count("HF 2") == 2
+
+
+def test_each_pass_has_as_many_known_neighbours_as_it_says() -> None:
+    counts = [word for word in words(diagram.polyphase_diagram()) if word.startswith("pass")]
+    assert counts == [f"pass {i}: {seen} of 8 neighbours" for i, seen in enumerate((0, 4, 4, 8), 1)]

@@ -86,6 +86,9 @@ def test_only_intervals_of_the_table_are_drawn_and_only_live_codecs_have_a_colou
     colours = {line.get_color() for line in axes.lines if line.get_marker() == "o"}
     assert colours == {CODEC_LOOK["WebP"].colour, GREY}
     paired = bd_rate_figure(rows.assign(anchor="WebP", ci_low=0.0, ci_high=9.0), "Kodak", "WebP", live=LIVE)
+    marked = bd_rate_figure(published_bd_table("kodak", ["WeConvene"], ["K-A"]), "Kodak", "K-A", ours="WeConvene")
+    (label,) = marked.axes[0].get_yticklabels()
+    assert (label.get_text(), label.get_fontweight()) == ("WeConvene (2-D)", "bold")
     assert paired.get_supxlabel() == "line: 95 % over images, codec and anchor on the same ones"
 
 

@@ -1,58 +1,53 @@
-"""The figures of training, and the live callback on a real (very short) run."""
+"""The figures of training."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
 
 from lab.figures import training
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.config import Stage, TrainConfig
-from weconvene_core.training.images import ImagePool
-from weconvene_core.training.trainer import Trainer
+from weconvene_core.training.config import Stage
 
 
-def trainer(folder: Path, name: str) -> Trainer:
-    phase = Stage(name, 4, 1e-3, 1e-4, batch=1, crop=32, warmup=1)
-    pool = ImagePool((np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8),), ())
-    return Trainer(TrainConfig("tiny", (phase,), str(folder), log_every=2), pool, torch.device("cpu"))
-
-
-def test_live_curves_follow_a_run_and_its_branches(tmp_path: Path) -> None:
-    InteractiveShell.instance()  # displays need a shell; kernels and terminals have one
-    curves = training.LiveCurves(np.full((32, 64, 3), 40, np.uint8), every=2, refresh_s=1e9)
-    with capture_output() as shown:
-        for name in ("one", "two (1, 1)", "two (2, 1)"):
-            run = trainer(tmp_path / name, name)
-            curves(run)
-            run.run(curves, resume=False)
-    rows = curves.rows()
-    assert rows.step.tolist() == [0, 2, 4, 4, 6, 8, 4, 6, 8]
-    assert rows.start.tolist() == [0] * 3 + [4] * 6
-    assert rows.bpp.to_numpy() == pytest.approx((rows.bpp_lf + rows.bpp_hf + rows.bpp_z).to_numpy())
-    start_and_three_ends = 4
-    assert len(shown.outputs) == start_and_three_ends
+def test_branches_of_a_training_lie_in_one_place() -> None:
+    place = [
+        (1, 0, 0, "one"),
+        (1, 0, 4, "one"),
+        (2, 4, 4, "two (1, 1)"),
+        (2, 4, 8, "two (1, 1)"),
+        (3, 4, 8, "two (2, 1)"),
+    ]
+    rows = pd.DataFrame(place, columns=["run", "start", "step", "phase"])
+    rows = rows.assign(bpp=1.0, bpp_lf=0.6, bpp_hf=0.3, bpp_z=0.1, psnr_db=30.0)
     rate, distortion = training.training_figure(rows, 3.0, "branches").axes
-    assert [text.get_text() for text in rate.texts] == ["one", "two"]  # branches lie in one place
-    assert [list(line.get_xdata()) for line in distortion.lines] == [[0, 2, 4], [4, 6, 8], [4, 6, 8]]
+    assert [text.get_text() for text in rate.texts] == ["one", "two"]
+    assert [list(line.get_xdata()) for line in distortion.lines] == [[0, 4], [4, 8], [8]]
+
+
+def test_gradients_are_those_of_autograd() -> None:
+    made = {"rounding": torch.round, "half": lambda y: 0.5 * y}
+    cells = training.rounding_figure(made, "two").axes
+    assert set(cells[2].lines[0].get_ydata().tolist()) == {0.0}
+    assert set(cells[3].lines[0].get_ydata().tolist()) == {0.5}
+
+
+def test_a_time_line_has_every_step_and_all_weights() -> None:
+    stages = (Stage("one", 30, 1e-2, 1e-3, 8, 64), Stage("two", 20, 1e-3, 1e-4, 8, 64, w_hf=1.6, transforms=False))
+    (axes,) = training.schedule_figure(stages, "line").axes
+    steps = [int(step) for line in axes.lines for step in line.get_xdata()]
+    assert steps == list(range(50))
+    assert axes.lines[0].get_ydata()[7] == pytest.approx(1e3 * stages[0].rate_at(7))
+    assert "$w_{HF}$ = 1.6" in axes.texts[1].get_text()
 
 
 def stages() -> pd.DataFrame:
     rows = [{"stage": stage, "quality": q, "bpp": q * k, "bpp_lf": q * k * share, "psnr_db": 28 + 2 * q, "loss": k + q}
             for stage, k, share in (("before", 0.4, 0.5), ("after", 0.3, 0.75)) for q in (1.0, 3.0)]  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def test_shares_and_losses_are_changes_since_the_start() -> None:
-    share, loss = training.shares_figure(stages(), "before", "two").axes
-    assert share.lines[0].get_ydata() == pytest.approx([25.0, 25.0])
-    assert loss.lines[0].get_ydata() == pytest.approx([100 * (1.3 / 1.4 - 1), 100 * (3.3 / 3.4 - 1)])
 
 
 def test_stages_are_drawn_in_order() -> None:

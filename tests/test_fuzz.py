@@ -21,8 +21,9 @@ from PIL import Image
 
 from weconvene_core.codec import api
 from weconvene_core.codec.container import MAGIC, MODES, Container, CutFileError, pack, unpack, unpack_prefix
+from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.codec.tile_grid import TILE_EDGES
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import CorruptFileError, WeconveneError
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))

@@ -15,8 +15,9 @@ import torch
 
 from weconvene_core import paths
 from weconvene_core.codec import api
+from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.codec.plain_coding import DistortionMonitor
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import to_8_bit
 from weconvene_core.model.checkpoint import release

@@ -18,7 +18,8 @@ from names_of_release import name_in_release
 
 from lab.rd.metrics import psnr_rgb
 from weconvene_core.codec import api
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.model.checkpoint import renamed
 from weconvene_core.model.presets import ModelConfig, preset
 from weconvene_core.model.weconvene import WeConvene

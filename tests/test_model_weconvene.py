@@ -13,7 +13,8 @@ from PIL import Image
 
 from weconvene_core import paths
 from weconvene_core.codec import api
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import CorruptFileError, WeconveneError
 from weconvene_core.model.checkpoint import release
 from weconvene_core.model.presets import PRESETS, preset
@@ -164,3 +165,23 @@ def test_presets_fit_their_frames() -> None:
     assert millions("lite") <= 8
     assert millions("tiny") < 0.5
     assert millions("paper") < 107
+
+
+def test_types_and_tables_that_are_not_there_are_one_sentence() -> None:
+    model, x = small_model(), torch.rand(1, 3, 64, 64)
+    for call in (model, model.compress):
+        with pytest.raises(WeconveneError, match="computes in float32"):
+            call(x.double())
+    untouched = WeConvene(model.config).eval()
+    with pytest.raises(WeconveneError, match=r"update\(\)"):
+        untouched.compress(x)
+    with torch.inference_mode():
+        assert untouched.update(force=True)
+        made = WeConvene(model.config).eval()
+        made.update(force=True)
+        assert made.compress(x)["shape"] == (2, 2)  # tables that nobody counts the changes of
+
+
+def test_the_picture_can_be_viewed_as_a_vector() -> None:
+    x = torch.rand(2, 3, 64, 64)
+    assert small_model()(x)["x_hat"].view(2, -1).shape == (2, 3 * 64 * 64)

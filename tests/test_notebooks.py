@@ -10,6 +10,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from lab import check_mode
 from lab.reproduce.run_records import REPOSITORY
 
 NOTEBOOKS = REPOSITORY.notebooks
@@ -48,6 +49,16 @@ def test_one_cell_is_tagged_parameters_and_defaults_to_quick(notebook: Path) -> 
     exec(tagged[0].source, values)
     assert values["mode"] == "quick"
     assert values["__annotations__"]["mode"] in (str, "str")
+
+
+def test_another_word_for_the_mode_is_refused(notebook: Path) -> None:
+    """By the first cell behind the parameters, before anything is computed."""
+    code = cells(notebook, "code")
+    tagged = next(i for i, cell in enumerate(code) if "parameters" in cell.metadata.get("tags", []))
+    assert "\ncheck_mode(mode)" in code[tagged + 1].source
+    for word in ("Full", "fast", "", None):
+        with pytest.raises(ValueError, match="'quick' or 'full'"):
+            check_mode(word)
 
 
 def test_there_is_at_least_as_much_prose_as_code(notebook: Path) -> None:

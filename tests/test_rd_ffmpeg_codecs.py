@@ -11,13 +11,15 @@ import pytest
 from codec_checks import check_quality_rises
 from PIL import Image
 
+from lab.figures.style import shown_name
 from lab.paths import save_table
 from lab.rd.curves import MEAN
 from lab.rd.ffmpeg_codecs import AV1, AV1_SPEED, FFMPEG_CODECS, HEVC, JPEG_XL, VVC, av1, ffmpeg
 from lab.rd.metrics import psnr_rgb
 from lab.rd.pillow_codecs import JPEG, WEBP, available, measure_available, measure_codecs
 from lab.studies import video_intra_codecs
-from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
 
 with warnings.catch_warnings():
@@ -142,8 +144,15 @@ def test_jpeg_xl_is_not_shown_where_it_halves_the_resolution(tmp_path, own_resul
 
 
 def test_a_slower_setting_is_named():
-    assert (AV1.name, av1(2).name) == ("AV1 4:4:4 (libaom)", "AV1 4:4:4 (libaom), speed 2")
+    assert (AV1.name, av1(4).name) == ("AV1 4:4:4 (libaom)", "AV1 4:4:4 (libaom), speed 4")
     assert f"-cpu-used {AV1_SPEED}" in " ".join(AV1.options)
+    assert shown_name(AV1.name).endswith(f"speed {AV1_SPEED})")
+
+
+def test_a_headline_has_one_row_per_codec():
+    names = ["lite", "JPEG", "AVIF speed 6", "AVIF speed 6, tune default", "JPEG 2000", "JPEG 2000, mct=0"]
+    assert video_intra_codecs.one_of_each(names) == ["JPEG", "AVIF speed 6", "JPEG 2000"]
+    assert video_intra_codecs.one_of_each([*names, AV1.name]) == ["JPEG", "JPEG 2000", AV1.name]
 
 
 def test_speeds_are_compared_by_our_codec_on_the_same_pictures(tmp_path, monkeypatch, picture):

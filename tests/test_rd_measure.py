@@ -17,7 +17,8 @@ from lab.rd.measure import measure
 from lab.rd.metrics import ms_ssim, ms_ssim_db, psnr_rgb
 from lab.rd.pillow_codecs import JPEG, WEBP
 from lab.rd.tables import bd_table
-from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
 
 QUALITIES = (10, 25, 50, 75, 90)

@@ -9,7 +9,8 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 
 from lab.rd.metrics import MS_SSIM_MIN_SIDE, bpp, ms_ssim, ms_ssim_db, psnr_rgb
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 
 pictures = arrays(np.uint8, (6, 5, 3))

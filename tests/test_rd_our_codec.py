@@ -16,7 +16,8 @@ from lab.rd import our_codec
 from lab.rd.metrics import psnr_rgb
 from lab.rd.our_codec import TOLERANCE, FileCodec, code, code_at_rate, estimated_bytes
 from weconvene_core.codec.api import encode
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import preset
 from weconvene_core.model.weconvene import WeConvene

@@ -22,7 +22,8 @@ from lab.rd.pillow_codecs import (
     avif,
     measure_available,
 )
-from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
 
 by_name = pytest.mark.parametrize("codec", CLASSICAL_CODECS, ids=lambda codec: codec.name)

@@ -14,7 +14,8 @@ from lab.studies import (
     compute_scaling,
 )
 from weconvene_core.codec.api import load_model
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 
 

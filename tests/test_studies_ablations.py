@@ -13,7 +13,8 @@ from lab.paths import save_table
 from lab.studies import ablations
 from lab.studies.ablations import BASE, LADDER, ROWS, STUDY, TRAININGS, compared
 from lab.studies.runner import measure, train
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.model.presets import preset
 from weconvene_core.training.images import ImagePool
 

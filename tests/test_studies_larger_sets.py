@@ -15,7 +15,8 @@ from lab.rd.measure import measure
 from lab.rd.our_codec import FileCodec
 from lab.rd.pillow_codecs import WEBP, measure_available
 from lab.studies import larger_sets, latent_refinement
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 
 QUALITIES = (0.0, 7.0)
@@ -41,6 +42,7 @@ def test_what_is_at_hand_is_measured_whole_and_goes_by_its_number(
     monkeypatch.setattr(latent_refinement, "measure", partial(measure, folder=tmp_path / "kept"))
     monkeypatch.setattr(larger_sets, "measure_available", partial(measure_available, folder=tmp_path / "kept"))
     monkeypatch.setattr(os, "cpu_count", lambda: 1)  # no processes for two small pictures
+    monkeypatch.setattr(larger_sets, "SETS", ("clic", "tecnick"))
     with pytest.warns(UserWarning, match="not measured: Image set 'tecnick' is not available: put it into") as said:
         sets = larger_sets.available_sets()
     assert len(said) == 1  # nothing is said of what is there
@@ -62,7 +64,7 @@ def test_nothing_at_hand_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     texts = [str(warning.message) for warning in said]
     assert len(texts) == len(larger_sets.SETS)
     assert all(name in text and text.count(". ") == 0 for name, text in zip(larger_sets.SETS, texts, strict=True))
-    with pytest.raises(WeconveneError, match="None of clic, tecnick is available"):
+    with pytest.raises(WeconveneError, match="None of clic, clic2025, tecnick is available"):
         larger_sets.measure_sets([], FileCodec())
 
 

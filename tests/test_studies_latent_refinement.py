@@ -15,7 +15,8 @@ from lab.paths import save_table
 from lab.rd.curves import POINT_COLUMNS, with_means
 from lab.rd.our_codec import FileCodec
 from lab.studies import latent_refinement as evaluation
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 
 
 @pytest.fixture(scope="module")

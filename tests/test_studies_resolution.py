@@ -20,7 +20,8 @@ from lab.studies.resolution import (
     header_bytes,
     resolution_table,
 )
-from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
 
 

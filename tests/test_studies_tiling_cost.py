@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lab.studies.tiling_cost import borders, tile_costs
+from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.codec.tile_grid import spans
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.datasets.image_sets import image_set
 
 
 def test_a_row_compares_tiles_with_the_whole() -> None:

@@ -28,7 +28,8 @@ from lab.studies import (
 from lab.studies.runner import Experiment, Study
 from lab.studies.training_recipe import BASE, CONFIG, TRIALS
 from weconvene_core.codec.api import load_model
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.lambdas import LAMBDAS
 from weconvene_core.model.checkpoint import release

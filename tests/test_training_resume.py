@@ -18,13 +18,14 @@ import pytest
 import torch
 from PIL import Image
 
+from weconvene_core import paths
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import STATE, read_tensors, write_tensors
 from weconvene_core.training.config import Stage, TrainConfig
 from weconvene_core.training.images import ImagePool
 from weconvene_core.training.log import LOG
 from weconvene_core.training.safeguards import BACK_AFTER, CALM_STEPS, GIVE_UP_AFTER, NonFiniteGuard
-from weconvene_core.training.trainer import Trainer, train_from_config
+from weconvene_core.training.trainer import Trainer, _own_checkpoint, train_from_config
 
 ENTROPY = Stage("entropy", 15, 2e-3, 1e-3, batch=2, crop=32, warmup=2, transforms=False)
 JOINT = Stage("joint", 25, 1e-3, 1e-4, batch=2, crop=32, warmup=2, w_hf=0.9)
@@ -104,6 +105,25 @@ def test_forty_steps_equal_twenty_a_kill_and_the_rest(tmp_path: Path) -> None:
     assert_same(state(tmp_path / "straight"), state(tmp_path / "killed"))
     assert logged(tmp_path / "killed", "step") == [str(step) for step in range(1, 41)]
     assert logged(tmp_path / "killed", "loss") == logged(tmp_path / "straight", "loss")
+
+
+def test_a_release_never_replaces_the_model_of_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found out before the training, not after it."""
+    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(paths, "CHECKOUT", True)
+    shipped, ours = tmp_path / "lite.safetensors", str(tmp_path / "ours")
+    write_tensors(shipped, {}, {"config": {"output": "theirs"}})
+    before = shipped.read_bytes()
+    Image.fromarray(photograph(0)).save(tmp_path / "a.png")
+    settings = {"release": "lite", "images": str(tmp_path)}
+    (tmp_path / "run.json").write_text(json.dumps(config(Path(ours), **settings).to_dict()))
+    with pytest.raises(WeconveneError, match="another run"):
+        train_from_config(tmp_path / "run.json")
+    assert shipped.read_bytes() == before
+    assert not Path(ours).exists()
+    assert _own_checkpoint(config(Path("theirs"), **settings)) == shipped  # trained once more
+    assert _own_checkpoint(config(Path(ours), **settings, start_from="lite")) == shipped  # trained on
+    assert _own_checkpoint(config(Path(ours), release="mine")) == tmp_path / "mine.safetensors"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

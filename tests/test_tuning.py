@@ -10,7 +10,8 @@ import pytest
 import torch
 from pytorch_msssim import ms_ssim
 
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.exact.calibrate import calibrate_checkpoint, load_integer_path
 from weconvene_core.model.checkpoint import BASE, load_checked, read_tensors, release, weights_hash, write_tensors

@@ -9,7 +9,8 @@ import pywt
 import torch
 
 from lab.wavelet_analysis import energy_compaction, lossless_bits
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets import SCHEMES, dwt2d, dwt3d, idwt2d
 

@@ -196,6 +196,9 @@ def test_integer_transform_rounds_the_real_one() -> None:
         (lambda: AxisDWT(3, "haar", -1), "levels=-1"),
         (lambda: AxisDWT(4, "haar", 2).merge([torch.zeros(4)], 0), "1 subbands"),
         (lambda: scheme("morl"), "or a LiftingScheme"),
+        (lambda: scheme("db2"), "lifting_scheme"),
+        (lambda: scheme(["haar"]), "is unknown"),
+        (lambda: dwt2d(np.zeros((4, 4)), "haar"), "type ndarray"),
     ],
 )
 def test_impossible_requests_are_named(call: object, words: str) -> None:

@@ -39,8 +39,8 @@ def atomic_file(path: str | Path, replace: bool = True) -> Iterator[IO[bytes]]:
     target = Path(os.path.realpath(path))
     temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
     try:
-        if is_stream(target):  # a file with its name would take its place
-            with target.open("wb") as file:
+        if is_stream(Path(path)):  # a file with its name would take its place
+            with open(path, "wb") as file:
                 yield file
             return
         with temporary.open("xb") as file:

@@ -71,6 +71,7 @@ def cache_folder(name: str) -> Path:
 def run_folder(output: str) -> Path:
     """Return the folder of a training run: ``output`` below ``WECONVENE_RUNS``, the checkout, or the current folder.
 
-    A long run wants a place that a fresh checkout does not erase.
+    A long run wants a place that a fresh checkout does not erase. An absolute path, or one with ``~``, stays itself.
     """
-    return Path(os.environ.get("WECONVENE_RUNS", "").strip() or (ROOT if CHECKOUT else ".")).expanduser() / output
+    base = Path(os.environ.get("WECONVENE_RUNS", "").strip() or (ROOT if CHECKOUT else "."))
+    return (base.expanduser() / Path(output).expanduser()).absolute()

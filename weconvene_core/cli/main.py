@@ -48,20 +48,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence, code = "Interrupted; files that were complete before are complete now.", 130
     except MemoryError:
         sentence = "There is not enough memory for this: use a smaller picture, or close other programs."
-    except ModuleNotFoundError as error:
-        sentence = f"This needs the package {error.name}, which comes with the extra 'train' of weconvene-core."
+    except ImportError as error:
+        sentence = _what_is_missing(error)
     except WeconveneError as error:
         sentence, code = str(error), commands.DAMAGED if isinstance(error, CorruptFileError) else commands.FAILED
     except OSError as error:
         sentence = f"{error.filename or 'The system'}: {error.strerror or error}."
-        try:
-            sys.stdout.flush()
-        except OSError:  # what cannot be written must not be tried again at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_unwritten()
         if isinstance(error, BrokenPipeError):  # no fault: the reader has seen enough
             return CLOSED_PIPE
     commands.complain(sentence)
     return code
+
+
+def _drop_unwritten() -> None:
+    """Forget what cannot be written to stdout: Python would try again at exit, and fail in its own words."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _what_is_missing(error: ImportError) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"This needs the package {error.name}, which comes with the extra 'train' of weconvene-core."
+    return f"A library cannot be loaded: {error}."  # such as PyTorch under a limit of memory
 
 
 def _run(arguments: argparse.Namespace) -> int:

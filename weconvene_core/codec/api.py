@@ -1,7 +1,7 @@
 """The codec in a few calls: a picture of any size and mode becomes one self-contained file, and comes back.
 
 All calls may be used from several threads at once, and whatever is set in PyTorch (gradients, inference mode, autocast,
-default device and type), they give the same. The format: ``data/FORMAT.md``.
+default device and type), they give the same. The format: ``docs/format.md``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import IO
 from zlib import compress
@@ -38,6 +38,8 @@ from weconvene_core.paths import checkpoint, checkpoints
 
 DEFAULT_MODEL = "lite"
 TYPE_LOCK = threading.Lock()
+if at_fork := getattr(os, "register_at_fork", None):  # a fork has none of the threads that PyTorch would wait for
+    at_fork(after_in_child=partial(torch.set_num_threads, 1))
 Data = bytes | str | Path | IO[bytes]  # a compressed file
 
 

@@ -1,4 +1,4 @@
-"""The compressed file: one self-contained sequence of bytes, laid out in ``data/FORMAT.md``.
+"""The compressed file: one self-contained sequence of bytes, laid out in ``docs/format.md``.
 
 Neither torch nor numpy is imported here, so that the header of a file is read at once.
 """

@@ -104,6 +104,14 @@ def load(source: str | Path | bytes | IO[bytes] | Image.Image | np.ndarray | Pic
         raise WeconveneError(f"The picture {name} cannot be read: {reason.rstrip('.')}.") from error
 
 
+def load_rgb(path: str | Path) -> Image.Image:
+    """Read a picture's colours alone, for training and measuring: grey is repeated, alpha and profile are dropped."""
+    try:
+        return Image.fromarray(load(path).rgb)
+    except WeconveneError as error:
+        raise error if str(path) in str(error) else WeconveneError(f"{path}: {error}") from error
+
+
 def _from_pil(image: Image.Image) -> Picture:
     if image.mode not in GREY + COLOUR + SIXTEEN_BITS:
         raise WeconveneError(

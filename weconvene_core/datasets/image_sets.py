@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-
-from PIL import Image
 
 from weconvene_core.atomic_files import sha256_of
 from weconvene_core.datasets.registry import faults, known_images, load_registry
@@ -21,10 +18,11 @@ TITLES = {
     "default": "scikit-image photographs",
     "clic": "CLIC 2020",
     "clic2020_professional": "CLIC 2020 professional",
+    "clic2025": "CLIC 2025 validation (26 of 32)",
+    "clic2025_final": "CLIC 2025 final test (15 of 30)",
     "tecnick": "Tecnick TESTIMAGES",
 }
 """What figures call a set by its name in tables; only files verified to be all of a set go by one of these names."""
-EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"})
 
 
 class MissingSetError(WeconveneError):
@@ -96,7 +94,7 @@ def folder_set(folder: Path) -> ImageSet:
         If there is no such folder, or no image in it.
     """
     if not folder.is_dir():
-        raise WeconveneError(f"There is no folder {folder}: give one that holds images.")
+        raise WeconveneError(f"There is no folder {folder.absolute()}: give one that holds images.")
     name = folder.resolve().name
     return _named(name, _listing(folder), None, None if name in TITLES else name)
 
@@ -136,24 +134,6 @@ def training_set() -> ImageSet:
     """
     folder = _data_subfolder("train")
     return image_set("default") if folder is None else folder_set(folder)
-
-
-def load_rgb(path: Path) -> Image.Image:
-    """Return the image as 8-bit RGB, loaded; grey is repeated, an alpha channel is dropped.
-
-    Raises
-    ------
-    WeconveneError
-        If the file (named) is missing, is no image, is damaged, or has more than 8 bits per channel.
-    """
-    try:
-        with Image.open(path) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise WeconveneError(f"{path} cannot be read as an image ({error}): replace or remove it.") from error
-    if image.mode not in EIGHT_BIT_MODES:
-        raise WeconveneError(f"{path} has pixels of type '{image.mode}'; give an image of 8 bits per channel.")
-    return image.convert("RGB")
 
 
 def _data_subfolder(name: str) -> Path | None:

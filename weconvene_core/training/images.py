@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from weconvene_core.datasets.image_sets import folder_set, load_rgb, training_set
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import folder_set, training_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.paths import CHECKOUT, ROOT, data_folder
 from weconvene_core.training.config import Stage, TrainConfig
@@ -72,7 +73,7 @@ def load_images(config: TrainConfig, quiet: bool = False) -> ImagePool:
             f"python -m lab.studies.synthetic_pictures {synthetic}."
         )
     named = (config.images,) if isinstance(config.images, str) else config.images
-    folders = [data / name if (data / name).is_dir() else Path(name) for name in named or ()]
+    folders = [data / name if (data / name).is_dir() else Path(name).expanduser() for name in named or ()]
     sets = [training_set()] if named is None else map(folder_set, folders)
     paths = [path for images in sets for path in images.paths]
     listing = Path(config.validation or "")

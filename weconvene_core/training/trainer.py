@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from weconvene_core.errors import WeconveneError
-from weconvene_core.model.checkpoint import STATE, load_start, read_tensors, release, write_tensors
+from weconvene_core.model.checkpoint import STATE, description_of, load_start, read_tensors, release, write_tensors
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.paths import ROOT, checkpoint, checkpoints, new_checkpoint, run_folder
 from weconvene_core.training.config import Stage, TrainConfig, load_config
@@ -40,10 +40,11 @@ def train_from_config(path: Path | str, minutes: float | None = None, quiet: boo
         If the configuration, its images or its start are unusable, or the loss stays not finite.
     """
     started, config = time.monotonic(), load_config(path)
-    released = new_checkpoint(config.release) if config.release else None
+    released = _own_checkpoint(config) if config.release else None
     with join() as group:
         images = load_images(config, quiet=quiet or not group.is_main)
         trainer = Trainer(config, images, group=group, quiet=quiet)
+        trainer.log.say(f"state and logs: {trainer.state_path.parent}")
         model = trainer.run(minutes=None if minutes is None else minutes - (time.monotonic() - started) / 60)
         if trainer.step < config.total_steps:
             trainer.log.say(
@@ -52,6 +53,15 @@ def train_from_config(path: Path | str, minutes: float | None = None, quiet: boo
         elif group.is_main and released:
             release(model, released, trainer.facts(), config.start_from if config.trains else None)
     return model
+
+
+def _own_checkpoint(config: TrainConfig) -> Path:
+    """Return the file that a run releases; one that it neither made nor goes on from is not replaced."""
+    path = new_checkpoint(config.release or "")
+    maker = description_of(path).get("config", {}).get("output")
+    if path.is_file() and config.release != config.start_from and maker != config.output:
+        raise WeconveneError(f"{path} is the model of another run: choose another release, or move it.")
+    return path
 
 
 @dataclass

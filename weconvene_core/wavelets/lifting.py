@@ -73,6 +73,8 @@ def _checked(x: Tensor, wavelet: Wavelet, dims: Sequence[int], mode: Mode) -> tu
     lifting = NAMED.get(wavelet) if isinstance(wavelet, str) else wavelet
     if not isinstance(lifting, LiftingScheme):
         lifting = scheme(wavelet)  # which says what is known
+    if not isinstance(x, Tensor):
+        raise WeconveneError(f"x is of type {type(x).__name__}; give a tensor, as torch.from_numpy makes one.")
     if mode not in get_args(Mode):
         raise WeconveneError(f"mode={mode!r} is unknown; use one of {', '.join(get_args(Mode))}.")
     axes = []

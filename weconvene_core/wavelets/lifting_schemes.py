@@ -137,6 +137,9 @@ def scheme(wavelet: Wavelet) -> LiftingScheme:
     """Return the lifting scheme of a name; a scheme is returned as it is. An unknown name raises ``WeconveneError``."""
     if isinstance(wavelet, LiftingScheme):
         return wavelet
-    if wavelet not in NAMED:
-        raise WeconveneError(f"wavelet={wavelet!r} is unknown; use {', '.join(NAMED)} or a LiftingScheme.")
+    if not isinstance(wavelet, str) or wavelet not in NAMED:
+        raise WeconveneError(
+            f"wavelet={wavelet!r} is unknown; use {', '.join(NAMED)} or a LiftingScheme, which the laboratory makes of "
+            "filters (filter_banks.lifting_scheme)."
+        )
     return NAMED[wavelet]

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import gaussian_blur
 
 from lab.applications.study import data_path, fit, warn_fallback
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.training.config import Stage
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.applications.study import data_path, warn_fallback
-from weconvene_core.datasets.image_sets import folder_set, image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import folder_set, image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.training.images import cut, draw_crops
 

@@ -20,7 +20,8 @@ from skimage.restoration import denoise_wavelet
 from torch import Tensor, nn
 
 from lab.applications.study import fit, spread, warn_fallback
-from weconvene_core.datasets.image_sets import MissingSetError, image_set, load_rgb, training_set
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import MissingSetError, image_set, training_set
 from weconvene_core.training.config import Stage
 from weconvene_core.training.images import cut, draw_crops, load_pool, on_device
 

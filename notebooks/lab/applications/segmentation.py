@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from lab.applications.classification import Block
 from lab.applications.study import data_path, fit, spread, warn_fallback
-from weconvene_core.datasets.image_sets import folder_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import folder_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.training.config import Stage
 

@@ -11,7 +11,8 @@ from compressai.zoo import bmshj2018_hyperprior, cheng2020_anchor, cheng2020_att
 from torch import Tensor
 
 from weconvene_core.codec.api import load_model
-from weconvene_core.datasets.image_sets import load_rgb, test_set
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import test_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import from_8_bit
 from weconvene_core.model.presets import PRESETS, preset

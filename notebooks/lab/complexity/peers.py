@@ -7,16 +7,14 @@ import pandas as pd
 
 from lab.complexity.models import ZOO_QUALITY
 from lab.complexity.tables import kmac_per_pixel, parameters_m, published_complexity, widest
-from lab.rd.bd_rate import Range, bd_rate
+from lab.rd.bd_rate import bd_rate
 from lab.rd.curves import Curve, Metric, averaged_curve
-from lab.rd.published_curves import anchor_curve, published_curve, published_labels
+from lab.rd.published_curves import LEARNED, PREDECESSOR, anchor_curve, paper_range, published_curve, published_labels
 from lab.studies.latent_refinement import PLAIN, REFINED
 
 DATASET, ANCHOR, SIZE = "kodak", "K-A", (512, 768)
 """The images, the published anchor, and (height, width) of a picture."""
-LEARNED = ("bmshj2018-hyperprior", "mbt2018-mean", "cheng2020-anchor")
-"""Models of CompressAI with published curves and open code."""
-PREDECESSOR, ITS_PRESET = "WeConvene", "paper-2d"
+ITS_PRESET = "paper-2d"
 CLAIM, CLAIM_PCT = "3DM-WeConvene (claim)", -12.24
 """The paper's abstract (arXiv 2504.04658), on Kodak."""
 CLAIM_SOURCE = "the paper's abstract; its anchor and points are not in what we could read"
@@ -24,12 +22,6 @@ COLUMNS = [
     *("codec", "bd_rate_pct_all", "bd_rate_pct_paper_range", "bd_rate_ms_ssim_pct"),
     *("params_m", "kmac_px_decode", "decode_s", "params_m_widest", "kmac_px_decode_widest", "source"),
 ]
-
-
-def paper_range() -> Range:
-    """Return the range in dB that the authors' own published points cover on Kodak: those of their 2-D model."""
-    value = published_curve(DATASET, PREDECESSOR).value
-    return float(value[0]), float(value[-1])
 
 
 def peers_table(points: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
@@ -45,7 +37,7 @@ def peers_table(points: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        ``COLUMNS``. BD-rates are by PSNR over all rates and within :func:`paper_range`, and by MS-SSIM, in percent.
+        ``COLUMNS``. BD-rates in percent: by PSNR over all rates and within ``paper_range``, and by MS-SSIM.
         Parameters are in millions, costs in thousands of MACs per pixel and seconds of ``decompress``; ``widest`` are
         those of the networks for the highest rates, where a codec has several. What is not known is nan.
     """

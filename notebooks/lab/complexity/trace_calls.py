@@ -17,7 +17,8 @@ import torch
 
 import weconvene_core
 from weconvene_core.codec import api
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.image_tensors import from_8_bit
 
 CORE = Path(weconvene_core.__file__).parent

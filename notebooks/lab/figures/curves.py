@@ -187,4 +187,4 @@ def _axis_label(what: str, rows: pd.DataFrame) -> str:
 
 def _emphasise(texts: Iterable[Text], name: str | None) -> None:
     for text in texts:
-        text.set_fontweight("bold" if text.get_text() == name else "normal")
+        text.set_fontweight("bold" if name and text.get_text() == shown_name(name) else "normal")

@@ -5,14 +5,17 @@ A :class:`Board` is a drawing area in which boxes have names and arrows go from 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from lab.figures.style import DARK, DASHED, GREY, HF_COLOUR, LF_COLOUR, VERMILION, Z_COLOUR, new_figure, styled
+from lab.figures.style import DARK, DASHED, GREY, GRID, HF_COLOUR, LF_COLOUR, VERMILION, Z_COLOUR, new_figure, styled
+from weconvene_core.entropy.charm import PASSES, SliceLayout
 from weconvene_core.model.config import ModelConfig
 
 GLOW = "#FFF3B0"
@@ -210,3 +213,70 @@ def _connect(drawn: Board, config: ModelConfig, y: str) -> None:
         centre = (x[0] + end[0]) / 2
         drawn.box("shortcut", (centre, above), "wavelet shortcut [ours]", (2.4, 0.34), VERMILION)
         drawn.box("shortcut back", (centre, below), "inverse shortcut [ours]", (2.4, 0.34), VERMILION)
+
+
+@styled
+def context_diagram(layout: SliceLayout, coded: Sequence[int], title: str = "") -> Figure:
+    """Draw what a slice sees, a row for each number in ``coded`` (from 0, in coding order): hyper features, and slices.
+
+    What is seen has its group's colour, what is not decoded yet is pale.
+    """
+    groups = [("LF", LF_COLOUR, len(layout.lf)), ("HF", HF_COLOUR, len(layout.hf))]
+    slices = [(f"{group} {i}", colour) for group, colour, count in groups for i in range(1, count + 1)]
+    boxes = [("hyper", Z_COLOUR), *slices]
+    step, high = 1.32, 1.55
+    figure, drawn = board((step * len(boxes) + 0.1, high * len(coded)), title=title)
+    for row, number in enumerate(coded):
+        y, target = high * (len(coded) - row) - 1.15, number + 1
+        for i, (name, colour) in enumerate(boxes):
+            x = step * (i + 0.5)
+            fill = (
+                {"facecolor": colour, "alpha": 0.3} if i < target else {"facecolor": GLOW if i == target else "white"}
+            )
+            edge = colour if i <= target else GRID
+            look = {"boxstyle": "round,pad=0,rounding_size=0.07", "linewidth": 2.6 if i == target else 1.3}
+            drawn.axes.add_patch(
+                FancyBboxPatch((x - 0.55, y - 0.25), 1.1, 0.5, edgecolor=edge, zorder=3, **fill, **look)
+            )
+            ink = {"color": "black" if i <= target else GREY, "fontweight": "bold" if i == target else "normal"}
+            drawn.axes.text(x, y, name, ha="center", va="center", fontsize=11, zorder=4, **ink)
+            if i < target:
+                ends = (x, y + 0.27), (step * (target + 0.5) - 0.3 + 0.5 * i / target, y + 0.27)
+                bend = f"arc3,rad={-min(0.45, 1.3 / (ends[1][0] - x)):.3f}"  # all peaks below the row above
+                arrow = {"arrowstyle": "-|>", "mutation_scale": 11, "color": colour, "linewidth": 1.4}
+                drawn.axes.add_patch(FancyArrowPatch(*ends, connectionstyle=bend, shrinkA=0, shrinkB=0, **arrow))
+    return figure
+
+
+@styled
+def polyphase_diagram(title: str = "") -> Figure:
+    """Draw the four passes over a band, a panel each: one position of every 2x2 block at a time.
+
+    What is coded in a pass glows, what was decoded before is grey, and arrows come from the decoded neighbours.
+    """
+    side, step = 6, 2.75
+    figure, drawn = board((step * len(PASSES) + 0.1, 2.9), title=title)
+    known: set[tuple[int, int]] = set()
+    for number, (row, column) in enumerate(PASSES):
+        left, cell = number * step + 0.2, 2.4 / side
+        now = {(i, j) for i in range(row, side, 2) for j in range(column, side, 2)}
+        centre = {
+            at: (left + (at[1] + 0.5) * cell, 2.45 - (at[0] + 0.5) * cell) for at in product(range(side), repeat=2)
+        }
+        for at, (x, y) in centre.items():
+            face = GLOW if at in now else "#C9C9C9" if at in known else "white"
+            corner = x - cell / 2, y - cell / 2
+            drawn.axes.add_patch(Rectangle(corner, cell, cell, facecolor=face, edgecolor=GREY, linewidth=0.8))
+            first = PASSES.index((at[0] % 2, at[1] % 2))
+            ink = {"color": DARK if at in now or at in known else "#B0B0B0", "fontsize": 9}
+            drawn.axes.text(x, y, str(first + 1), ha="center", va="center", **ink)
+        middle = (2 + row, 2 + column)
+        for down, right in product((-1, 0, 1), repeat=2):
+            if (near := (middle[0] + down, middle[1] + right)) in known:
+                start, end = np.array(centre[near]), np.array(centre[middle])
+                drawn.arrow(start + 0.25 * (end - start), end - 0.3 * (end - start), colour=VERMILION, width=1.3)
+        seen = sum((middle[0] + i, middle[1] + j) in known for i, j in product((-1, 0, 1), repeat=2))
+        heading = f"pass {number + 1}: {seen} of 8 neighbours"
+        drawn.axes.text(left, 2.55, heading, ha="left", va="bottom", fontsize=11, fontweight="bold")
+        known |= now
+    return figure

@@ -1,4 +1,4 @@
-"""What the entropy model does, as figures: order, maps of bits, subbands, the worth of context, promised bytes."""
+"""What the entropy model does, as figures: likelihoods, order, maps of bits, subbands, the worth of context."""
 
 from __future__ import annotations
 
@@ -6,28 +6,42 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lab.entropy_analysis.context_ablation import PARTS
-from lab.entropy_analysis.slice_bits import CodedSlice
-from lab.figures.style import DARK, DASHED, GREY, PALETTE, legend_below, new_figure, styled, write
+from lab.entropy_analysis.slice_bits import Call, CodedSlice
+from lab.figures.style import (
+    DARK,
+    GREEN,
+    HF_COLOUR,
+    LF_COLOUR,
+    PINK,
+    SKY,
+    VERMILION,
+    Z_COLOUR,
+    legend_below,
+    new_figure,
+    styled,
+    write,
+)
+from weconvene_core.entropy.distributions import laplace_likelihood
 
 BAR = 0.66
 PART_LOOKS = {
-    "hyper": ("the hyperprior", PALETTE[3]), "lf": ("decoded LF", PALETTE[4]),
-    "earlier": ("earlier slices", PALETTE[2]), "luma": ("the slice's luma", PALETTE[5]),
+    "bpp": ("spent", "#C4C4C4", ""), "saved_by_hyper": ("saved by the hyperprior", Z_COLOUR, "..."),
+    "saved_by_lf": ("saved by decoded LF", LF_COLOUR, ""),
+    "saved_by_earlier": ("saved by earlier slices", PINK, "xx"),
+    "saved_by_luma": ("saved by the slice's luma", SKY, "\\\\"),
 }  # fmt: skip
-WORTH_A_WORD = 0.01
-"""Losses below this share of the slice are not named beside it."""
-STREAMS = {"y_lf": ("y, LF slices", PALETTE[1]), "y_hf": ("y, HF slices", PALETTE[0]), "z": ("z", GREY)}
-MARKERS = ("o", "^", "D", "v", "P", "X", "*", "s")  # of the qualities in rising order
-ALLOWED_SHARE, ALLOWED_BYTES = 0.01, 64
-"""What the tests let a file be longer than its likelihoods promise."""
+"""Colour and hatch of what is spent and of every prior."""
+WORTH_A_WORD = 4.0
+"""Percent: smaller parts of a bar have no number."""
 
 
 @styled
@@ -77,10 +91,11 @@ def _grid(count: int, shape: Sequence[int], title: str, below: float = 0.0) -> t
 def subbands_figure(table: pd.DataFrame, title: str) -> Figure:
     """Draw every subband's share of the rate, and what one of its coefficients costs.
 
-    ``table`` holds rows of :func:`lab.entropy_analysis.slice_bits.subband_table`, coarsest subband first.
+    ``table`` holds rows of :func:`lab.entropy_analysis.slice_bits.subband_table` for a model with the shortcut, whose
+    HF slices hold level 1, coarsest subband first.
     """
-    looks = {"LL: the thumbnail that all details refine": PALETTE[1], "details": PALETTE[0]}
-    colours = np.where(table.subband.str.startswith("LL"), *looks.values())
+    looks = {"coded in LF slices": LF_COLOUR, "coded in HF slices": HF_COLOUR}
+    colours = np.where(table.subband.str.endswith("1"), *reversed(looks.values()))
     figure, (left, right) = new_figure(title, (11.0, 2.0 + 0.3 * len(table)), columns=2, sharey=True)
     left.barh(table.subband, 100 * table.bpp / table.bpp.sum(), BAR, color=colours)
     left.set(xlabel="Share of the rate (%)", ylabel="Subband, coarsest first")
@@ -96,63 +111,78 @@ def subbands_figure(table: pd.DataFrame, title: str) -> Figure:
 
 @styled
 def context_figure(table: pd.DataFrame, title: str) -> Figure:
-    """Draw per slice the bits that it costs and, on top, those that each part of its context saves.
+    """Draw of what the bits of LL, LF and HF slices would be without context how much each prior saves, in percent.
 
-    A row's mark, what it would cost without any context, is the end of its bar. A part that costs bits instead is the
-    hatched piece beyond that mark: the other parts save that much again.
+    A prior that costs bits lies left of zero, hatched; the other parts then make up for it.
 
     ``table`` holds means of :func:`lab.entropy_analysis.context_ablation.context_gains`, slices in coding order.
     """
-    parts = [part for part in PARTS if table[f"saved_by_{part}"].any()]
-    saved = table[[f"saved_by_{part}" for part in parts]].set_axis(parts, axis=1)
-    without, losses = table.bpp + saved.sum(axis=1), -saved.clip(upper=0).sum(axis=1)
-    figure, (axes,) = new_figure(title, (10.0, 2.1 + 0.42 * len(table)))
-    axes.barh(table["slice"], table.bpp, BAR, color=PALETTE[0], label="spent")
-    starts = table.bpp
-    for part in reversed(parts):
-        (name, colour), widths = PART_LOOKS[part], saved[part].clip(lower=0)
-        axes.barh(table["slice"], widths, BAR, starts, color=colour, alpha=0.75, label=f"saved by {name}")
-        starts = starts + widths
-    look = {"facecolor": "#FFFFFFB0", "edgecolor": DARK, "linewidth": 0.8, "hatch": "/////"}
-    axes.barh(table["slice"], losses, BAR, without, label="lost by a part of the context", **look)
-    axes.vlines(without, np.arange(len(table)) - 0.45, np.arange(len(table)) + 0.45, color=DARK)
-    for i, row in table.reset_index(drop=True).iterrows():
-        cost = {part: -row[f"saved_by_{part}"] for part in parts}
-        lost = [f"; {PART_LOOKS[p][0]} costs {c:.3f}" for p, c in cost.items() if c > WORTH_A_WORD * row.bpp]
-        write(axes, f"{100 * (row.bpp / without.iloc[i] - 1):.0f} %{''.join(lost)}", (starts.iloc[i], i))
+    groups = table["slice"].str[:2]  # LL, LF, HF
+    sums = table.groupby(groups, sort=False)[["bpp", *(f"saved_by_{part}" for part in PARTS)]].sum()
+    shares = 100 * sums.div(sums.sum(axis=1), axis=0)
+    figure, (axes,) = new_figure(title, (10.0, 1.9 + 0.75 * len(shares)))
+    starts = np.zeros(len(shares))
+    for column, (name, colour, hatch) in PART_LOOKS.items():
+        widths = shares[column].to_numpy()
+        gains = widths.clip(min=0)
+        look = {"facecolor": colour, "edgecolor": "white", "hatch": hatch, "linewidth": 1.0}
+        axes.barh(shares.index, gains, BAR, starts, label=name, **look)
+        axes.barh(shares.index, widths.clip(max=0), BAR, color="white", edgecolor=colour, hatch="////")
+        for row, (start, gain) in enumerate(zip(starts, gains, strict=True)):
+            if gain >= WORTH_A_WORD:
+                box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5, "alpha": 0.85}
+                axes.text(start + gain / 2, row, f"{gain:.0f}", ha="center", va="center", fontsize=12, bbox=box)
+        starts = starts + gains
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.set_xlim(0, 1.12 * starts.max())
-    axes.set_xlabel("Bits per pixel. Mark: the slice without any context; -x %: what all context saves of that")
+    axes.set_xlim(min(0.0, 1.3 * shares.to_numpy().min()), starts.max())
+    axes.set_xlabel("Percent of the bits that the best fixed distribution would need")
     legend_below(figure, axes, 3)
     return figure
 
 
 @styled
-def promise_figure(table: pd.DataFrame, title: str) -> Figure:
-    """Draw by how many percent each stream is longer than promised, below the bound that the tests enforce.
-
-    ``table`` has columns ``stream``, ``estimate``, ``bytes`` and ``quality``, one row per picture, quality and stream.
-    """
-    excess = 100 * (table.bytes / table.estimate - 1)
-    marked = dict(zip(sorted(table.quality.unique()), MARKERS, strict=False))
-    figure, (axes,) = new_figure("", (9.0, 5.0))
-    for (stream, quality), rows in table[table.quality.isin(marked)].groupby(["stream", "quality"], sort=False):
-        look = {"color": STREAMS[stream][1], "markersize": 7, "alpha": 0.8}
-        axes.plot(rows.estimate, excess[rows.index], marked[quality], **look)
-    ends = np.geomspace(table.estimate.min(), table.estimate.max(), 100)
-    bound = 100 * (ALLOWED_SHARE + ALLOWED_BYTES / ends)
-    axes.plot(ends, bound, color=DARK, linestyle=DASHED, linewidth=1.2)
-    text = f"allowed: {100 * ALLOWED_SHARE:g} % + {ALLOWED_BYTES} bytes (of whole files)"
-    write(axes, text, (ends[33], bound[33]), (6, 8))
-    axes.set_xscale("log")
-    axes.set_yscale("symlog", linthresh=0.1, linscale=0.4)  # a stream may come out shorter than promised
-    axes.set_ylim(bottom=min(0.0, 1.5 * excess.min()))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.set(xlabel="Promised by the likelihoods (bytes, logarithmic)", title=title)
-    axes.set_ylabel("Bytes above the promise (%, logarithmic)")
-    marks = {name: ("s", colour) for name, colour in STREAMS.values()}
-    marks |= {f"quality {quality:g}": (marker, GREY) for quality, marker in marked.items()}
-    entries = [Line2D([], [], marker=m, linestyle="", color=c, label=name) for name, (m, c) in marks.items()]
-    legend_below(figure, entries, len(entries))
+def interval_figure(scale: float, residual: int) -> Figure:
+    """Draw a Laplacian with the unit interval of one residual, and what residuals cost at three scales."""
+    figure, (density, cost) = new_figure("A likelihood is an area; its logarithm is a price", (11.0, 4.4), columns=2)
+    x = np.linspace(-5.5, 5.5, 1101)
+    curve = np.exp(-np.sqrt(2) * np.abs(x) / scale) / (np.sqrt(2) * scale)
+    inside = np.abs(x - residual) <= 0.5
+    density.plot(x, curve, color=DARK)
+    density.fill_between(x[inside], curve[inside], color=VERMILION, alpha=0.6)
+    chance = float(laplace_likelihood(torch.tensor(float(residual)), torch.tensor(scale)))
+    said = f"P({residual}) = {chance:.3f}\n{-np.log2(chance):.2f} bits"
+    write(density, said, (residual, curve[np.argmin(np.abs(x - residual))]), (6, 22), color=VERMILION)
+    density.set(xticks=range(-5, 6), xlabel="Residual r = round(y - mean)", ylabel=f"Density, scale {scale:g}")
+    values = torch.arange(8.0)
+    for wide, colour, marker in ((0.3, GREEN, "o"), (scale, DARK, "s"), (4.0, PINK, "^")):
+        bits = -laplace_likelihood(values, torch.full_like(values, wide)).log2()
+        cost.plot(values, bits, color=colour, marker=marker, label=f"scale {wide:g}")
+    cost.set(ylim=(0, 24), xlabel="|r|", ylabel="Cost (bits)")
+    cost.legend(loc="upper left")
     return figure
+
+
+@styled
+def channel_figure(call: Call, channel: int, title: str) -> Figure:
+    """Draw the middle of a channel of a slice: coefficients, what was predicted, what was coded, and what it cost."""
+    parts = (call.target, call.mean, call.scale, call.residual, -call.likelihood.double().log2())
+    y, mean, scale, residual, bits = (inner(part[0, channel]).numpy() for part in parts)
+    figure, cells = new_figure(title, (13.0, 0.9 + 2.6 * y.shape[0] / y.shape[1] * 1.15), columns=5)
+    limit = float(np.quantile(np.abs(y), 0.995))
+    signed = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+    panels = {
+        "y": (y, signed), "mean": (mean, signed), "scale": (scale, {"cmap": "magma", "vmin": 0}),
+        "residual": (residual, signed), "bits": (bits, {"cmap": "magma", "vmin": 0}),
+    }  # fmt: skip
+    for axes, (name, (values, look)) in zip(cells, panels.items(), strict=True):
+        axes.imshow(values, interpolation="nearest", **look)
+        axes.set_title(name, fontsize=12, pad=5)
+        axes.set_axis_off()
+    return figure
+
+
+def inner(maps: Tensor) -> Tensor:
+    """Return the middle half of maps (..., h, w) in each direction, or all of small ones."""
+    height, width = (side // 4 if side > 16 else 0 for side in maps.shape[-2:])
+    return maps[..., height : maps.shape[-2] - height, width : maps.shape[-1] - width]

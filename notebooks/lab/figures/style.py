@@ -67,7 +67,7 @@ CODEC_LOOK: dict[str, Look] = {
 SHOWN = {
     "AVIF speed 6": "AVIF as Pillow ships it (speed 6)",
     "AVIF speed 6, tune default": "AVIF as Pillow ships it (speed 6), default tuning",
-    "AV1 4:4:4 (libaom)": "AV1 4:4:4 (libaom, speed 4)",
+    "AV1 4:4:4 (libaom)": "AV1 4:4:4 (libaom, speed 2)",
     "lite refined": "lite, searched",
     "bmshj2018-hyperprior": "hyperprior (2018)",
     "WeConvene": "WeConvene (2-D)",

@@ -1,34 +1,36 @@
-"""What training brought, as figures: rate and distortion by stage, where the bits go, and a checkpoint's log."""
+"""Training as figures: rounding, schedules, rate and distortion by stage, and a checkpoint's log."""
 
 from __future__ import annotations
 
-import io
 import re
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from IPython.display import DisplayHandle, Image, display
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from torch import Tensor
 
 from lab.figures.style import (
     BLACK,
     BLUE,
+    DARK,
     DASH_DOT,
     DASHED,
     DOTTED,
-    GREEN,
     GREY,
+    HF_COLOUR,
+    LF_COLOUR,
+    MARKS,
+    ORANGE,
     PALETTE,
     PINK,
     SHADE,
     VERMILION,
+    Z_COLOUR,
     legend_below,
     new_figure,
     plain_log,
@@ -36,79 +38,59 @@ from lab.figures.style import (
 )
 from lab.paths import TRAININGS
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.trainer import Trainer
-from weconvene_core.training.validation import validate
+from weconvene_core.training.config import Stage
 
 LAST = {"linestyle": DASHED, "markerfacecolor": "none", "markersize": 9.0}
 """What the last of several curves that may coincide looks like."""
+STAGE_COLOURS = (GREY, ORANGE, BLUE, VERMILION)
 BPP_TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-RATES = {"bpp": ("total", BLACK), "bpp_lf": ("LF", BLUE), "bpp_hf": ("HF", VERMILION), "bpp_z": ("z", GREEN)}
+RATES = {"bpp": ("total", BLACK), "bpp_lf": ("LF", LF_COLOUR), "bpp_hf": ("HF", HF_COLOUR), "bpp_z": ("z", Z_COLOUR)}
 LOG_COLUMNS = ["step", "seconds", "quality", "bpp", "bpp_lf", "bpp_hf", "bpp_z", "psnr_db", "loss"]
 
 
-class LiveCurves:
-    """A ``watch`` callback that measures one picture now and then and redraws one figure in place, run after run.
+@styled
+def rounding_figure(quantisers: Mapping[str, Callable[[Tensor], Tensor]], title: str) -> Figure:
+    """Draw what rounding and its stand-ins make of y, and below it the gradient that each of them passes on."""
+    figure, cells = new_figure(title, (11.0, 4.8), 2, len(quantisers), sharex=True, sharey="row", height_ratios=[2, 1])
+    y = torch.linspace(-2.49, 2.49, 499, requires_grad=True)
+    for above, below, (name, quantise) in zip(cells, cells[len(quantisers) :], quantisers.items(), strict=False):
+        made = quantise(y)
+        (slope,) = torch.autograd.grad(made.sum(), y)
+        above.plot(y.detach(), y.detach(), color=GREY, linewidth=1)
+        above.plot(y.detach(), made.detach(), ".", markersize=3, color=BLUE)
+        below.plot(y.detach(), slope, color=VERMILION)
+        above.set_title(name, fontsize=12, pad=6)
+        below.set(xlabel="y", ylim=(-0.2, 1.4), yticks=(0, 1))
+    cells[0].set_ylabel("passed on")
+    cells[len(quantisers)].set_ylabel("gradient")
+    return figure
 
-    Training batches hold other crops at other qualities every time, which hides all progress; hence one picture at one
-    quality. Every run after the first starts from the first one's end. Call it once before a run for its start.
 
-    Parameters
-    ----------
-    picture
-        (H, W, 3) uint8, not a training image.
-    quality
-        0 to 7.
-    every
-        Steps between two measurements, a multiple of the trainer's ``log_every``.
-    refresh_s
-        Least seconds between two drawings; the end of a run is always drawn.
-    """
-
-    def __init__(
-        self, picture: NDArray[np.uint8], quality: float = 3.0, every: int = 20, refresh_s: float = 4.0
-    ) -> None:
-        self.picture, self.quality, self.every, self.refresh_s = picture, quality, every, refresh_s
-        self._rows: list[dict[str, Any]] = []
-        self._runs: list[Trainer] = []
-        self._handle: DisplayHandle | None = None
-        self._drawn = -float("inf")
-
-    def __call__(self, trainer: Trainer) -> None:
-        """Measure the trainer's averaged model and redraw, each when it is time."""
-        if trainer not in self._runs:
-            self._runs.append(trainer)
-        finished = trainer.step == trainer.config.total_steps
-        if finished or trainer.step % self.every == 0:
-            start = self._runs[0].step if len(self._runs) > 1 else 0
-            phase, _ = trainer.config.locate(max(0, trainer.step - 1))
-            measured = validate(trainer.ema, [self.picture], [self.quality])[0]
-            place = {"run": len(self._runs), "start": start, "step": start + trainer.step, "phase": phase.name}
-            self._rows.append(place | measured)
-        if finished or time.monotonic() - self._drawn > self.refresh_s:
-            title = f"Step {trainer.step} of {trainer.config.total_steps}, {trainer.seconds:.0f} s"
-            self._show(training_figure(self.rows(), self.quality, title))
-            self._drawn = time.monotonic()
-
-    def rows(self) -> pd.DataFrame:
-        """Return what was measured so far: run, start, step (counted on from start), phase, rates, PSNR and loss."""
-        return pd.DataFrame(self._rows)
-
-    def _show(self, figure: Figure) -> None:
-        png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=80)
-        picture = Image(data=png.getvalue(), format="png")
-        if self._handle is None:
-            self._handle = display(picture, display_id=True)
-        else:
-            self._handle.update(picture)
+@styled
+def schedule_figure(stages: Sequence[Stage], title: str) -> Figure:
+    """Draw a schedule as a time line: the learning rate of every step, the stages shaded, with their weights."""
+    figure, (axes,) = new_figure(title, (10.0, 3.6))
+    begin = 0
+    for i, stage in enumerate(stages):
+        rates = [1e3 * stage.rate_at(step) for step in range(stage.steps)]
+        axes.plot(np.arange(begin, begin + stage.steps), rates, color=DARK)
+        axes.axvspan(begin, begin + stage.steps, color=SHADE if i % 2 else "white", zorder=0, linewidth=0)
+        parts = "everything" if stage.transforms else "entropy model alone"
+        said = f"{stage.name}\n{parts}\n$w_{{LF}}$ = {stage.w_lf:g}, $w_{{HF}}$ = {stage.w_hf:g}"
+        look = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "top", "fontsize": 10.5}
+        axes.text(begin + stage.steps / 2, 0.98, said, **look)
+        begin += stage.steps
+    axes.set(xlim=(0, begin), xlabel="Step", ylabel="Learning rate (1/1000)")
+    axes.set_ylim(0, 1.9e3 * max(stage.learning_rate for stage in stages))
+    return figure
 
 
 @styled
 def training_figure(rows: pd.DataFrame, quality: float, title: str) -> Figure:
     """Draw rates and PSNR of one picture over the steps of all runs, phases as shaded stretches.
 
-    Runs that start at the same step, branches of one training, differ by their dashes. ``rows`` are those of
-    :meth:`LiveCurves.rows`, measured at ``quality``.
+    Runs that start at the same step, branches of one training, differ by their dashes. ``rows`` have columns run,
+    start (step at which the run began), step, phase, and those of ``validate`` at ``quality``.
     """
     figure, (rate, distortion) = new_figure(title, (10.0, 6.2), 2, sharex=True, height_ratios=[3, 2])
     branches = rows.start.gt(0).any()
@@ -147,7 +129,7 @@ def _shade_phases(panels: Sequence[Axes], rows: pd.DataFrame) -> None:
 
 
 @styled
-def stages_figure(table: pd.DataFrame, images: str, reference: Mapping[str, pd.DataFrame] | None = None) -> Figure:
+def stages_figure(table: pd.DataFrame, title: str, reference: Mapping[str, pd.DataFrame] | None = None) -> Figure:
     """Draw the rate-distortion curve after every stage of training; the last one dashed, as it may lie on another.
 
     Parameters
@@ -155,16 +137,17 @@ def stages_figure(table: pd.DataFrame, images: str, reference: Mapping[str, pd.D
     table
         Columns stage, quality, bpp, psnr_db; stages in the order of training.
     reference
-        Further curves by name, drawn dotted and grey, with the same columns but for the stage.
+        Further curves by name, drawn dotted, with the same columns but for the stage.
     """
-    figure, (axes,) = new_figure(f"Rate and distortion by stage: {images}", (10.0, 6.0))
+    figure, (axes,) = new_figure(title, (10.0, 5.6))
     for name, rows in (reference or {}).items():
-        axes.plot(rows.bpp, rows.psnr_db, linestyle=DOTTED, color=GREY, label=name)
+        axes.plot(rows.bpp, rows.psnr_db, linestyle=DOTTED, color=BLACK, label=name)
     stages = list(dict.fromkeys(table.stage))
     for i, stage in enumerate(stages):
         rows = table[table.stage == stage]
         look = LAST if i and i == len(stages) - 1 else {"linestyle": "-"}
-        axes.plot(rows.bpp, rows.psnr_db, marker="o", color=PALETTE[i], label=weights_named(stage), **look)
+        look = {"marker": MARKS[i], "color": STAGE_COLOURS[i % len(STAGE_COLOURS)], **look}
+        axes.plot(rows.bpp, rows.psnr_db, label=weights_named(stage), **look)
     plain_log(axes.xaxis, BPP_TICKS)
     axes.set(xlabel="Estimated rate (bits per pixel, logarithmic)", ylabel="PSNR on 8-bit RGB (dB)")
     axes.legend(loc="lower right")
@@ -174,30 +157,6 @@ def stages_figure(table: pd.DataFrame, images: str, reference: Mapping[str, pd.D
 def weights_named(stage: str) -> str:
     """Say which of a stage's two weights is whose: "step 2 (1, 1)" becomes "step 2 (LF 1, HF 1)"."""
     return re.sub(r"\((\S+), (\S+)\)", r"(LF \1, HF \2)", stage)
-
-
-@styled
-def shares_figure(table: pd.DataFrame, start: str, images: str) -> Figure:
-    """Draw what the second step moves against its start: LF's share of the rate, and the loss, over the quality.
-
-    ``table`` has columns stage, quality, bpp, bpp_lf, loss; the stages to compare, ``start`` among them.
-    """
-    before = table[table.stage == start].set_index("quality")
-    stages = [stage for stage in dict.fromkeys(table.stage) if stage != start]
-    figure, (share, loss) = new_figure(f"What the second step moves: {images}", (11.0, 4.6), columns=2)
-    for i, stage in enumerate(stages):
-        rows = table[table.stage == stage].set_index("quality")
-        look = {"color": PALETTE[i], "marker": "o", "label": weights_named(stage)}
-        look |= LAST if i and i == len(stages) - 1 else {"linestyle": "-"}
-        share.plot(rows.index, 100 * (rows.bpp_lf / rows.bpp - before.bpp_lf / before.bpp), **look)
-        loss.plot(rows.index, 100 * (rows.loss / before.loss - 1), **look)
-    share.set_ylabel("LF share of the rate, change (points)")
-    loss.set_ylabel("Loss with weights 1 and 1, change (%)")
-    for axes in (share, loss):
-        axes.axhline(0, color=GREY, label=start, zorder=1.5)
-        axes.set(xticks=before.index, xlabel="Quality")
-    legend_below(figure, share, 4)
-    return figure
 
 
 def checkpoint_log(name: str, folder: Path = TRAININGS) -> pd.DataFrame | None:
@@ -218,9 +177,8 @@ def checkpoint_log(name: str, folder: Path = TRAININGS) -> pd.DataFrame | None:
 
 
 @styled
-def log_figure(log: pd.DataFrame, name: str) -> Figure:
+def log_figure(log: pd.DataFrame, title: str) -> Figure:
     """Draw a checkpoint's validation over its training: loss against the first entry, rate and PSNR, by quality."""
-    title = f"How {name} was trained: its own validation images, whole"
     figure, panels = new_figure(title, (11.0, 4.4), columns=3)
     for i, (quality, rows) in enumerate(log.groupby("quality")):
         series = (100 * (rows.loss / rows.loss.iloc[0] - 1), rows.bpp, rows.psnr_db)

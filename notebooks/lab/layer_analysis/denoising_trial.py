@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from weconvene_core.datasets.image_sets import load_rgb
+from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.layers.blocks import ResidualBlock
 
 SIGMA = 25 / 255  # of the noise, for pictures in 0..1: the usual one of denoising papers

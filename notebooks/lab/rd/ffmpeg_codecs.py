@@ -141,8 +141,8 @@ def _with_even_sides(image: Image.Image) -> tuple[Image.Image, bytes]:
 
 
 X265 = "qp={}:keyint=1:info=0:log-level=none:pools=none:frame-threads=1"
-AV1_SPEED = 4
-"""The slowest of libaom's speeds at which all test photographs take minutes and not hours."""
+AV1_SPEED = 2
+"""Of libaom, from 8 to 0, the slowest: ``av1_speeds.csv`` says what others cost and bring."""
 QPS = (44.0, 40.0, 36.0, 33.0, 30.0, 27.0, 24.0, 21.0)
 HEVC = FfmpegCodec(
     "HEVC 4:4:4 (x265)", "libx265", "yuv444p10le", ("hevc", "hevc"),
@@ -154,11 +154,11 @@ VVC = FfmpegCodec(
 )  # fmt: skip
 
 
-def av1(speed: int = 4) -> FfmpegCodec:
+def av1(speed: int = AV1_SPEED) -> FfmpegCodec:
     """Return AV1 by libaom, tuned for PSNR; lower speeds compress better and take several times longer."""
     name = "AV1 4:4:4 (libaom)" + (f", speed {speed}" if speed != AV1_SPEED else "")
     options = ("-still-picture", "1", "-cpu-used", f"{speed}", "-tune", "psnr", "-b:v", "0", "-crf", "{}")
-    qualities = (58.0, 52.0, 46.0, 40.0, 34.0, 28.0, 22.0, 16.0)
+    qualities = (57.0, 51.0, 45.0, 39.0, 33.0, 27.0, 21.0, 15.0)
     return FfmpegCodec(name, "libaom-av1", "yuv444p10le", ("obu", "obu"), options, qualities)
 
 

@@ -24,7 +24,8 @@ from lab.paths import ROOT
 from lab.rd.curves import with_means
 from lab.rd.metrics import bpp, ms_ssim, psnr_rgb
 from weconvene_core.atomic_files import sha256_of
-from weconvene_core.datasets.image_sets import ImageSet, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import ImageSet
 from weconvene_core.errors import WeconveneError
 
 CACHE = ROOT / ".cache" / "measurements"

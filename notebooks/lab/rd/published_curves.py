@@ -36,6 +36,10 @@ ANCHOR_NAMES: dict[str, Anchor] = {
     "T-L": Anchor("tecnick", "VTM-9.1 (LALIC)", "VTM-9.1 (T-L)"),
 }
 """The anchors; ``data/anchors/README.md`` says where each comes from."""
+LEARNED = ("bmshj2018-hyperprior", "mbt2018-mean", "cheng2020-anchor")
+"""Learned peers: models of CompressAI with published curves and open code."""
+PREDECESSOR = "WeConvene"
+"""The 2-D model of the paper's authors, the only one of theirs with published points."""
 
 
 def anchor_curve(name: str, metric: Metric = "psnr_rgb") -> Curve:
@@ -81,6 +85,12 @@ def published_curve(dataset: str, name: str, metric: Metric = "psnr_rgb") -> Cur
     found = _single(found[found.metric == metric], wanted, dataset, metric)
     first, rates, values = found.iloc[0], found.bpp.to_numpy(), found.value.to_numpy()
     return Curve(anchor.shown if anchor else first.codec, rates, values, metric, first.source, first.note)
+
+
+def paper_range() -> tuple[float, float]:
+    """Return the range of PSNR in dB that the authors' own published points cover on Kodak."""
+    value = published_curve("kodak", PREDECESSOR).value
+    return float(value[0]), float(value[-1])
 
 
 def anchors_of(dataset: str, metric: Metric = "psnr_rgb") -> list[str]:

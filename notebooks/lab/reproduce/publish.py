@@ -1,5 +1,7 @@
 """Make the results of a full run on this machine the release's (``make publish``, for maintainers).
 
+``python -m lab.reproduce.publish [NOTEBOOK...]``: of all notebooks, or of some that ran in full mode.
+
 Tables, figures, executed notebooks and the certificate are copied from ``results/run/`` to ``results/``, which nothing
 else writes; README and the model card are filled from them.
 """
@@ -8,49 +10,59 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 from lab.reproduce import fill_readme
 from lab.reproduce.certificate import certify
-from lab.reproduce.run_records import REPOSITORY, Tree, finished_runs, write_manifest
+from lab.reproduce.run_records import REPOSITORY, Tree, altered, finished_runs, write_manifest
 from weconvene_core.errors import WeconveneError
 
-FOLDERS = {"tables": "*.csv", "figures": "*", "notebooks": "*.ipynb", "compressai": "*.json"}
-WHOLE = ("figures", "notebooks", "compressai")  # every file of them is made anew; tables of experiments are not
 
+def publish(names: Sequence[str] = (), tree: Tree = REPOSITORY) -> int:
+    """Copy what notebooks made here and return the number of files; what they made before and no longer make goes.
 
-def publish(tree: Tree = REPOSITORY) -> int:
-    """Copy what the last run made and return the number of files.
+    Parameters
+    ----------
+    names : of notebooks; none: all of them.
 
     Raises
     ------
     WeconveneError
-        If a notebook has not run in full mode; nothing is copied then.
+        If one of them has not run in full mode here, or changed since; nothing is copied then.
     """
-    runs = finished_runs(tree)
-    lacking = [path.stem for path in tree.notebooks if getattr(runs.get(path.stem), "mode", None) != "full"]
+    runs, names = finished_runs(tree), names or [path.stem for path in tree.notebooks]
+    lacking = [name for name in names if getattr(runs.get(name), "mode", None) != "full" or altered(tree, runs[name])]
     if lacking:
         raise WeconveneError(f"{', '.join(lacking)} did not run in full mode here: make publish runs all of them.")
-    count = 0
-    for folder, pattern in FOLDERS.items():
-        made = [path for path in sorted((tree.results / folder).glob(pattern)) if path.is_file()]
-        if folder in WHOLE:
-            for path in (tree.published / folder).glob(pattern):
+    of_notebooks = {path for run in runs.values() for path in run.artifacts}
+    experiments = [path for path in tree.artifacts() if tree.relative(path) not in of_notebooks]
+    count = _copied(tree, [path for path in experiments if path.parent.name == "tables"])
+    for name in names:
+        for pattern in runs[name].patterns:
+            for path in tree.published.glob(pattern):
                 path.unlink()
-        for path in made:
-            (tree.published / folder).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, tree.published / folder / path.name)
-        count += len(made)
+        made = [tree.root / path for path in runs[name].artifacts] + [tree.executed / f"{name}.ipynb"]
+        count += _copied(tree, made)
     certify(tree)  # against what has just become the release's
     write_manifest(tree)
-    for name in ("certificate.csv", "certificate.md", "manifest.json"):
-        shutil.copyfile(tree.results / name, tree.published / name)
-    return count
+    return count + _copied(
+        tree, [tree.results / name for name in ("certificate.csv", "certificate.md", "manifest.json")]
+    )
+
+
+def _copied(tree: Tree, paths: Sequence[Path]) -> int:
+    for path in paths:
+        target = tree.published / path.relative_to(tree.results)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    return len(paths)
 
 
 def main() -> int:
     """Publish, then fill README and the model card."""
     try:
-        print(f"{publish()} files are the release's now")
+        print(f"{publish(sys.argv[1:])} files are the release's now")
     except (OSError, WeconveneError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

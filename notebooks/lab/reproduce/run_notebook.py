@@ -62,6 +62,7 @@ def run(tree: Tree, notebook: Path, mode: str, patterns: Sequence[str]) -> RunRe
         finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
         artifacts={tree.relative(path): sha256_of(path) for path in sorted(written)},
         environment=environment(tree),
+        patterns=list(patterns),
     )
     write_record(tree, record)
     print(f"{notebook.stem} ({mode}): {seconds:.0f} s, {record.peak_memory_mb:.0f} MiB, {len(written)} files")

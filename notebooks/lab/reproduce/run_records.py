@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib import metadata
@@ -67,7 +68,8 @@ class RunRecord:
     """What one finished notebook run was: its cost, and the files that it wrote.
 
     ``seconds`` is wall time, ``peak_memory_mb`` the most resident memory (MiB) of the kernel, ``artifacts`` maps paths
-    below the root to sha256, ``environment`` is what :func:`environment` returns.
+    below the root to sha256, ``patterns`` say which files are this notebook's, ``environment`` is what
+    :func:`environment` returns.
     """
 
     notebook: str
@@ -78,6 +80,7 @@ class RunRecord:
     finished: str
     artifacts: dict[str, str]
     environment: dict[str, object] = field(default_factory=dict)
+    patterns: Sequence[str] = ()
 
 
 def write_record(tree: Tree, record: RunRecord) -> None:

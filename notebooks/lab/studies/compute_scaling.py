@@ -21,7 +21,8 @@ from lab.rd.curves import METRIC_TITLES, Curve, Metric
 from lab.rd.metrics import ms_ssim
 from lab.rd.our_codec import code
 from lab.rd.published_curves import anchor_curve
-from weconvene_core.datasets.image_sets import ImageSet, image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import ImageSet, image_set
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.checkpoint import load_checked, load_weights, read_tensors, weights_hash
 from weconvene_core.model.weconvene import WeConvene

@@ -24,7 +24,8 @@ from lab.rd.bd_rate import bd_rate
 from lab.rd.curves import MEAN, averaged_curve
 from lab.rd.measure import measure
 from weconvene_core.codec import api
-from weconvene_core.datasets.image_sets import ImageSet, load_rgb, test_set
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import ImageSet, test_set
 from weconvene_core.entropy.range_coder import Decoder, Encoder
 from weconvene_core.model.weconvene import WeConvene
 

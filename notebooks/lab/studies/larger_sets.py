@@ -23,7 +23,7 @@ from weconvene_core.datasets.image_sets import ImageSet, MissingSetError, image_
 from weconvene_core.errors import WeconveneError
 
 TABLE = "rd_points_larger"
-SETS = ("clic", "tecnick")
+SETS = ("clic", "clic2025", "tecnick")
 
 
 def available_sets() -> list[ImageSet]:

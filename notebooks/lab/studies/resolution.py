@@ -27,7 +27,8 @@ from lab.rd.our_codec import QUALITIES, FileCodec
 from lab.rd.pillow_codecs import JPEG_2000, avif
 from lab.rd.tables import bd_table
 from lab.studies.larger_sets import measure_sets
-from weconvene_core.datasets.image_sets import ImageSet, MissingSetError, image_set, load_rgb
+from weconvene_core.codec.pictures import load_rgb
+from weconvene_core.datasets.image_sets import ImageSet, MissingSetError, image_set
 from weconvene_core.errors import WeconveneError
 
 SCALED = CACHE.parent / "scaled"

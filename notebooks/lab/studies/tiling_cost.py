@@ -17,8 +17,9 @@ from tqdm import tqdm
 from lab.paths import save_table
 from lab.rd.metrics import ms_ssim, psnr_rgb
 from weconvene_core.codec import api
+from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.codec.tile_grid import spans
-from weconvene_core.datasets.image_sets import image_set, load_rgb
+from weconvene_core.datasets.image_sets import image_set
 from weconvene_core.errors import WeconveneError
 
 TABLE = "tiles"
