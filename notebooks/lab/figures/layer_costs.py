@@ -47,7 +47,8 @@ def speed_figure(table: pd.DataFrame, title: str) -> Figure:
         rows = table[table.direction == direction].set_index(["layer", "layout"])
         for i, layer in enumerate(layers):
             places = np.arange(len(layouts)) + 0.26 * (i - (len(layers) - 1) / 2)
-            bars = axes.bar(places, rows.median_ms[layer][layouts], 0.24, color=(GREY, SKY, PINK)[i], label=layer)
+            look = {"color": GREY if i == 0 else SKY, "hatch": "//" if i == 2 else "", "edgecolor": "white"}
+            bars = axes.bar(places, rows.median_ms[layer][layouts], 0.24, label=layer, **look)
             axes.bar_label(bars, fmt="{:.1f}", fontsize=10, padding=2)
             floors = rows.floor_ms[layer][layouts]
             axes.plot(places, floors, "_", color="black", markersize=20, markeredgewidth=2)
