@@ -1,4 +1,4 @@
-"""Learned codecs beside ours on Kodak: the rate they need beside VTM's, and what decoding with them costs."""
+"""Our codec on Kodak beside learned and classical ones: rate against VTM's, and what decoding costs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pandas as pd
 from lab.complexity.models import ZOO_QUALITY
 from lab.complexity.tables import kmac_per_pixel, parameters_m, published_complexity, widest
 from lab.rd.bd_rate import bd_rate
-from lab.rd.curves import Curve, Metric, averaged_curve
+from lab.rd.curves import METRIC_TITLES, Curve, Metric, averaged_curve
 from lab.rd.published_curves import LEARNED, PREDECESSOR, anchor_curve, paper_range, published_curve, published_labels
 from lab.studies.latent_refinement import PLAIN, REFINED
+from lab.studies.video_intra_codecs import one_of_each
 
 DATASET, ANCHOR, SIZE = "kodak", "K-A", (512, 768)
 """The images, the published anchor, and (height, width) of a picture."""
@@ -25,12 +26,12 @@ COLUMNS = [
 
 
 def peers_table(points: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row per learned codec: BD-rates against K-A, and the cost of decoding a picture of 768x512.
+    """Return one row per codec, ours first, then learned, then classical: rate against K-A, and cost of decoding.
 
     Parameters
     ----------
     points
-        Of our codec on Kodak (``POINT_COLUMNS``), with and without search in the encoder; may be empty.
+        On Kodak (``POINT_COLUMNS``): of our codec, with and without search in the encoder, and of live ones.
     costs
         As :func:`lab.complexity.tables.measure_costs` returns them.
 
@@ -38,13 +39,14 @@ def peers_table(points: pd.DataFrame, costs: pd.DataFrame) -> pd.DataFrame:
     -------
     pd.DataFrame
         ``COLUMNS``. BD-rates in percent: by PSNR over all rates and within ``paper_range``, and by MS-SSIM.
-        Parameters are in millions, costs in thousands of MACs per pixel and seconds of ``decompress``; ``widest`` are
-        those of the networks for the highest rates, where a codec has several. What is not known is nan.
+        Parameters are in millions; costs are of a picture of 768x512, in thousands of MACs per pixel and in seconds.
+        ``widest`` are those of the networks for the highest rates, where a codec has several. What is not known is nan.
     """
     timed = costs[costs.image == f"{SIZE[1]}x{SIZE[0]}"].set_index("model").decode_ms / 1e3
     rows = [_ours(points, name, timed) for name in (PLAIN, REFINED) if name in set(points.codec)]
     rows += [_of_compressai(name, timed) for name in LEARNED]
     rows += [_predecessor(timed), {"codec": CLAIM, "bd_rate_pct_all": CLAIM_PCT, "source": CLAIM_SOURCE}]
+    rows += [_live(points, name) for name in one_of_each(points.codec)]
     return pd.DataFrame(rows).reindex(columns=COLUMNS)
 
 
@@ -67,13 +69,18 @@ def _cost(params: float, kmac: float, seconds: float) -> dict[str, float]:
     return {"params_m": params, "kmac_px_decode": kmac, "decode_s": seconds}
 
 
+def _live(points: pd.DataFrame, name: str) -> dict[str, object]:
+    """Return the BD-rates of a codec that was measured here."""
+    curves = [averaged_curve(points, name, metric, DATASET) for metric in METRIC_TITLES]
+    return {"codec": name} | _rates(*curves) | {"source": "files measured here, one setting per codec"}
+
+
 def _ours(points: pd.DataFrame, name: str, timed: pd.Series) -> dict[str, object]:
-    curves = [averaged_curve(points, name, metric, DATASET) for metric in ("psnr_rgb", "ms_ssim_db")]
     params, kmac = parameters_m(PLAIN), kmac_per_pixel(PLAIN, SIZE)[1]
     said = "our files; counted and timed in this run"
     if name == REFINED:
         said = f"as {PLAIN}; its encoder searched for better files, the decoder is the same"
-    return {"codec": name} | _rates(*curves) | _cost(params, kmac, timed.get(PLAIN, np.nan)) | {"source": said}
+    return _live(points, name) | _cost(params, kmac, timed.get(PLAIN, np.nan)) | {"source": said}
 
 
 def _of_compressai(name: str, timed: pd.Series) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from itertools import cycle
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,8 @@ from lab.rd.published_curves import ANCHOR_NAMES
 from weconvene_core.errors import WeconveneError
 
 AXIS_LABEL = {"psnr_rgb": "PSNR on 8-bit RGB (dB)", "ms_ssim": "MS-SSIM", "ms_ssim_db": "MS-SSIM, dB of the mean"}
+LEGEND = 28
+"""Letters in a line of the legend beside curves; longer names would leave the curves too little room."""
 PUBLISHED_DASHES: tuple[Dash, ...] = (DASHED, DOTTED, DASH_DOT, (0, (10, 2)), (0, (6, 1.5, 1.2, 1.5, 1.2, 1.5)))
 
 
@@ -81,7 +84,7 @@ def rd_figure(
         (lines[curve],) = axes.plot(curve.bpp, curve.value, marker="o", label=shown_name(curve.codec), **look)
     for curve, dash in zip(published, cycle(PUBLISHED_DASHES), strict=False):
         look = {"color": GREY, "linestyle": dash, "linewidth": 1.3, "zorder": 2.2}
-        (lines[curve],) = axes.plot(curve.bpp, curve.value, label=curve.codec, **look)
+        (lines[curve],) = axes.plot(curve.bpp, curve.value, label=shown_name(curve.codec), **look)
     right = min(max_bpp, 1.03 * max(float(curve.bpp[-1]) for curve in curves))
     low, high = min(curve.value[0] for curve in curves), max(np.interp(right, c.bpp, c.value) for c in curves)
     margin = 0.04 * (high - low)
@@ -93,6 +96,8 @@ def rd_figure(
         handles=[lines[curve] for curve in order], loc="center left", bbox_to_anchor=(1.0, 0.5), handlelength=3.0
     )
     _emphasise(legend.get_texts(), ours)
+    for text in legend.get_texts():
+        text.set_text(fill(text.get_text(), LEGEND))
     colours = "colour: measured on these images     grey: published points" if live and published else ""
     note(figure, "\n".join(filter(None, (colours, conditions))))
     return figure

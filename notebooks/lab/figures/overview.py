@@ -27,7 +27,7 @@ from lab.rd.bd_rate import Range, common_range, log_rate
 from lab.rd.curves import Curve
 
 RATIOS = (0.8, 0.9, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
-SHORT = {"AV1 4:4:4 (libaom)": "AV1", "HEVC 4:4:4 (x265)": "HEVC", "VVC 4:2:0 (vvenc)": "VVC 4:2:0",
+SHORT = {"AV1 4:4:4 (libaom, speed 2)": "AV1", "HEVC 4:4:4 (x265)": "HEVC", "VVC 4:2:0 (vvenc)": "VVC 4:2:0",
          "AVIF speed 6": "AVIF (speed 6)"}  # fmt: skip
 """Names with room in a panel; the tables say the settings."""
 NAMES = "#666666"

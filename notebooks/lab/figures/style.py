@@ -59,7 +59,7 @@ CODEC_LOOK: dict[str, Look] = {
     "AVIF speed 6": Look(ORANGE),
     "AVIF speed 4": Look(ORANGE, DASHED),
     "AVIF speed 6, tune default": Look(ORANGE, DOTTED),
-    "AV1 4:4:4 (libaom)": Look(ORANGE, DASH_DOT),
+    "AV1 4:4:4 (libaom, speed 2)": Look(ORANGE, DASH_DOT),
     "HEVC 4:4:4 (x265)": Look(SKY),
     "VVC 4:2:0 (vvenc)": Look(BLACK),
 }
@@ -67,7 +67,7 @@ CODEC_LOOK: dict[str, Look] = {
 SHOWN = {
     "AVIF speed 6": "AVIF as Pillow ships it (speed 6)",
     "AVIF speed 6, tune default": "AVIF as Pillow ships it (speed 6), default tuning",
-    "AV1 4:4:4 (libaom)": "AV1 4:4:4 (libaom, speed 2)",
+    "AV1 4:4:4 (libaom)": "AV1 4:4:4 (libaom, speed 4)",
     "lite refined": "lite, searched",
     "bmshj2018-hyperprior": "hyperprior (2018)",
     "WeConvene": "WeConvene (2-D)",

@@ -156,17 +156,18 @@ VVC = FfmpegCodec(
 
 def av1(speed: int = AV1_SPEED) -> FfmpegCodec:
     """Return AV1 by libaom, tuned for PSNR; lower speeds compress better and take several times longer."""
-    name = "AV1 4:4:4 (libaom)" + (f", speed {speed}" if speed != AV1_SPEED else "")
     options = ("-still-picture", "1", "-cpu-used", f"{speed}", "-tune", "psnr", "-b:v", "0", "-crf", "{}")
     qualities = (57.0, 51.0, 45.0, 39.0, 33.0, 27.0, 21.0, 15.0)
-    return FfmpegCodec(name, "libaom-av1", "yuv444p10le", ("obu", "obu"), options, qualities)
+    return FfmpegCodec(
+        f"AV1 4:4:4 (libaom, speed {speed})", "libaom-av1", "yuv444p10le", ("obu", "obu"), options, qualities
+    )
 
 
 AV1 = av1()
 
 JPEG_XL = FfmpegCodec(
     "JPEG XL", "libjxl", "", ("image2pipe", "jpegxl_pipe"), ("-effort", "7", "-distance", "{}"),
-    (7.0, 5.0, 3.6, 2.6, 1.8, 1.2),
+    (7.0, 5.0, 3.6, 2.6, 1.8, 1.2, 0.8),
 )  # fmt: skip
 """Made for Butteraugli, a measure of visible difference: PSNR undersells it. Distances above 7 are left out, because
 libjxl then halves the resolution, which is not its best setting."""

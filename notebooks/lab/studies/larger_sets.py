@@ -1,4 +1,4 @@
-"""The shipped checkpoint and Pillow's codecs on larger photographs: whole images of CLIC 2020 and Tecnick.
+"""The shipped checkpoint and Pillow's codecs on larger photographs: files of CLIC 2020 and Tecnick as they lie there.
 
 ``python -m lab.studies.larger_sets`` writes ``results/tables/rd_points_larger.csv``, which notebooks 05 and 06 show in
 every mode: a quarter of an hour for nine photographs; what was measured before comes from the cache.

@@ -42,7 +42,7 @@ def modern_points(images: ImageSet, fresh: bool = False) -> pd.DataFrame:
     points = _kept()
     points = points[points.dataset == images.name]
     settings = {codec.name: codec.qualities for codec in FFMPEG_CODECS}  # stored points may be of earlier ones
-    measured = [q in settings.get(name, (q,)) for name, q in zip(points.codec, points.quality, strict=True)]
+    measured = [q in settings.get(name, ()) for name, q in zip(points.codec, points.quality, strict=True)]
     points = points.loc[pd.Series(measured, index=points.index, dtype=bool)]
     wanted = {path.name for path in images.paths}
     same = [name for name, rows in points.groupby("codec") if set(rows.image) - {MEAN} == wanted]
