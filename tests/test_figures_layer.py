@@ -9,19 +9,13 @@ import torch
 from torch import nn
 
 from lab.figures.layer import flow_figure, footprint_figure
-from lab.figures.layer_costs import (
-    projection_figure,
-    responses_figure,
-    speed_figure,
-    trial_figure,
-)
+from lab.figures.layer_costs import projection_figure, speed_figure, trial_figure
 from lab.layer_analysis.denoising_trial import Denoiser, forward_macs, grey_crops, train_denoisers
 from lab.layer_analysis.layer_internals import (
     FIELD,
     band_convolutions,
     footprint,
     measured_reach,
-    only,
     receptive_field_of,
     response_errors,
     window,
@@ -60,18 +54,20 @@ def test_normalisation_does_not_count_as_a_convolution_and_joint_kernels_are_one
 
 
 def test_data_flow_shows_low_band_first_and_both_halves_of_the_channels(layer):
-    shown = texts(flow_figure(layer, torch.randn(1, 6, 24, 40)))
+    shown = texts(flow_figure(layer, torch.randn(1, 6, 24, 40), ""))
     bands = [text.split("\n") for text in shown if text.startswith(("LL", "HL", "LH", "HH"))]
     assert [name for name, _ in bands[::2]] == ["LL2", "HL2", "LH2", "HH2", "HL1", "LH1", "HH1"]
     assert bands[0] == ["LL2", "6 x 6 x 10"]
     assert bands[-1] == ["HH1", "10 x 12 x 20"]
-    assert {"L1: 3 ch.\nH1: 3 ch.", "L1: 5 ch.\nH1: 5 ch.", "x\n6 x 24 x 40", "y\n10 x 24 x 40"} <= set(shown)
+    halves = {f"channel-low: {half}\nchannel-high: {half}" for half in (3, 5)}
+    assert halves | {"x\n6 x 24 x 40", "y\n10 x 24 x 40"} <= set(shown)
     assert [text for text in shown if text.startswith("3x3")] == ["3x3, 6 to 10"]
 
 
 def test_data_flow_of_a_layer_without_channel_dwt_has_no_halves():
-    shown = texts(flow_figure(WeConv3d(4, 4, **PREDECESSOR), torch.randn(1, 4, 8, 8)))
-    assert not any("ch." in text or "channel" in text for text in shown)
+    figure = flow_figure(WeConv3d(4, 4, **PREDECESSOR), torch.randn(1, 4, 8, 8), "")
+    assert not any("channel" in text for text in texts(figure))
+    assert not any(patch.get_hatch() for patch in figure.axes[0].patches)
 
 
 @pytest.mark.parametrize("channel_dwt", [False, True])
@@ -83,20 +79,20 @@ def test_measured_reach_is_the_formula(wavelet, levels, channel_dwt):
         assert receptive_field_of(probe) == 3 * 2**levels
 
 
-def test_high_kernels_alone_see_their_block_and_come_back_unharmed():
-    probe = WeConv3d(3, 3, "haar", levels=2, channel_dwt=False)
-    before = copy.deepcopy(probe.state_dict())
-    with only(probe, "high"):
-        assert window(footprint(probe))[2:] == (4, 4)
-    with only(probe, "low"):
-        assert window(footprint(probe)) == (FIELD // 2 - 4, FIELD // 2 - 4, 12, 12)
-    assert all(torch.equal(before[name], value) for name, value in probe.state_dict().items())
-
-
 def test_footprints_are_framed_and_never_brighter_than_the_whole():
-    figure = footprint_figure({"Haar": WeConv3d(4, 4, "haar", levels=1)})
-    assert [text.get_text() for axes in figure.axes[:3] for text in axes.texts] == ["6 x 6", "2 x 2", "6 x 6"]
-    assert figure.axes[2].images[0].get_array().max() == pytest.approx(0)
+    figure = footprint_figure({"Haar": WeConv3d(4, 4, "haar", levels=1), "deep": WeConv3d(4, 4, "haar", levels=2)}, "")
+    shown = figure.axes[:2]
+    assert [text.get_text() for axes in shown for text in axes.texts] == ["6 x 6", "12 x 12"]
+    assert [axes.images[0].get_array().max() for axes in shown] == pytest.approx([0, 0])
+
+
+def test_a_footprint_is_where_its_window_says():
+    probe = WeConv3d(3, 3, "haar", levels=2, channel_dwt=False)
+    probe.high_weight.data.zero_()
+    assert window(footprint(probe)) == (FIELD // 2 - 4, FIELD // 2 - 4, 12, 12)
+    probe.low_weight.data.zero_()
+    probe.high_weight.data.fill_(1.0)
+    assert window(footprint(probe))[2:] == (4, 4)  # high kernels see their own block
 
 
 def test_projection_answers_smooth_maps_best_and_a_pointwise_kernel_exactly():
@@ -108,16 +104,8 @@ def test_projection_answers_smooth_maps_best_and_a_pointwise_kernel_exactly():
     table = response_errors(conv, layers, inputs).set_index(["levels", "input"]).unexplained_pct
     assert table[1, "smooth"] < 20 < table[1, "white noise"]
     assert table[0, "white noise"] < 1e-6
-    shown = projection_figure(table.reset_index().assign(wavelet="9/7"))
+    shown = projection_figure(table.reset_index().assign(wavelet="9/7"), "")
     assert [axes.get_title(loc="left") for axes in shown.axes] == ["0 levels", "1 level"]
-
-
-def test_rows_of_answers_share_one_grey_scale():
-    answer = torch.linspace(-2, 2, 64).view(8, 8)
-    figure = responses_figure({"row": [torch.ones(8, 8), answer, 0.5 * answer]}, ["in", "before", "after"])
-    limits = [axes.images[0].get_clim() for axes in figure.axes]
-    assert limits[1] == limits[2]
-    assert limits[0] == (-1, 1)
 
 
 def test_speed_bars_are_the_tables_and_the_plain_layer_has_no_floor():
@@ -127,8 +115,7 @@ def test_speed_bars_are_the_tables_and_the_plain_layer_has_no_floor():
         for layout in ("NCHW", "NHWC")
         for name, ms, floor in (("plain 3x3", 20.0, None), ("3DM-WeConv", 12.5, 8.0))
     ]
-    figure = speed_figure(pd.DataFrame(rows).assign(device="cpu", channels=128, side=256))
-    assert figure.get_suptitle() == "One layer, 128 channels of 256 x 256, device: cpu"
+    figure = speed_figure(pd.DataFrame(rows), "")
     assert [round(bar.get_height(), 1) for bar in figure.axes[0].patches] == [20.0, 20.0, 12.5, 12.5]
     marks = [line.get_ydata() for line in figure.axes[0].lines]
     assert np.isnan(np.asarray(marks[0], dtype=float)).all()
@@ -150,7 +137,11 @@ def test_trial_learns_from_photographs_and_gives_every_network_the_same_data():
     assert list(runs["a"].psnr_db) == list(runs["b"].psnr_db)
     assert all(rows.psnr_db.iloc[-1] > rows.psnr_db.iloc[1] + 2 for rows in runs.values())
     assert runs["converted"].gmacs.iloc[-1] == pytest.approx(share * runs["a"].gmacs.iloc[-1])
-    figure = trial_figure(table, "four photographs")
-    assert [line.get_label() for line in figure.axes[0].lines] == ["a", "b", "converted"]
-    assert list(figure.axes[0].lines[0].get_xdata()) == [15, 30, 45, 60]
-    assert list(figure.axes[0].get_xticks()) == [15, 30, 45, 60]
+
+
+def test_a_trial_has_a_mark_per_seed_and_a_bar_at_their_mean():
+    rows = [[name, seed, "equal steps", 0.5 * seed] for name in ("2-D", "3-D") for seed in range(3)]
+    table = pd.DataFrame(rows, columns=["network", "seed", "budget", "over_plain_db"])
+    (axes,) = trial_figure(table, "").axes
+    assert list(axes.lines[0].get_xdata()) == [0, 0.5, 1.0]
+    assert list(axes.lines[1].get_xdata()) == [0.5, 0.5]

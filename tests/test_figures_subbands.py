@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.figures.energies import wavelet_lines
+from lab.figures.energies import energy_figure, halves_figure, orders_figure, wavelet_lines
 from lab.figures.pictures import anatomy_figure, crops_figure, detail_box, file_anatomy
 from lab.figures.subbands import (
     Setting,
+    cube_figure,
     kept_figure,
     mosaic,
     mosaic_figure,
@@ -20,7 +21,7 @@ from lab.figures.subbands import (
 from lab.wavelet_analysis import energy_compaction
 from weconvene_core.codec.container import Container, pack
 from weconvene_core.errors import WeconveneError
-from weconvene_core.wavelets import SCHEMES, dwt2d
+from weconvene_core.wavelets import SCHEMES, dwt2d, dwt3d
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_a_mosaic_refuses_several_channels():
 def test_a_lone_coefficient_survives_where_many_share_a_pixel():
     pyramid = dwt2d(torch.zeros(1600, 2200), "haar", 1)
     pyramid.details[0].hl[101, 57] = -3.0
-    axes = mosaic_figure({"haar": pyramid}, "one coefficient").axes[0]
+    axes = mosaic_figure(pyramid, "one coefficient").axes[0]
     picture = axes.images[0].get_array()
     assert picture.shape == (800, 1100)
     assert np.argwhere(picture != 0.5).tolist() == [[101 // 2, (1100 + 57) // 2]]
@@ -80,6 +81,28 @@ def test_a_wavelet_beside_itself_draws_no_line():
     assert [line.get_label() for line in over.lines] == ["9/7"]
     assert over.lines[0].get_color() == psnr.lines[1].get_color()
     assert over.get_ylim()[0] == 0
+
+
+def test_bars_are_as_long_as_the_shares_of_the_table():
+    bands = {"wavelet": "haar", "band": ["LL1", "HL1"], "coefficients_pct": [25.0, 75.0], "energy_pct": [90.0, 10.0]}
+    (axes,) = energy_figure(pd.DataFrame(bands), "").axes
+    assert [bar.get_width() for bar in axes.patches] == [25, 75, 90, 10]
+    halves = {"band": ["LL1", "LL1"], "half": ["channel-low", "channel-high"], "energy_pct": [60.0, 40.0]}
+    (axes,) = halves_figure(pd.DataFrame(halves), "").axes
+    assert [(bar.get_width(), bool(bar.get_hatch())) for bar in axes.patches] == [(60, False), (40, True)]
+    (axes,) = orders_figure({"as they are": (0.45, [0.5, 0.55, 0.55])}, "").axes
+    assert axes.lines[0].get_xdata()[0] == 45
+    assert sum(bar.get_height() for bar in axes.patches) == 3
+
+
+def test_the_cube_shows_seven_bands_with_their_shapes_and_both_halves():
+    (axes,) = cube_figure(dwt3d(torch.randn(1, 7, 20, 28), "5/3", 2), "").axes
+    shown = [text.get_text() for text in axes.texts]
+    assert {"LL2", "HL2", "LH2", "HH2", "HL1", "LH1", "HH1"} <= set(shown)
+    assert shown.count("7 x 5 x 7") == 4
+    assert shown.count("7 x 10 x 14") == 3
+    assert "channel-low (front): 4\nchannel-high (back): 3" in shown
+    assert sum(bool(patch.get_hatch()) for patch in axes.patches) == 8 * 2  # two faces of a half
 
 
 @pytest.mark.parametrize("alpha", [(), (b"x" * 7,)])
@@ -132,7 +155,7 @@ def test_shapes_are_box_tent_and_half_and_half():
     np.testing.assert_allclose(y, np.clip(1 - np.abs(x), 0, None), atol=0.02)  # a tent
     _, y = wavelet_shape("haar", "high")
     assert sorted(set(np.round(y, 6))) == [-1, 0, 1]
-    assert len(shapes_figure(["haar", "db2"]).axes) == 4
+    assert len(shapes_figure(["haar", "db2"], "").axes) == 4
 
 
 def test_a_setting_shows_its_coefficients_and_its_picture(noise):

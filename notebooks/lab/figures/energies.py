@@ -1,20 +1,32 @@
-"""Energy per band, coefficients kept, and what a channel DWT does, as figures."""
+"""Energy per band, coefficients kept, and what the order of channels does, as figures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
-from torch import Tensor
 
-from lab.figures.style import GREY, MARKS, PALETTE, legend_below, new_figure, plain_log, styled
+from lab.figures.style import (
+    BLACK,
+    GREY,
+    HF_COLOUR,
+    LF_COLOUR,
+    MARKS,
+    VERMILION,
+    legend_below,
+    new_figure,
+    styled,
+)  # fmt: skip
 
+WAVELET_COLOURS = {"haar": GREY, "5/3": VERMILION, "9/7": BLACK}
+WRITTEN = 6
+"""Least percentage of a bar that carries its name."""
 AXIS_LABELS = {
     "kept_pct": "Coefficients kept (%, logarithmic)",
-    "energy_kept_pct": "Energy kept (%)",
     "psnr_db": "PSNR of what is rebuilt (dB)",
     "levels": "Levels",
     "coding_gain_db": "Coding gain (dB)",
@@ -23,25 +35,54 @@ AXIS_LABELS = {
 
 
 @styled
-def energy_figure(table: pd.DataFrame, series: str, title: str) -> Figure:
-    """Draw each band's share of the energy (logarithmic) as dots, beside its share of the coefficients as a grey mark.
+def energy_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Draw the bands' shares of the coefficients, and of the energy for every wavelet, as bars of equal length.
 
-    ``table`` has columns ``band``, ``coefficients_pct``, ``energy_pct`` and ``series``, whose values get a colour each.
+    ``table`` has columns ``wavelet``, ``band``, ``coefficients_pct`` and ``energy_pct``; LL_J is its first band.
     """
-    bands, names = list(dict.fromkeys(table.band)), list(dict.fromkeys(table[series]))
-    figure, (axes,) = new_figure("", (8.0, 1.9 + 0.42 * len(bands)))
-    share = table.groupby("band", sort=False).coefficients_pct.first()[bands]
-    look = {"color": GREY, "markersize": 22, "markeredgewidth": 3}
-    axes.plot(share, range(len(bands)), "|", label="share of coefficients", **look)
-    for i, name in enumerate(names):
-        rows = table[table[series] == name]
-        height = [bands.index(band) + 0.18 * (i - (len(names) - 1) / 2) for band in rows.band]
-        axes.plot(rows.energy_pct, height, MARKS[i], color=PALETTE[i], markersize=8, label=f"energy, {name}")
-    plain_log(axes.xaxis)
-    axes.set_yticks(range(len(bands)), bands)
+    rows = {"coefficients": table[table.wavelet == table.wavelet.iloc[0]].set_index("band").coefficients_pct}
+    rows |= {
+        f"energy, {name}": part.set_index("band").energy_pct for name, part in table.groupby("wavelet", sort=False)
+    }
+    figure, (axes,) = new_figure(title, (10.0, 1.7 + 0.55 * len(rows)))
+    for y, shares in enumerate(rows.values()):
+        start = 0.0
+        for band, share in shares.items():
+            colour = LF_COLOUR if band.startswith("LL") else HF_COLOUR
+            axes.barh(y, share, left=start, color=colour, edgecolor="white", linewidth=1.2, height=0.75)
+            if share > WRITTEN:
+                ink = "white" if colour == LF_COLOUR else "black"
+                text = f"{band}\n{share:.0f} %" if share < 2 * WRITTEN else f"{band}: {share:.0f} %"
+                axes.text(start + share / 2, y, text, ha="center", va="center", color=ink, fontsize=10)
+            start += share
+    axes.set_yticks(range(len(rows)), rows)
     axes.invert_yaxis()
-    axes.set(xlabel="Share in % (logarithmic)", title=title)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), labelspacing=1.0)
+    axes.grid(axis="y", visible=False)
+    axes.set(xlim=(0, 100), xlabel="Share (%), bands from the coarsest to the finest")
+    return figure
+
+
+@styled
+def halves_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Draw the energy of the bands of a 3-D DWT as two bars, of the channel-low and (hatched) the channel-high half.
+
+    ``table`` has columns ``band``, ``half`` and ``energy_pct``.
+    """
+    figure, (axes,) = new_figure(title, (8.0, 4.4))
+    for y, (band, rows) in enumerate(table.groupby("band", sort=False)):
+        colour = LF_COLOUR if band.startswith("LL") else HF_COLOUR
+        for half, share in zip(rows.half, rows.energy_pct, strict=True):
+            look = {"color": colour} if half == "channel-low" else {"facecolor": "white", "hatch": "////"}
+            place = y - 0.2 if half == "channel-low" else y + 0.2
+            axes.barh(place, share, 0.38, edgecolor=colour, **look)
+    axes.set_yticks(range(table.band.nunique()), table.band.unique())
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("Share of the energy (%)")
+    look = {"edgecolor": GREY, "linewidth": 1}
+    entries = [Patch(facecolor=GREY, label="channel-low half", **look)]
+    entries.append(Patch(facecolor="white", hatch="////", label="channel-high half", **look))
+    axes.legend(handles=entries, loc="lower right")
     return figure
 
 
@@ -51,11 +92,11 @@ def wavelet_lines(table: pd.DataFrame, panels: Sequence[tuple[str, str]], title:
 
     A line of zeros, a wavelet beside itself, is left out.
     """
-    figure, cells = new_figure(title, (10.0, 4.4), columns=len(panels))
+    figure, cells = new_figure(title, (2.5 + 3.75 * len(panels), 4.4), columns=len(panels))
     for axes, (x, y) in zip(cells, panels, strict=True):
         for i, (name, rows) in enumerate(table.groupby("wavelet", sort=False)):
             if rows[y].any():
-                axes.plot(rows[x], rows[y], f"{MARKS[i]}-", color=PALETTE[i], label=name, markersize=7)
+                axes.plot(rows[x], rows[y], f"{MARKS[i]}-", color=WAVELET_COLOURS[name], label=name, markersize=7)
         if x == "kept_pct":
             axes.set_xscale("log")
             axes.xaxis.set_minor_locator(NullLocator())
@@ -69,34 +110,18 @@ def wavelet_lines(table: pd.DataFrame, panels: Sequence[tuple[str, str]], title:
 
 
 @styled
-def channel_figure(before: Tensor, after: Tensor, own: float, others: Sequence[float], title: str) -> Figure:
-    """Draw channel correlations (C, C) before and after the channel DWT, and the low half's share of the energy.
+def orders_figure(panels: Mapping[str, tuple[float, Sequence[float]]], title: str) -> Figure:
+    """Draw what the channel-low half holds in the trained order (a line) and in random orders (a histogram).
 
-    Parameters
-    ----------
-    before, after
-        Covariances of the channels, shown as correlations, -1 to 1.
-    own
-        Share (0 to 1) of the energy in the channel-low half with the channels in their trained order.
-    others
-        The same for channels in random orders.
+    ``panels`` maps a heading to the share in the trained order and those in random orders, each 0 to 1.
     """
-    figure, (left, middle, right) = new_figure(title, (13.0, 4.8), columns=3)
-    for axes, covariance, name in ((left, before, "Channels"), (middle, after, "After the channel DWT")):
-        scale = covariance.diagonal().clamp_min(1e-12).sqrt()
-        correlation = (covariance / scale / scale[:, None]).numpy()
-        shown = axes.imshow(correlation, cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-        axes.set_title(name)
-        axes.grid(visible=False)
-    left.set(xlabel="Channel", ylabel="Channel")
-    half = "Channel of the DWT, low half first"
-    middle.set(xlabel=half, ylabel=half)
-    figure.colorbar(shown, ax=[left, middle], location="bottom", shrink=0.6, label="Correlation")
-    middle.axhline(len(after) / 2 - 0.5, color="black", linewidth=0.8)
-    middle.axvline(len(after) / 2 - 0.5, color="black", linewidth=0.8)
-    right.hist(100 * np.asarray(others), bins=20, color=GREY, label=f"{len(others)} random orders")
-    right.axvline(100 * own, color=PALETTE[1], linewidth=3, label="trained order")
-    right.set(xlabel="Energy in the channel-low half (%)", ylabel="Random orders", title="Does the order matter?")
-    right.set_ylim(top=1.35 * right.get_ylim()[1])  # room for the legend
-    right.legend(loc="upper right" if 100 * own < sum(right.get_xlim()) / 2 else "upper left")  # away from the line
+    figure, cells = new_figure(title, (10.0, 4.0), columns=len(panels), sharex=True)
+    for axes, (heading, (own, others)) in zip(cells, panels.items(), strict=True):
+        axes.hist(100 * np.asarray(others), bins=20, color=GREY, label=f"{len(others)} random orders")
+        axes.axvline(100 * own, color=VERMILION, linewidth=3, label="trained order")
+        axes.axvline(50, color=BLACK, linewidth=1, linestyle=":")
+        axes.set(xlabel="Energy in the channel-low half (%)")
+        axes.set_title(heading, fontsize=12)
+    cells[0].set_ylabel("Orders")
+    legend_below(figure, cells[0], 2)
     return figure

@@ -3,95 +3,101 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import Rectangle
 from torch import Tensor
 
-from lab.figures.style import GREY, PALETTE, new_figure, styled, write
+from lab.figures.style import GREY, HF_COLOUR, LF_COLOUR, new_figure, styled, write
+from lab.figures.subbands import cuboid
 from lab.layer_analysis.layer_internals import (
     FIELD,
     BandConvolution,
     band_convolutions,
     footprint,
-    only,
     receptive_field_of,
     window,
 )
 from weconvene_core.layers.weconv import WeConv3d
 
-LOW, HIGH = PALETTE[0], PALETTE[1]
 FAINT_DB = -60
 """Weakest response that a footprint shows, in dB below its strongest."""
-COLUMNS = {"x": 0.0, "in": 1.6, "seen": 4.35, "made": 7.65, "out": 10.85, "y": 12.45}
-BOX, BAND = 1.35, 1.8
-"""Widths of the boxes of whole maps and of bands."""
+COLUMNS = {"x": 0.0, "in": 2.05, "seen": 5.0, "made": 8.35, "out": 11.5, "y": 13.55}
+BOX, BAND, HEIGHT, STEP = 1.45, 1.6, 0.46, 1.0
+"""Widths of whole maps and of bands, their height, and from one band to the next, in inches."""
+DEPTH = (0.36, 0.24)
 
 
 @styled
-def flow_figure(layer: WeConv3d, x: Tensor) -> Figure:
-    """Draw the way of a map (B, C, H, W) through the layer in the paper's order, with the shapes that really occur."""
+def flow_figure(layer: WeConv3d, x: Tensor, title: str) -> Figure:
+    """Draw the way of a map (B, C, H, W) through the layer in the paper's order, with the shapes that really occur.
+
+    Depth stands for channels; after a channel DWT its hatched back half is the channel-high one.
+    """
     *details, low = band_convolutions(layer, x)
     steps = [low, *sorted(details, key=lambda step: step.seen[-1])]  # coarsest bands first
     with torch.no_grad():
         y = layer(x)
-    figure, (axes,) = new_figure("", (14.0, 1.6 + 0.82 * len(steps)))
-    middle = (len(steps) - 1) / 2
-    for row, step in enumerate(steps):
-        _draw_band(axes, row, step, HIGH if row else LOW)
+    figure, (axes,) = new_figure(title, (15.4, 1.9 + STEP * len(steps)))
+    rows = [STEP * (len(steps) - 1 - row) for row in range(len(steps))]
+    middle = rows[0] / 2
+    for height, step in zip(rows, steps, strict=True):
+        _draw_band(axes, layer, height, step, LF_COLOUR if step is low else HF_COLOUR)
     _draw_ends(axes, layer, middle, tuple(x.shape[1:]), tuple(y.shape[1:]))
-    _connect(axes, layer, len(steps), middle)
-    axes.set(xlim=(-0.2, COLUMNS["y"] + BOX + 0.2), ylim=(len(steps) - 0.3, -1.15))
+    _connect(axes, layer, rows, middle)
+    axes.set(xlim=(-0.1, COLUMNS["y"] + BOX + 0.5), ylim=(-0.5, rows[0] + 1.2), aspect="equal")
     axes.set_axis_off()
     return figure
 
 
-def _draw_band(axes: Axes, row: int, step: BandConvolution, colour: str) -> None:
-    _box(axes, COLUMNS["seen"], row, f"{step.bands}\n{_size(step.seen[1:])}", colour)
-    _box(axes, COLUMNS["made"], row, f"{step.bands}\n{_size(step.made[1:])}", colour)
-    out, into, height, width = step.kernel
-    _arrow(axes, (COLUMNS["seen"] + BAND, row), (COLUMNS["made"], row), colour)
-    middle = (COLUMNS["seen"] + BAND + COLUMNS["made"]) / 2
-    axes.text(middle, row - 0.1, f"{height}x{width}, {into} to {out}", ha="center", va="bottom", fontsize=12)
+def _draw_band(axes: Axes, layer: WeConv3d, height: float, step: BandConvolution, colour: str) -> None:
+    for column, shape in (("seen", step.seen), ("made", step.made)):
+        text = f"{step.bands}\n{_size(shape[1:])}"
+        corner = COLUMNS[column], height - HEIGHT / 2
+        cuboid(axes, corner, (BAND, HEIGHT), text, colour, layer.channel_dwt, DEPTH)
+    out, into, *kernel = step.kernel
+    start = COLUMNS["seen"] + BAND + DEPTH[0] + 0.05
+    _arrow(axes, (start, height), (COLUMNS["made"], height), colour)
+    middle = (start + COLUMNS["made"]) / 2
+    axes.text(middle, height + 0.06, f"{kernel[0]}x{kernel[1]}, {into} to {out}", ha="center", va="bottom", fontsize=11)
 
 
 def _draw_ends(axes: Axes, layer: WeConv3d, middle: float, x: tuple[int, ...], y: tuple[int, ...]) -> None:
-    _box(axes, COLUMNS["x"], middle, f"x\n{_size(x)}", GREY)
-    _box(axes, COLUMNS["y"], middle, f"y\n{_size(y)}", GREY)
+    tall = 1.0
+    for column, shape in (("x", x), ("y", y)):
+        corner = COLUMNS[column], middle - tall / 2
+        cuboid(axes, corner, (BOX, tall), f"{column}\n{_size(shape)}", GREY, False, DEPTH)
     if not layer.channel_dwt:
         return
     for column, split in (("in", layer.in_split), ("out", layer.out_split)):
-        parts = "\n".join(f"{name}: {size} ch." for name, size in zip(split.names, split.sizes, strict=True))
-        _box(axes, COLUMNS[column], middle, parts, PALETTE[2], 0.22 + 0.22 * len(split.sizes))
+        parts = zip(("low", "high"), split.sizes, strict=True)  # one level: two halves
+        text = "\n".join(f"channel-{name}: {size}" for name, size in parts)
+        cuboid(axes, (COLUMNS[column], middle - tall / 2), (BOX, tall), text, GREY, True, DEPTH, 10)
 
 
-def _connect(axes: Axes, layer: WeConv3d, rows: int, middle: float) -> None:
+def _connect(axes: Axes, layer: WeConv3d, rows: Sequence[float], middle: float) -> None:
+    behind = DEPTH[0] + 0.05
     ends = [("x", "in"), ("out", "y")] if layer.channel_dwt else []
     for start, end in ends:
-        _arrow(axes, (COLUMNS[start] + BOX, middle), (COLUMNS[end], middle))
-    left = COLUMNS["in" if layer.channel_dwt else "x"] + BOX
+        _arrow(axes, (COLUMNS[start] + BOX + behind, middle), (COLUMNS[end], middle))
+    left = COLUMNS["in" if layer.channel_dwt else "x"] + BOX + behind
     right = COLUMNS["out" if layer.channel_dwt else "y"]
-    for row in range(rows):
-        _arrow(axes, (left, middle), (COLUMNS["seen"], row))
-        _arrow(axes, (COLUMNS["made"] + BAND, row), (right, middle))
+    for height in rows:
+        _arrow(axes, (left, middle), (COLUMNS["seen"], height))
+        _arrow(axes, (COLUMNS["made"] + BAND + behind, height), (right, middle))
     wavelet = layer.wavelet if isinstance(layer.wavelet, str) else "learnt"
     space = f"spatial DWT\n{wavelet}, {layer.levels} level{'s' * (layer.levels != 1)}"
-    titles = {(left + COLUMNS["seen"]) / 2: space, (COLUMNS["made"] + BAND + right) / 2: "inverse\nspatial DWT"}
-    titles |= {(COLUMNS["seen"] + BAND + COLUMNS["made"]) / 2: "kernel\nof each band"}
+    titles = {
+        (left + COLUMNS["seen"]) / 2: space,
+        (COLUMNS["made"] + BAND + behind + right) / 2: "inverse\nspatial DWT",
+    }
+    titles |= {(COLUMNS["seen"] + BAND + behind + COLUMNS["made"]) / 2: "kernel\nof each band"}
     if layer.channel_dwt:
         titles |= {COLUMNS["in"] + BOX / 2: "channel\nDWT", COLUMNS["out"] + BOX / 2: "inverse\nchannel DWT"}
     for position, title in titles.items():
-        axes.text(position, -0.65, title, ha="center", va="bottom", fontsize=12, fontweight="bold")
-
-
-def _box(axes: Axes, left: float, row: float, text: str, colour: str, half: float = 0.32) -> None:
-    width = BAND if left in (COLUMNS["seen"], COLUMNS["made"]) else BOX
-    look = {"boxstyle": "round,pad=0,rounding_size=0.06", "linewidth": 1.5, "edgecolor": colour}
-    axes.add_patch(FancyBboxPatch((left, row - half), width, 2 * half, facecolor="white", zorder=3, **look))
-    axes.text(left + width / 2, row, text, ha="center", va="center", fontsize=13, zorder=4)
+        axes.text(position, rows[0] + 0.6, title, ha="center", va="bottom", fontsize=12, fontweight="bold")
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = GREY) -> None:
@@ -104,29 +110,23 @@ def _size(shape: Sequence[int]) -> str:
 
 
 @styled
-def footprint_figure(layers: Mapping[str, WeConv3d]) -> Figure:
-    """Draw what one output sees through the LF kernel alone, the HF kernels alone, and both; one row per layer.
+def footprint_figure(layers: Mapping[str, WeConv3d], title: str) -> Figure:
+    """Draw what one output sees, a panel per layer, in dB below the strongest response.
 
-    Strength is in dB below the strongest response of the whole layer; a frame shows the smallest window that holds
-    everything.
+    A frame shows the smallest window that holds everything.
     """
-    parts = {"low": "LF kernel alone", "high": "HF kernels alone", "all": "the whole layer"}
-    size = (10.0, 3.0 * len(layers) + 0.4)
-    figure, cells = new_figure("", size, len(layers), len(parts), sharex=True, sharey=True)
-    for axes, ((name, layer), (part, heading)) in zip(cells, product(layers.items(), parts.items()), strict=True):
-        strongest = footprint(layer).max()
-        with only(layer, part):
-            picture = footprint(layer) / strongest
+    figure, cells = new_figure(title, (3.5 * len(layers) + 1.0, 4.2), columns=len(layers), sharex=True, sharey=True)
+    for axes, (name, layer) in zip(cells, layers.items(), strict=True):
+        picture = footprint(layer)
         left, top, width, height = window(picture)
-        decibels = 20 * picture.clamp_min(1e-9).log10().numpy()
+        decibels = 20 * (picture / picture.max()).clamp_min(1e-9).log10().numpy()
         shown = axes.imshow(decibels, cmap="magma", vmin=FAINT_DB, vmax=0, interpolation="nearest")
         axes.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor="white", linewidth=1.2))
-        write(axes, f"{width} x {height}", (left, top), (2, 8), color="white", fontsize=10)
-        axes.set(xticks=[], yticks=[], ylabel=name if part == "low" else "")
+        write(axes, f"{width} x {height}", (left, top), (2, 8), color="white", fontsize=11)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(name, fontsize=12)
         axes.grid(visible=False)
-        if axes in cells[: len(parts)]:
-            axes.set_title(heading, fontsize=12)
     half = max(receptive_field_of(layer) for layer in layers.values()) // 2 + 4
     cells[0].set(xlim=(FIELD // 2 - half, FIELD // 2 + half), ylim=(FIELD // 2 + half, FIELD // 2 - half))
-    figure.colorbar(shown, ax=cells, shrink=0.6, label="Strength (dB)")
+    figure.colorbar(shown, ax=cells, shrink=0.8, label="Strength (dB)")
     return figure

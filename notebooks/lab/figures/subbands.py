@@ -1,9 +1,9 @@
-"""Wavelet bands as pictures: the labelled mosaic, one lifting step on a short signal, and the wavelets' own shapes."""
+"""Wavelet bands as pictures: the labelled mosaic, the 3-D band cube, one lifting step, and the wavelets' own shapes."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import ipywidgets
@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from IPython.display import Image, display
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lab.figures.pictures import draw
-from lab.figures.style import PALETTE, legend_below, new_figure, styled, write
-from lab.wavelet_analysis.energy_compaction import compaction, keep_largest, rebuilt
+from lab.figures.style import GREY, HF_COLOUR, LF_COLOUR, legend_below, new_figure, styled, write
+from lab.wavelet_analysis.energy_compaction import basis_picture, compaction, keep_largest, rebuilt
 from lab.wavelet_analysis.filter_banks import lifting_scheme
 from weconvene_core.errors import WeconveneError
 from weconvene_core.wavelets import Pyramid, dwt1d, dwt2d, idwt1d
@@ -110,13 +111,10 @@ def _corner(pyramid: Pyramid, name: str) -> tuple[int, int]:
 
 
 @styled
-def mosaic_figure(pyramids: Mapping[str, Pyramid], title: str) -> Figure:
-    """Draw labelled mosaics side by side, one per heading; ``title`` says which image they show."""
-    alone = len(pyramids) == 1
-    figure, cells, step = _mosaic_cells(mosaic(next(iter(pyramids.values()))).shape, 1, len(pyramids), title)
-    for axes, (name, pyramid) in zip(cells, pyramids.items(), strict=True):
-        draw_mosaic(axes, pyramid, step, 14 if alone else 11)
-        axes.set_title("" if alone else name, fontsize=12, pad=5)
+def mosaic_figure(pyramid: Pyramid, title: str) -> Figure:
+    """Draw the labelled mosaic of one picture's bands; ``title`` says which image it shows."""
+    figure, (axes,), step = _mosaic_cells(mosaic(pyramid).shape, 1, 1, title)
+    draw_mosaic(axes, pyramid, step, 14)
     return figure
 
 
@@ -130,6 +128,87 @@ def _mosaic_cells(shape: Sequence[int], rows: int, columns: int, title: str) -> 
         title, (columns * width, 0.7 + rows * (width * shape[0] / shape[1] + 0.25)), rows, columns
     )
     return figure, cells, step
+
+
+DEPTH = (0.5, 0.32)
+"""How far the back of a cuboid lies right of and above its front, in inches."""
+GAP = 0.62, 0.72
+"""Between the bands of a cube that is pulled apart, across and down: room for depth and a label."""
+
+
+def cuboid(
+    axes: Axes, corner: tuple[float, float], size: tuple[float, float], text: str, colour: str,
+    halves: bool = True, depth: tuple[float, float] = DEPTH, fontsize: float = 11,
+) -> None:  # fmt: skip
+    """Draw a feature map as a box whose depth is its channels; the back half (channel-high) is hatched.
+
+    ``corner`` is the lower left one of the front, on axes in inches whose y points up; ``text`` stands on the front.
+    """
+    (x, y), (width, height) = corner, size
+    look = {"edgecolor": colour, "linewidth": 1.2, "zorder": 3}
+    for start, end in ((0.0, 0.5), (0.5, 1.0)) if halves else ((0.0, 1.0),):
+        (near_x, near_y), (far_x, far_y) = ((share * depth[0], share * depth[1]) for share in (start, end))
+        top, right, filled = y + height, x + width, {"facecolor": to_rgba(colour, 0.25), **look}
+        filled |= {"facecolor": "white", "hatch": "/////"} if start else {}
+        for face in (
+            [(x + near_x, top + near_y), (x + far_x, top + far_y), (right + far_x, top + far_y),
+             (right + near_x, top + near_y)],
+            [(right + near_x, y + near_y), (right + far_x, y + far_y), (right + far_x, top + far_y),
+             (right + near_x, top + near_y)],
+        ):  # fmt: skip
+            axes.add_patch(Polygon(face, **filled))
+    axes.add_patch(Rectangle(corner, width, height, facecolor=to_rgba(colour, 0.25), **look))
+    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=fontsize, zorder=4)
+
+
+@styled
+def cube_figure(pyramid: Pyramid, title: str) -> Figure:
+    """Draw the 3-D DWT of two levels: a map, its two halves of channels, and the seven bands, each with both halves.
+
+    ``pyramid`` is that of a map (B, C, H, W); shapes are those of its bands.
+    """
+    bands = {name: tuple(band.shape[-3:]) for name, band in pyramid.bands().items()}
+    (channels, *coarse), fine = bands["LL2"], bands["HH1"]
+    height, width = bands["HL1"][1] + fine[1], bands["LH1"][2] + fine[2]
+    unit, middle, low = 2.5 / width, 1.75, pyramid.channel_split.sizes[0]
+    size = (width * unit, height * unit)
+    second = size[0] + DEPTH[0] + 0.95
+    left = 2 * second
+    right = left + 2 * (coarse[1] * unit + GAP[0])  # of the bands that are fine and high in width
+    figure, (axes,) = new_figure(title, (right + fine[2] * unit + 0.8, 4.6))
+    cuboid(axes, (0, middle - size[1] / 2), size, f"x\n{channels} x {height} x {width}", GREY, halves=False)
+    text = f"channel-low (front): {low}\nchannel-high (back): {channels - low}"
+    cuboid(axes, (second, middle - size[1] / 2), size, text, GREY)
+    bottom = fine[1] * unit + GAP[1]  # of LH2 and HH2
+    for name, (_, h, w) in bands.items():
+        x, y = left, bottom + (h * unit + GAP[1]) * (name[1] == "L")
+        if name[0] == "H":
+            x = right if name[2] == "1" else left + w * unit + GAP[0]
+        if name[2] == "1":
+            y = bottom + GAP[1] / 3 if name[1] == "L" else 0
+        colour, shape = LF_COLOUR if name == "LL2" else HF_COLOUR, f"{channels} x {h} x {w}"
+        cuboid(axes, (x, y), (w * unit, h * unit), name, colour)
+        write(axes, shape, (x, y), (0, -8), ha="left", fontsize=9)
+    for start, heading in ((0, "channel\nDWT"), (second, "spatial\nDWT,\n2 levels")):
+        begin, end = start + size[0] + DEPTH[0] + 0.08, start + second - 0.08
+        arrow = {"arrowstyle": "-|>", "color": GREY, "linewidth": 1.6, "shrinkA": 0, "shrinkB": 0}
+        axes.annotate("", (end, middle), (begin, middle), arrowprops=arrow)
+        axes.text((begin + end) / 2, middle + 0.1, heading, ha="center", va="bottom", fontsize=11)
+    axes.set(xlim=(-0.1, right + fine[2] * unit + 0.65), ylim=(-0.35, 4.0), aspect="equal")
+    axes.set_axis_off()
+    return figure
+
+
+@styled
+def basis_figure(wavelets: Sequence[str], band: str, title: str) -> Figure:
+    """Draw, for every wavelet, the picture that one coefficient of 1 in a band of level 2 makes, with its norm."""
+    figure, cells = new_figure(title, (3.1 * len(wavelets), 3.7), columns=len(wavelets))
+    for axes, name in zip(cells, wavelets, strict=True):
+        picture = basis_picture(name, 2, band)
+        middle, limit = len(picture) // 2, float(picture.abs().max())
+        shown = _array(picture)[middle - 12 : middle + 14, middle - 12 : middle + 14]
+        draw(axes, shown, f"{name}: norm {picture.norm():.3f}", vmin=-limit, vmax=limit)
+    return figure
 
 
 @styled
@@ -168,36 +247,37 @@ def explorer(grey: Tensor, title: str, start: Setting) -> None:
 
 
 @styled
-def lifting_figure(signal: Tensor) -> Figure:
+def lifting_figure(signal: Tensor, title: str) -> Figure:
     """Draw the predict step of Haar and 5/3 on a signal (n,): what is left of each odd sample becomes ``high``."""
     titles = {"haar": "Haar: the left neighbour", "5/3": "5/3: the mean of both neighbours"}
-    figure, cells = new_figure("", (10.0, 4.4), columns=2, sharey=True)
+    figure, cells = new_figure(title, (10.0, 4.6), columns=2, sharey=True)
     even, odd = np.arange(0, len(signal), 2), np.arange(1, len(signal), 2)
-    for axes, (wavelet, title) in zip(cells, titles.items(), strict=True):
+    for axes, (wavelet, heading) in zip(cells, titles.items(), strict=True):
         left_over = _array(dwt1d(signal, wavelet, 0, "jpeg2000")[1])
         found = _array(signal)[odd]  # one predict step, gain 1: odd = prediction + high
         predicted = found - left_over
-        axes.vlines(odd, predicted, found, color=PALETTE[1], linewidth=3, label="high = odd sample - prediction")
-        axes.plot(even, _array(signal)[even], "o", color=PALETTE[0], markersize=9, label="even sample")
-        axes.plot(odd, found, "s", color=PALETTE[1], markersize=9, label="odd sample")
+        axes.vlines(odd, predicted, found, color=HF_COLOUR, linewidth=4, label="high = odd sample - prediction")
+        axes.plot(even, _array(signal)[even], "o", color=LF_COLOUR, markersize=9, label="even sample")
+        axes.plot(odd, found, "s", color=HF_COLOUR, markersize=9, label="odd sample")
         axes.plot(odd, predicted, "_", color="black", markersize=22, markeredgewidth=2, label="prediction")
         for x, y, value in zip(odd, (predicted + found) / 2, left_over, strict=True):
             write(axes, f"{value:+g}", (x, y), (16, 0))
-        axes.set(title=title, xlabel="Sample", xlim=(-0.6, len(signal) - 0.1))  # room for the last residual
+        axes.set_title(heading, fontsize=12)
+        axes.set(xlabel="Sample", xlim=(-0.6, len(signal) - 0.1))  # room for the last residual
     cells[0].set_ylabel("Sample value")
     legend_below(figure, axes, 4)
     return figure
 
 
 @styled
-def shapes_figure(wavelets: Sequence[str]) -> Figure:
+def shapes_figure(wavelets: Sequence[str], title: str) -> Figure:
     """Draw what one low and one high coefficient become when the inverse transform is repeated: wavelets' shapes."""
-    figure, cells = new_figure("", (10.0, 4.6), 2, len(wavelets), sharex="col", sharey="row")
+    figure, cells = new_figure(title, (10.0, 4.8), 2, len(wavelets), sharex="col", sharey="row")
     for i, axes in enumerate(cells):
         row, column = divmod(i, len(wavelets))
-        axes.plot(*wavelet_shape(wavelets[column], ("low", "high")[row]), color=PALETTE[row])
+        axes.plot(*wavelet_shape(wavelets[column], ("low", "high")[row]), color=(LF_COLOUR, HF_COLOUR)[row])
         axes.margins(x=0.12)  # ticks away from those of the next panel
-        axes.set_title("" if row else wavelets[column])
+        axes.set_title("" if row else wavelets[column], fontsize=12)
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, prune="both"))
     cells[0].set_ylabel("Scaling function\n(low)")
     cells[len(wavelets)].set_ylabel("Wavelet\n(high)")

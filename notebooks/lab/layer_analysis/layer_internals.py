@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -110,20 +109,6 @@ def window(picture: Tensor) -> tuple[int, int, int, int]:
     rows, columns = (picture.abs().amax(axis).gt(NOTHING).nonzero().flatten() for axis in (1, 0))
     left, top = int(columns[0]), int(rows[0])
     return left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1
-
-
-@contextmanager
-def only(layer: WeConv3d, part: str) -> Iterator[WeConv3d]:
-    """Silence the kernels of the other bands inside a ``with`` block; ``part`` is ``low``, ``high`` or ``all``."""
-    weights = {"low": layer.low_weight, "high": layer.high_weight}
-    silenced = {name: weight.detach().clone() for name, weight in weights.items() if part not in (name, "all")}
-    for name in silenced:
-        weights[name].data.zero_()
-    try:
-        yield layer
-    finally:
-        for name, before in silenced.items():
-            weights[name].data.copy_(before)
 
 
 def response_errors(

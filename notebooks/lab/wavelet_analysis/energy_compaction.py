@@ -27,17 +27,20 @@ SUPPORTS = 12  # side of the picture, in coarsest coefficients, on which synthes
 SILENT = 1e-12  # variance below which a coefficient counts as constant
 
 
-@lru_cache(maxsize=32)
-def synthesis_norms(wavelet: str, levels: int, scaling: Scaling = "orthonormal") -> dict[str, float]:
-    """Return, by band name, the L2 norm of the picture that one coefficient of 1 in the middle of the band gives."""
+def basis_picture(wavelet: Wavelet, levels: int, band: str, scaling: Scaling = "orthonormal") -> Tensor:
+    """Return the square picture, float64, that one coefficient of 1 in the middle of a band gives."""
     side = SUPPORTS * 2**levels
     pyramid = dwt2d(torch.zeros(side, side, dtype=torch.float64), wavelet, levels, scaling)
-    norms = {}
-    for name, band in pyramid.bands().items():
-        band[band.shape[0] // 2, band.shape[1] // 2] = 1.0
-        norms[name] = idwt2d(pyramid).norm().item()
-        band.zero_()
-    return norms
+    coefficients = pyramid.bands()[band]
+    coefficients[coefficients.shape[0] // 2, coefficients.shape[1] // 2] = 1.0
+    return idwt2d(pyramid)
+
+
+@lru_cache(maxsize=32)
+def synthesis_norms(wavelet: str, levels: int, scaling: Scaling = "orthonormal") -> dict[str, float]:
+    """Return, by band name, the L2 norm of the band's :func:`basis_picture`."""
+    names = dwt2d(torch.zeros(1, 1), wavelet, levels).bands()
+    return {name: basis_picture(wavelet, levels, name, scaling).norm().item() for name in names}
 
 
 def weighted_bands(pyramid: Pyramid) -> dict[str, Tensor]:
@@ -148,29 +151,11 @@ def _mean_log(variances: Tensor) -> float:
     return float(variances.clamp_min(SILENT).log10().mean())
 
 
-def channel_correlation(features: Tensor) -> Tensor:
-    """Return the correlation (C, C) of the channels of feature maps (B, C, H, W) over all positions, in float64.
-
-    Channels have unit variance in it, so that a few loud ones do not decide; a constant one correlates with none.
-    """
-    samples = features.detach().double().transpose(0, 1).flatten(1)  # (B, C, H, W) -> (C, B H W)
-    unit = F.normalize(samples - samples.mean(1, keepdim=True), dim=1)
-    return unit @ unit.T
-
-
-def channel_bound_db(correlation: Tensor) -> float:
-    """Return the largest coding gain in dB of any orthonormal transform of the channels, that of the KLT.
-
-    The eigenvalues of ``correlation`` (C, C), see :func:`channel_correlation`, are the variances after the KLT.
-    """
-    return -10 * _mean_log(torch.linalg.eigvalsh(correlation))
-
-
 def channel_low_share(covariance: Tensor, wavelet: str, order: Tensor | None = None) -> float:
     """Return the share (0 to 1) of the energy that the channel DWT puts into the channel-low half.
 
     Both halves are measured by what the inverse transform makes of them alone; white channels give one half.
-    ``covariance`` (C, C) may be a :func:`channel_correlation`, ``order`` (C,) permutes the channels first.
+    ``covariance`` (C, C) may be a correlation, ``order`` (C,) permutes the channels first.
     """
     if order is not None:
         covariance = covariance[order][:, order]
