@@ -60,8 +60,9 @@ $(STAMP): requirements.lock pyproject.toml
 	sh .ci/install "$(VENV)" "$(TORCH)" $(filter active,$(ENV)); \
 	echo "$(READY)" > $@
 
-lab: $(STAMP) ## open the notebooks in JupyterLab
-	$(PY) -m jupyterlab notebooks
+lab: $(STAMP) ## open the notebooks in JupyterLab (in a container as root: ARGS=--allow-root)
+	@git config filter.notebook.clean '$(PY) .ci/clean_notebook' 2>/dev/null || true
+	$(PY) -m jupyterlab --config .ci/jupyter_config.py $(ARGS) notebooks
 
 test: $(STAMP) ## run the tests, except slow ones (ARGS="-k wavelet" picks some)
 	$(PYTEST) -m "not slow" $(ARGS)

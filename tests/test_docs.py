@@ -16,6 +16,7 @@ def test_the_entropy_model_alone_gives_back_what_it_wrote() -> None:
     (block,) = [block for block in BLOCKS if "SliceLayout" in block]
     names: dict[str, object] = {}
     exec(block, names)
-    assert all(torch.equal(own, other) for own, other in zip(names["decoded"], (names["lf_hat"], names["hf_hat"])))
+    pairs = zip(names["decoded"], (names["lf_hat"], names["hf_hat"]), strict=True)
+    assert all(torch.equal(own, other) for own, other in pairs)
     written = sum(map(len, names["streams"].values()))
     assert written == pytest.approx(float(names["bits"]) / 8, rel=0.2)
