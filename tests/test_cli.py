@@ -31,7 +31,7 @@ from weconvene_core.progress import PROGRESS
 
 FOREIGN_MODEL = Container(bytes(8), 32, 24, "RGB", 3.0, (b"abc", b"de", b"f"))
 FAILED, WRONG_COMMAND, DAMAGED, INTERRUPTED = 1, 2, 3, 130
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}  # else argparse hides a failure
 
 
 class Result(NamedTuple):
