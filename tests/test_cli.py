@@ -419,7 +419,7 @@ class TestOtherCommands:
         assert (tmp_path / "runs" / "x" / "state.safetensors").is_file()
         again = weconvene("train", tmp_path / "run.toml")
         assert "100%" in again.err
-        assert "training on 1 images (" in again.out
+        assert "training images: 1 (" in again.out
         assert "already finished: 2 steps" in again.out
 
     def test_unknown_preset_in_a_training_configuration(self, weconvene: Command, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def load_images(config: TrainConfig, quiet: bool = False) -> ImagePool:
     listing = listing if listing.is_file() or not CHECKOUT else ROOT / listing
     pool = load_pool(paths, validation_paths(listing, paths) if config.validation else None)
     if not quiet:
-        tqdm.write(f"training on {len(pool.train)} images ({'; '.join(images.label for images in sets)})")
+        tqdm.write(f"training images: {len(pool.train)} ({'; '.join(images.label for images in sets)})")
         for name in pool.skipped:
             tqdm.write(f"left out, unreadable: {name}")
         largest = max(stage.crop for stage in config.stages)
