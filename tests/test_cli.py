@@ -31,7 +31,7 @@ from weconvene_core.progress import PROGRESS
 
 FOREIGN_MODEL = Container(bytes(8), 32, 24, "RGB", 3.0, (b"abc", b"de", b"f"))
 FAILED, WRONG_COMMAND, DAMAGED, INTERRUPTED = 1, 2, 3, 130
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": ""}  # else argparse hides a failure
 
 
 class Result(NamedTuple):
@@ -85,8 +85,10 @@ def compressed(tmp_path: Path) -> Path:
 
 class TestEncode:
     def test_missing_file(self, weconvene: Command, tmp_path: Path) -> None:
-        result = weconvene("encode", tmp_path / "none.png", tmp_path / "out.wcv", "--quality", "3")
-        assert_one_sentence(result, "none.png", "No such file")
+        for output in ("out.wcv", "out/", "no/out.wcv", "out.png"):  # the input comes first
+            result = weconvene("encode", tmp_path / "none.png", f"{tmp_path}/{output}", "--quality", "3")
+            assert_one_sentence(result, "none.png", "no such file")
+        assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("content", [b"", b"not a picture at all", b"\x89PNG\r\n\x1a\n" + bytes(40)])
     def test_unreadable_picture(self, weconvene: Command, tmp_path: Path, content: bytes) -> None:
@@ -119,9 +121,17 @@ class TestEncode:
         assert_one_sentence(weconvene("encode", photo, second, "--quality", "3", "--force"), "named as a picture")
         assert second.read_bytes() == photo.read_bytes()
 
-    def test_a_name_that_ends_in_a_slash_is_a_folder(self, weconvene: Command, photo: Path, tmp_path: Path) -> None:
-        assert_one_sentence(weconvene("encode", photo, f"{tmp_path}/out/", "--quality", "3"), "no folder")
-        assert not (tmp_path / "out").exists()
+    @pytest.mark.parametrize("name", ["all.wcv", "all.JPG"])
+    def test_several_pictures_and_the_name_of_one_file(
+        self, weconvene: Command, photo: Path, tmp_path: Path, name: str
+    ) -> None:
+        assert_one_sentence(weconvene("encode", photo, photo, tmp_path / name, "--quality", "3"), "need a folder")
+        assert not (tmp_path / name).exists()
+
+    def test_a_folder_that_cannot_be_made(self, weconvene: Command, photo: Path, tmp_path: Path) -> None:
+        Image.open(photo).save(tmp_path / "b.png")
+        result = weconvene("encode", photo, tmp_path / "b.png", photo / "out", "--quality", "3")
+        assert_one_sentence(result, str(photo / "out"), "cannot be made")
 
     def test_closed_streams(self, weconvene: Command, photo: Path, tmp_path: Path, monkeypatch) -> None:
         """As services are started."""
@@ -188,7 +198,7 @@ class TestDecode:
 
     def test_missing_file(self, weconvene: Command, tmp_path: Path) -> None:
         result = weconvene("decode", tmp_path / "none.wcv", tmp_path / "out.png")
-        assert_one_sentence(result, "none.wcv", "No such file")
+        assert_one_sentence(result, "none.wcv", "no such file")
 
     def test_existing_output_stays(self, weconvene: Command, photo: Path, compressed: Path) -> None:
         before = photo.read_bytes()
@@ -337,15 +347,18 @@ class TestHelp:
     @pytest.mark.slow
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux")
     @pytest.mark.parametrize(("output", "code", "said"), [("/dev/full", FAILED, "No space left"), (None, 141, "")])
-    def test_output_that_cannot_be_written(self, compressed: Path, output: str | None, code: int, said: str) -> None:
+    @pytest.mark.parametrize("words", [("info", "photo.wcv"), ("--help",), ("--print-completion", "zsh")])
+    def test_output_that_cannot_be_written(
+        self, compressed: Path, words: tuple[str, ...], output: str | None, code: int, said: str
+    ) -> None:
         """A full disk, and a reader that has gone: one sentence or none, never Python's own words at exit."""
         reading, writing = os.pipe()
         os.close(reading)
         with open(output or os.devnull, "wb") as full:
-            command = [sys.executable, "-m", "weconvene_core", "info", str(compressed)]
+            command = [sys.executable, "-m", "weconvene_core", *words]
             done = subprocess.run(
                 command, stdout=full if output else writing, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
-                check=False,
+                check=False, cwd=compressed.parent,
             )  # fmt: skip
         os.close(writing)
         assert done.returncode == code
@@ -404,7 +417,10 @@ class TestOtherCommands:
         (tmp_path / "run.toml").write_text(run)
         assert weconvene("train", tmp_path / "run.toml", "--quiet") == (0, "", "")
         assert (tmp_path / "runs" / "x" / "state.safetensors").is_file()
-        assert "100%" in weconvene("train", tmp_path / "run.toml").err
+        again = weconvene("train", tmp_path / "run.toml")
+        assert "100%" in again.err
+        assert "training images: 1 (" in again.out
+        assert "already finished: 2 steps" in again.out
 
     def test_unknown_preset_in_a_training_configuration(self, weconvene: Command, tmp_path: Path) -> None:
         (tmp_path / "run.json").write_text('{"preset": "huge", "output": "out", "phases": []}')
@@ -423,7 +439,7 @@ class TestOtherCommands:
         assert said in capsys.readouterr().err
 
     def test_unknown_image_set(self, weconvene: Command) -> None:
-        assert_one_sentence(weconvene("data", "fetch", "no-such-set"), "no-such-set")
+        assert_one_sentence(weconvene("data", "fetch", "no-such-set"), "no-such-set", "weconvene data list")
 
     def test_interrupt(self, weconvene: Command, compressed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def read(source: Path) -> bytes:
@@ -474,6 +490,27 @@ class TestWithTheTrainedModel:
         assert decoded.code == 0, decoded.err
         with Image.open(back) as image:
             assert (image.size, image.mode) == ((32, 24), "RGB")
+
+    @pytest.mark.parametrize(("source", "output"), [("one/photo.png", "out/"), ("one", "out")])
+    def test_the_folder_of_a_single_picture_is_made(
+        self, weconvene: Command, photo: Path, tmp_path: Path, source: str, output: str
+    ) -> None:
+        (tmp_path / "one").mkdir()
+        photo.rename(tmp_path / "one" / "photo.png")
+        result = weconvene("encode", tmp_path / source, f"{tmp_path}/{output}", "--quality", "0")
+        assert result.code == 0, result.err
+        assert result.err == ""
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo.wcv"]
+
+    def test_a_model_that_is_not_calibrated_is_named_once(
+        self, weconvene: Command, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        coded = api.encode
+        monkeypatch.setattr(api, "encode", lambda *words, **options: coded(*words, **options, exact=False))
+        Image.open(photo).save(tmp_path / "b.png")
+        result = weconvene("encode", photo, tmp_path / "b.png", tmp_path / "out", "--quality", "0")
+        assert (result.code, result.out) == (0, "2 of 2 files done\n")
+        assert result.err.count("weconvene calibrate lite") == result.err.count("\n") == 1
 
     def test_folders_and_exit_codes(self, weconvene: Command, photo: Path, tmp_path: Path) -> None:
         """One picture is refused, one is reduced to 8 bits; the others are done, and the folders below are kept."""

@@ -168,7 +168,15 @@ def test_bf16_autocast_stays_close() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"levels": -1}, {"low_kernel": 2}, {"high_kernel": 0}, {"in_channels": 0}, {"wavelet": "5/3-integer"}]
+    "bad",
+    [
+        {"levels": -1},
+        {"levels": "2"},
+        {"low_kernel": 2},
+        {"high_kernel": 0},
+        {"in_channels": 0},
+        {"wavelet": "5/3-integer"},
+    ],
 )
 def test_impossible_layers_are_refused_by_name(bad: dict[str, object]) -> None:
     with pytest.raises(WeconveneError, match=next(iter(bad))):

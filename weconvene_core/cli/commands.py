@@ -36,7 +36,7 @@ def encode(arguments: argparse.Namespace) -> int:
     """Compress pictures; everything that may be wrong is found out before torch is loaded."""
     from PIL import Image
 
-    from weconvene_core.codec.container import MAX_PIXELS
+    from weconvene_core.codec.container import MAX_PIXELS, unpack
     from weconvene_core.codec.pictures import FOLDER_FORMATS, PictureWarning, load
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns above it, and refuses above twice as many
@@ -46,6 +46,7 @@ def encode(arguments: argparse.Namespace) -> int:
     if jobs[0].target.suffix.lower() in known.keys() - {COMPRESSED} and not is_stream(jobs[0].target):
         raise WeconveneError(f"{jobs[0].target} is named as a picture: give a name that ends in .wcv, or a folder.")
     checkpoint(arguments.model)
+    uncertain: list[Path] = []  # files of a model that is not calibrated
 
     def one(job: Job) -> str:
         with warnings.catch_warnings(record=True) as noted:
@@ -59,10 +60,15 @@ def encode(arguments: argparse.Namespace) -> int:
         options = {"max_memory": arguments.max_memory, "effort": arguments.effort}
         data = api.encode(picture, arguments.quality, arguments.model, **options)
         _write(data, job.target, arguments.force)
+        uncertain.extend([] if unpack(data).exact else [job.target])
         bpp = 8 * len(data) / picture.rgb[..., 0].size
         return f"{job.target}: {len(data)} bytes, {bpp:.4f} bits per pixel"
 
-    return _run(jobs, one, arguments)
+    code = _run(jobs, one, arguments)
+    if uncertain:
+        known = f"The model '{arguments.model}' is not calibrated, so its files decode surely on this machine only"
+        complain(f"{known}: run weconvene calibrate {arguments.model}, then encode again.")
+    return code
 
 
 def decode(arguments: argparse.Namespace) -> int:
@@ -128,7 +134,11 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> list[Job]:
     """Plan as ``cp`` does: one file to a name, or files and folders into a folder, which is made if missing."""
+    from PIL import Image
+
     sources, output = arguments.inputs, Path(arguments.output)
+    if not any(source == PIPE or source.exists() for source in sources):
+        raise WeconveneError(f"{', '.join(map(str, sources))}: there is no such file or folder.")
     into_folder = output.is_dir() or arguments.output.endswith(("/", os.sep))
     if len(sources) == 1 and not sources[0].is_dir() and not into_folder:
         return [Job(sources[0], output)]
@@ -136,6 +146,8 @@ def _jobs(arguments: argparse.Namespace, suffixes: list[str], suffix: str) -> li
         raise WeconveneError("A pipe takes one picture: give '-' as the only input, or with a single one as output.")
     if output.exists() and not output.is_dir():
         raise WeconveneError(f"{output} is a file: several pictures need a folder.")
+    if not into_folder and output.suffix.lower() in {COMPRESSED, *Image.registered_extensions()}:
+        raise WeconveneError(f"{output} is named as a file, and several pictures need a folder: end its name with a /.")
     jobs = []
     for source in sources:
         known = (path for path in inside(source) if path.suffix.lower() in suffixes or path.is_dir())
@@ -171,6 +183,13 @@ def inside(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
 
 def _run(jobs: list[Job], one: Callable[[Job], str], arguments: argparse.Namespace) -> int:
     """Do the jobs; of several, go on after a failure, and say at the end how many there were."""
+    output = Path(arguments.output)
+    if jobs[0].target != output:  # into a folder
+        folder = output if len(jobs) > 1 else jobs[0].target.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WeconveneError(f"The folder {folder} cannot be made ({error.strerror}): choose another.") from error
     if len(jobs) == 1:
         _check_output(jobs[0], arguments.force)
         said = _in_one_line(one(jobs[0]))
@@ -180,6 +199,8 @@ def _run(jobs: list[Job], one: Callable[[Job], str], arguments: argparse.Namespa
     codes = []
     for job in tqdm(jobs, unit="file", disable=arguments.quiet or None):  # None: no bar where stderr is no terminal
         try:
+            if not job.source.exists():
+                raise WeconveneError("there is no such file or folder.")
             job.target.parent.mkdir(parents=True, exist_ok=True)
             _check_output(job, arguments.force)
             said = _in_one_line(one(job))

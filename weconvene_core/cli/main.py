@@ -39,10 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files need not be text
-    arguments = _parser().parse_args(argv)
     code = commands.FAILED
-    PROGRESS.set(iter if arguments.quiet else _bar)
     try:
+        try:
+            arguments = _parser().parse_args(argv)
+        finally:  # argparse leaves after printing help
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        PROGRESS.set(iter if arguments.quiet else _bar)
         return _run(arguments)
     except KeyboardInterrupt:
         sentence, code = "Interrupted; files that were complete before are complete now.", 130
@@ -71,7 +75,7 @@ def _drop_unwritten() -> None:
 
 def _what_is_missing(error: ImportError) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f"This needs the package {error.name}, which comes with the extra 'train' of weconvene-core."
+        return f"This needs the package {error.name}, of the extra 'train': pip install 'weconvene-core[train]'."
     return f"A library cannot be loaded: {error}."  # such as PyTorch under a limit of memory
 
 
@@ -177,7 +181,7 @@ def _add_training_commands(subparsers: Subparsers) -> None:
     examples = ("train data/checkpoints/lite_from_scratch.toml", "train run.toml --minutes 60")
     train = _command(subparsers, "train", commands.train, said, *examples)
     train.add_argument("config", type=Path, metavar="CONFIG", help="the training's configuration, JSON or TOML")
-    train.add_argument("--minutes", type=_positive, metavar="N", help="save and stop cleanly after N minutes")
+    train.add_argument("--minutes", type=_positive, metavar="N", help="save and stop cleanly after N whole minutes")
 
     said = "after a training: make the model's files decode to the same bits on every machine"
     calibrate = _command(subparsers, "calibrate", commands.calibrate, said, "calibrate my_model")

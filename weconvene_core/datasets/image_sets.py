@@ -144,11 +144,12 @@ def _data_subfolder(name: str) -> Path | None:
 
 
 def locate(name: str) -> Path:
-    """Return the folder of an image set; ``MissingSetError`` where there is none."""
+    """Return the folder of an image set; ``MissingSetError`` where there is none, or no image of a registered set."""
     if name == "default":
         return Path(str(files("skimage"))) / "data"
     found = _data_subfolder(name) or cache_folder(name)
-    if not found.is_dir():
+    # a download that failed leaves an empty folder
+    if not found.is_dir() or (load_registry(name) and not images_in(found)):
         raise MissingSetError(
             f"Image set '{name}' is not available: put it into a folder '{name}' under the one named by "
             f"WECONVENE_DATA, or download it if its address is known (weconvene data fetch {name})."

@@ -101,7 +101,7 @@ def fetch(name: str, registry: Path = REGISTRY) -> Path:
     """
     entries = load_registry(name, registry)
     if not entries:
-        raise WeconveneError(f"No address is known for the image set '{name}': {registry} lists those that are.")
+        raise WeconveneError(f"No address is known for the image set '{name}': see weconvene data list.")
     import pooch  # only a download needs it
 
     folder = cache_folder(name)

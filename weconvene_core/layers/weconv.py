@@ -197,6 +197,8 @@ def appended(features: Tensor, part: Tensor) -> Tensor:
 def _check(wavelet: Wavelet, **values: int) -> None:
     """Refuse impossible values by name."""
     for name, value in values.items():
+        if not isinstance(value, int):
+            raise WeconveneError(f"{name}={value!r} is impossible; use a whole number.")
         if name.endswith("kernel") and (value < 1 or value % 2 == 0):
             raise WeconveneError(f"{name}={value} is impossible; use an odd size such as 1 or 3.")
         least = 0 if name == "levels" else 1

@@ -74,12 +74,13 @@ def load_images(config: TrainConfig, quiet: bool = False) -> ImagePool:
         )
     named = (config.images,) if isinstance(config.images, str) else config.images
     folders = [data / name if (data / name).is_dir() else Path(name).expanduser() for name in named or ()]
-    sets = [training_set()] if named is None else map(folder_set, folders)
+    sets = [training_set()] if named is None else [*map(folder_set, folders)]
     paths = [path for images in sets for path in images.paths]
     listing = Path(config.validation or "")
     listing = listing if listing.is_file() or not CHECKOUT else ROOT / listing
     pool = load_pool(paths, validation_paths(listing, paths) if config.validation else None)
     if not quiet:
+        tqdm.write(f"training images: {len(pool.train)} ({'; '.join(images.label for images in sets)})")
         for name in pool.skipped:
             tqdm.write(f"left out, unreadable: {name}")
         largest = max(stage.crop for stage in config.stages)

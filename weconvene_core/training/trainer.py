@@ -52,6 +52,7 @@ def train_from_config(path: Path | str, minutes: float | None = None, quiet: boo
             )
         elif group.is_main and released:
             release(model, released, trainer.facts(), config.start_from if config.trains else None)
+            trainer.log.say(f"released: {released}; next: weconvene calibrate {config.release}")
     return model
 
 
@@ -104,6 +105,8 @@ class Trainer:
         with stop_requests(minutes) as stop_wanted:
             if self.group.any(resume and self.state_path.is_file())[0]:
                 self.load()
+                if self.step == self.config.total_steps:
+                    self.log.say(f"already finished: {self.step} steps")
             else:
                 self.save()
             with self.log.start(self.step, self.seconds, self.config.total_steps):
