@@ -126,6 +126,27 @@ def test_a_release_never_replaces_the_model_of_another_run(tmp_path: Path, monke
     assert _own_checkpoint(config(Path(ours), release="mine")) == tmp_path / "mine.safetensors"
 
 
+@pytest.mark.slow
+def test_a_finished_run_that_is_started_again_leaves_its_model_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Releasing it again would undo its calibration."""
+    monkeypatch.setattr(paths, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(paths, "CHECKOUT", True)
+    (tmp_path / "photos").mkdir()
+    for number in (0, 1):
+        Image.fromarray(photograph(number)).save(tmp_path / f"photos/{number}.png")
+    settings = {"release": "mine", "images": str(tmp_path / "photos")}
+    (tmp_path / "run.json").write_text(json.dumps(config(tmp_path / "run", **settings).to_dict()))
+    train_from_config(tmp_path / "run.json")
+    path = tmp_path / "mine.safetensors"
+    assert f"released: {path}; next: weconvene calibrate mine" in "".join(capsys.readouterr())
+    before = path.stat().st_mtime_ns
+    train_from_config(tmp_path / "run.json")
+    assert path.stat().st_mtime_ns == before
+    assert "already finished" in "".join(capsys.readouterr())
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_save_the_step_they_fall_into_and_then_act(
     number: signal.Signals, tmp_path: Path, pool: ImagePool

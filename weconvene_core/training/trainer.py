@@ -50,10 +50,16 @@ def train_from_config(path: Path | str, minutes: float | None = None, quiet: boo
             trainer.log.say(
                 f"stopped at step {trainer.step} of {config.total_steps}; the same command goes on from here"
             )
-        elif group.is_main and released:
+        elif group.is_main and released and not _released_before(released, trainer):
             release(model, released, trainer.facts(), config.start_from if config.trains else None)
             trainer.log.say(f"released: {released}; next: weconvene calibrate {config.release}")
     return model
+
+
+def _released_before(path: Path, trainer: Trainer) -> bool:
+    """Tell whether a model is this very run's: releasing it again would undo its calibration."""
+    said = description_of(path)
+    return (said.get("steps"), said.get("seconds")) == (trainer.step, round(trainer.seconds))
 
 
 def _own_checkpoint(config: TrainConfig) -> Path:
