@@ -130,6 +130,12 @@ def test_a_missing_table_of_the_release_is_named(tree: Tree) -> None:
         rows(tree)
 
 
+def test_a_certificate_of_the_release_that_is_none_is_named(tree: Tree) -> None:
+    write_text(tree.published / "certificate.csv", "claim,tier\na,R\n")
+    with pytest.raises(WeconveneError, match=r"results/certificate\.csv is no certificate"):
+        certify(tree)
+
+
 def test_without_evidence_a_claim_is_untested(tree: Tree) -> None:
     claim(tree, lambda claims: claims["paper"][0].update(evidence=[]))
     assert verdicts(tree)["paper"] == UNTESTED

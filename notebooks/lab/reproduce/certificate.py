@@ -208,7 +208,10 @@ def _release_row(tree: Tree, name: str, keys: list[str], tolerance: Mapping[str,
 def failures(found: list[Row], tree: Tree = REPOSITORY) -> list[str]:
     """Return, as a sentence each, what a run has to stop at: other numbers, or another verdict than the release's."""
     path = tree.published / "certificate.csv"
-    before = pd.read_csv(path).set_index(["part", "id"]).verdict if path.is_file() else pd.Series(dtype=str)
+    try:
+        before = pd.read_csv(path).set_index(["part", "id"]).verdict if path.is_file() else pd.Series(dtype=str)
+    except (KeyError, ValueError) as error:
+        raise WeconveneError(f"{tree.relative(path)} is no certificate ({error}): restore it.") from error
     said = [f"{row.id} differs from the release: {row.figure}." for row in found if row.verdict == DIFFERS]
     for row in found:
         known = before.get((row.part, row.id), row.verdict)
