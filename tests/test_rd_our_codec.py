@@ -28,6 +28,7 @@ CANNOT_DECIDE = {
     "weconvene_core/errors.py": "names failures",
     "weconvene_core/moved.py": "names the new place of old imports",
     "weconvene_core/paths.py": "says where files lie",
+    "weconvene_core/progress.py": "shows how far long work is",
     "weconvene_core/version.py": "states the release",
 }
 """What the codec imports without its bytes depending on it."""
