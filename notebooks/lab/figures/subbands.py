@@ -9,7 +9,6 @@ from typing import NamedTuple
 import ipywidgets
 import numpy as np
 import torch
-from IPython.display import Image, display
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
@@ -230,20 +229,26 @@ def kept_figure(grey: Tensor, choices: Sequence[Setting], title: str) -> Figure:
     return figure
 
 
-def explorer(grey: Tensor, title: str, start: Setting) -> None:
-    """Show sliders for wavelet, levels and share that redraw :func:`kept_figure`; they need a running kernel."""
+def explorer(grey: Tensor, title: str, start: Setting) -> ipywidgets.Widget:
+    """Return sliders for wavelet, levels and share that redraw :func:`kept_figure`; they need a running kernel.
 
-    def redraw(wavelet: str, levels: int, percent: float) -> None:
-        stream = io.BytesIO()
-        kept_figure(grey, [Setting(wavelet, levels, percent)], title).savefig(stream, format="jpeg", dpi=80)
-        display(Image(stream.getvalue(), format="jpeg"))
+    The figure is an image widget: ``interact`` would catch it in an output widget, in which a notebook that is executed
+    without a browser now and then waits for ever.
+    """
+    wavelet = ipywidgets.Dropdown(options=WAVELETS, value=start.wavelet)
+    levels = ipywidgets.IntSlider(start.levels, 1, 6, continuous_update=False)
+    percent = ipywidgets.SelectionSlider(options=SHARES, value=start.percent, continuous_update=False)
+    shown = ipywidgets.Image(format="jpeg")
 
-    ipywidgets.interact(
-        redraw,
-        wavelet=ipywidgets.Dropdown(options=WAVELETS, value=start.wavelet),
-        levels=ipywidgets.IntSlider(start.levels, 1, 6, continuous_update=False),
-        percent=ipywidgets.SelectionSlider(options=SHARES, value=start.percent, continuous_update=False),
-    )
+    def redraw(change: object = None) -> None:
+        stream, setting = io.BytesIO(), Setting(wavelet.value, levels.value, percent.value)
+        kept_figure(grey, [setting], title).savefig(stream, format="jpeg", dpi=80)
+        shown.value = stream.getvalue()
+
+    for slider in (wavelet, levels, percent):
+        slider.observe(redraw, "value")
+    redraw()
+    return ipywidgets.VBox([wavelet, levels, percent, shown])
 
 
 @styled
