@@ -187,6 +187,8 @@ def _release_row(tree: Tree, name: str, keys: list[str], tolerance: Mapping[str,
     claim = f"{name}: {', '.join(f'{column} within {most:g}' for column, most in tolerance.items())}"
     how = f"rows with the same {', '.join(keys)}"
     own, release = tree.results / "tables" / f"{name}.csv", _read(tree, name, own=False)
+    if release.duplicated(keys).any():
+        raise KeyError(f"{name} has several rows for one {', '.join(keys)}")
     if not own.is_file():
         return Row("release", name, claim, how, "not made here", NOTHING)
     both = pd.read_csv(own).merge(release, on=keys, suffixes=("", "_release"))
