@@ -156,7 +156,7 @@ def test_a_study_goes_on_where_it_was_stopped(
 ) -> None:
     trained: list[int] = []
 
-    def run(experiment: Experiment, budget: float | None) -> pd.DataFrame:
+    def run(experiment: Experiment, budget: float | None, folder: Path) -> pd.DataFrame:
         trained.append(experiment.config.seed)
         assert budget is None
         row = {"image": 0, "quality": 3.0, "bpp": 0.5, "psnr_db": 30.0, "ms_ssim": 0.9}

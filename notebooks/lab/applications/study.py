@@ -6,6 +6,7 @@ same network is trained plain, and twice with 3DM-WeConv: narrower at equal para
 
 from __future__ import annotations
 
+import time
 import warnings
 from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
@@ -25,10 +26,10 @@ from lab.paths import PUBLISHED
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConvSpec
 from weconvene_core.layers.convert_network import obstacle, replace_convolutions
+from weconvene_core.model.checkpoint import read_tensors, write_tensors
 from weconvene_core.paths import data_folder
 from weconvene_core.training.config import Stage
 from weconvene_core.training.safeguards import NonFiniteGuard
-from weconvene_core.training.soap import OPTIMIZERS
 
 COLUMNS = [
     "task", "dataset", "metric", "plain", "weconv", "difference", "ci_low", "ci_high", "seeds", "params_plain",
@@ -36,6 +37,8 @@ COLUMNS = [
 ]  # fmt: skip
 PLAIN, EQUAL_PARAMETERS, EQUAL_MACS = "plain 3x3", "3DM-WeConv, equal parameters", "3DM-WeConv, equal MACs"
 SMALLEST_WIDTH, WIDEST = 4, 4  # channels, and times the plain width: 1x1 kernels everywhere would save 9 = 3 x 3
+QUANTILES, QUANTILES_RATE = ".quantiles", 1e-3  # of CompressAI's factorised prior, trained by a loss of their own
+SAVE_SECONDS = 120.0
 TOLERANCE = 0.15  # by which share the nearest whole width may miss the target
 MAIN_FIGURES = {
     "denoising": "PSNR at sigma 25 (dB)",
@@ -153,20 +156,30 @@ def fit(
     loss: Callable[[nn.Module, Batch], Tensor],
     stage: Stage,
     seed: int,
+    state: Path | None = None,
 ) -> None:
     """Train a network for one stage (Adam, warm-up and half a cosine, clipped gradients) and put it in eval mode.
 
-    ``draw`` makes the batch of a step from a generator that depends on (seed, step) alone.
+    Parameters
+    ----------
+    network : CompressAI's have quantiles besides, which keep a rate of their own and are not clipped.
+    draw : makes the batch of a step from a generator that depends on (seed, step) alone.
+    loss : of the network and a batch.
+    state : file in which the training is kept every two minutes, and from which it goes on; None: it is not kept.
 
     Raises
     ------
     WeconveneError
         If the loss or its gradient was not finite again and again.
     """
-    weights = [p for p in network.parameters() if p.requires_grad]
-    optimizer, guard = OPTIMIZERS["adam"](weights, lr=stage.learning_rate), NonFiniteGuard()
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    weights = [p for name, p in trained if not name.endswith(QUANTILES)]
+    groups = [{"params": weights}, {"params": [p for name, p in trained if name.endswith(QUANTILES)]}]
+    optimizer = torch.optim.Adam([group for group in groups if group["params"]], lr=QUANTILES_RATE)
+    start = _load(network, optimizer, state) if state and state.is_file() else 0
+    guard, saved = NonFiniteGuard(), time.monotonic()
     network.train()
-    for step in range(stage.steps):
+    for step in range(start, stage.steps):
         rng = np.random.default_rng([seed, step])
         torch.manual_seed(int(rng.integers(2**62)))
         optimizer.zero_grad()
@@ -177,7 +190,29 @@ def fit(
         guard.passed(step)
         optimizer.param_groups[0]["lr"] = stage.rate_at(step) * guard.rate_factor()
         optimizer.step()
+        if state and (step + 1 == stage.steps or time.monotonic() - saved > SAVE_SECONDS):
+            _save(network, optimizer, state, step + 1)
+            saved = time.monotonic()
     network.eval()
+
+
+def _save(network: nn.Module, optimizer: torch.optim.Optimizer, path: Path, steps: int) -> None:
+    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in moments.items()}
+    write_tensors(path, tensors, {"steps": steps})
+
+
+def _load(network: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> int:
+    """Take up a state of :func:`_save`; return the steps that it has behind it."""
+    tensors, description = read_tensors(path)
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key in [key for key in tensors if key.startswith("optimizer/")]:
+        _, index, name = key.split("/")
+        moments.setdefault(int(index), {})[name] = tensors.pop(key)
+    network.load_state_dict({name.removeprefix("network/"): tensor for name, tensor in tensors.items()})
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    return int(description["steps"])
 
 
 def compare(

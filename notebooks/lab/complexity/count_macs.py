@@ -6,6 +6,7 @@ Lifting steps are slices and additions, which no counter sees; :class:`LiftingCo
 
 from __future__ import annotations
 
+import copy
 import sys
 from contextlib import nullcontext
 from itertools import pairwise
@@ -57,7 +58,7 @@ def _nothing_coded(group: str, prediction: Any, target: Tensor | None) -> Tensor
 
 def _without_data(model: CompressionModel) -> CompressionModel:
     """Return a copy of a model of this project for tensors without data, since modules may keep what they compute."""
-    return WeConvene(model.config).eval() if isinstance(model, WeConvene) else model
+    return copy.deepcopy(model).eval() if isinstance(model, WeConvene) else model
 
 
 def _count(model: CompressionModel, counter: FlopCounterMode, height: int, width: int) -> None:

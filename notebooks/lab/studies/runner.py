@@ -1,16 +1,21 @@
-"""The runner of studies of training: train the experiments that have no points yet, measure them, and write tables."""
+"""The runner of studies of training: train the experiments that have no points yet, measure them, and write tables.
+
+A training keeps its state in a folder of its own until it is measured, so one that was stopped anywhere goes on.
+"""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import json
+import math
+import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 import torch
@@ -25,22 +30,44 @@ from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import middle
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.config import TrainConfig
+from weconvene_core.training.distributed import ProcessGroup
 from weconvene_core.training.images import ImagePool, load_pool
-from weconvene_core.training.trainer import Trainer
+from weconvene_core.training.trainer import START, Trainer
 from weconvene_core.training.validation import estimate
 
 JOBS = ROOT / "runs" / "studies"
 QUALITIES = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
 SIDE = 384  # of the middle of each validation photograph
 MEASURED = ["image", "quality", "bpp", "psnr_db", "ms_ssim"]
+RATES = ["bpp_lf", "bpp_hf", "bpp_z"]
+SAVE_SECONDS = 120.0
 KEYS = ["question", "variant", "seed"]
+
+
+class Training(Protocol):
+    """What a study is made of: a question, what tells it apart from other trainings, and its points."""
+
+    @property
+    def question(self) -> str: ...  # noqa: D102
+
+    @property
+    def identity(self) -> str: ...  # noqa: D102
+
+    def points(self, budget: float | None, folder: Path) -> pd.DataFrame:
+        """Train within a budget of operations, or go on from ``folder``; return what was measured."""
+
+
+def hashed(*settings: object) -> str:
+    """Return twelve digits that tell settings apart."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class Experiment:
     """A question, the variant that is tried, and its training.
 
-    ``start`` changes the untrained model (see :meth:`begin`); ``share`` is that of the study's budget, if it has one.
+    ``start`` changes the untrained weights (see :meth:`begin`), ``change`` the untrained network itself; ``share`` is
+    that of the study's budget, if it has one. ``measured_at`` are the steps after which it is measured (none: the end).
     """
 
     question: str
@@ -48,6 +75,8 @@ class Experiment:
     config: TrainConfig
     start: Mapping[str, float] = field(default_factory=dict)
     share: float = 1.0
+    change: Callable[[WeConvene], None] | None = None
+    measured_at: tuple[int, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -55,8 +84,12 @@ class Experiment:
         defaults = {field.name: field.default for field in fields(TrainConfig)}
         chosen = {name: value for name, value in self.config.to_dict().items() if value not in (defaults[name], {})}
         chosen |= {"phases": chosen.pop("stages"), "output": ""}  # as when the kept tables were made
-        text = json.dumps([chosen, self.start, self.share], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        more = [self.change.__name__] if self.change else []  # and not where it is measured: that changes no weight
+        return hashed(chosen, self.start, self.share, *more)
+
+    def points(self, budget: float | None, folder: Path) -> pd.DataFrame:
+        """Train and measure it, see :func:`run`."""
+        return run(self, budget, folder)
 
     def within(self, budget: float | None) -> TrainConfig:
         """Lengthen or shorten all stages alike, so that the networks cost ``share`` of a budget (operations)."""
@@ -82,7 +115,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Study:
-    """Experiments and two tables; one that was stopped goes on.
+    """Trainings and two tables; one that was stopped goes on.
 
     Attributes
     ----------
@@ -95,7 +128,7 @@ class Study:
 
     table: str
     points: str
-    experiments: tuple[Experiment, ...]
+    experiments: tuple[Training, ...]
     compared: Callable[[pd.DataFrame], pd.DataFrame]
     point_columns: Sequence[str]
     reference: Experiment | None = None
@@ -119,7 +152,7 @@ class Study:
         """The operations that a training may cost; None: as many as its steps take."""
         return total_flops(self.reference.config) if self.reference else None
 
-    def missing(self, questions: Sequence[str] = ()) -> dict[str, Experiment]:
+    def missing(self, questions: Sequence[str] = ()) -> dict[str, Training]:
         """Return the experiments without points, by identity: those of some questions and the reference, or all."""
         known = set(self.known().settings)
         wanted = [e for e in self.experiments if not questions or e is self.reference or e.question in questions]
@@ -133,7 +166,7 @@ class Study:
         points = self.known()
         for identity, experiment in list(self.missing(questions).items())[:most]:
             path = self.job(identity)
-            done = pd.read_csv(path, dtype={"settings": str}) if path.is_file() else run(experiment, self.budget)
+            done = pd.read_csv(path, dtype={"settings": str}) if path.is_file() else self.run(experiment)
             points = pd.concat([points, done], ignore_index=True)
             save_table(points.reindex(columns=self.point_columns), self.points)
             table = self.compared(points)
@@ -147,30 +180,65 @@ class Study:
     def train_one(self, identity: str) -> None:
         """Train and measure one experiment, and leave its points in the file of :meth:`job`."""
         experiment = next(e for e in self.experiments if e.identity == identity)
-        write_text(self.job(identity), run(experiment, self.budget).to_csv(index=False, lineterminator="\n"))
+        write_text(self.job(identity), self.run(experiment).to_csv(index=False, lineterminator="\n"))
+
+    def run(self, experiment: Training) -> pd.DataFrame:
+        """Train and measure one experiment; the folder of its state goes when its points are there."""
+        folder = self.job(experiment.identity).with_suffix("")
+        points = experiment.points(self.budget, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        return points
 
 
-def run(experiment: Experiment, budget: float | None) -> pd.DataFrame:
-    """Train and measure one experiment; return its points (:data:`MEASURED`), names and costs.
+@dataclass
+class _Trainer(Trainer):
+    """A trainer whose untrained model is that of an experiment."""
 
-    ``kmac_px_step`` is thousand multiplications per pixel and step, ``ms_step`` processor time.
+    experiment: Experiment | None = None
+
+    def _start(self) -> WeConvene:
+        model = super()._start()
+        if self.experiment and self.experiment.change:
+            self.experiment.change(model)
+            model.set_scales_from(self.sampler.draw(0, START, ProcessGroup())[0])  # other transforms, other latents
+        if self.experiment:
+            self.experiment.begin(model)
+        return model
+
+
+def run(experiment: Experiment, budget: float | None, folder: Path) -> pd.DataFrame:
+    """Train one experiment, or go on with it, and measure it; return its points (:data:`MEASURED`), names and costs.
+
+    ``step`` is where the average was measured, ``kmac_px_step`` thousand multiplications per pixel and step,
+    ``ms_step`` wall time. ``folder`` holds the state and what was measured on the way.
     """
+    torch.set_num_threads(1)  # trainings side by side would only fight for more
     pool, config = training_images(), experiment.within(budget)
-    started = time.process_time()
-    model = train(config, pool, experiment.begin)
-    seconds = time.process_time() - started
+    steps = experiment.measured_at or (config.total_steps,)
+
+    def points_of(step: int) -> Path:
+        return folder / f"points_{step}.csv"
+
+    def watch(trainer: Trainer) -> None:
+        if trainer.step in steps:
+            found = measure(trainer.ema, pool)[MEASURED + RATES].assign(step=trainer.step)
+            write_text(points_of(trainer.step), found.to_csv(index=False, lineterminator="\n"))
+
+    kept = replace(config, output=str(folder), save_seconds=SAVE_SECONDS, log_every=math.gcd(*steps))
+    trainer = _Trainer(kept, pool, quiet=True, experiment=experiment)
+    trainer.run(watch)
     operations = total_flops(config)
     pixels = sum(stage.steps * stage.batch * stage.crop**2 for stage in config.stages)
-    return measure(model, pool)[MEASURED].assign(
+    return pd.concat([pd.read_csv(points_of(step)) for step in steps], ignore_index=True).assign(
         question=experiment.question, variant=experiment.variant, seed=config.seed, settings=experiment.identity,
         steps=config.total_steps, gflops=operations / 1e9, kmac_px_step=operations / 2e3 / pixels,
-        ms_step=1e3 * seconds / config.total_steps,
+        ms_step=1e3 * trainer.seconds / config.total_steps,
     )  # fmt: skip
 
 
 def train(config: TrainConfig, pool: ImagePool, begin: Callable[[WeConvene], None] | None = None) -> WeConvene:
     """Train in a scratch folder; ``begin`` changes the untrained model. Return the average, which is what counts."""
-    torch.set_num_threads(1)  # trainings side by side would only fight for more
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(replace(config, output=scratch, save_seconds=1e9, log_every=10**9), pool)
         for network in (trainer.model, trainer.ema) if begin else ():
