@@ -31,7 +31,7 @@ from weconvene_core.image_tensors import middle
 from weconvene_core.model.weconvene import WeConvene
 from weconvene_core.training.config import TrainConfig
 from weconvene_core.training.distributed import ProcessGroup
-from weconvene_core.training.images import ImagePool, load_pool
+from weconvene_core.training.images import ImagePool, load_images, load_pool
 from weconvene_core.training.trainer import START, Trainer
 from weconvene_core.training.validation import estimate
 
@@ -67,7 +67,7 @@ class Experiment:
     """A question, the variant that is tried, and its training.
 
     ``start`` changes the untrained weights (see :meth:`begin`), ``change`` the untrained network itself; ``share`` is
-    that of the study's budget, if it has one. ``measured_at`` are the steps after which it is measured (none: the end).
+    that of the study's budget, if it has one. It is measured after the steps ``measured_at`` (none: at the end).
     """
 
     question: str
@@ -77,6 +77,7 @@ class Experiment:
     share: float = 1.0
     change: Callable[[WeConvene], None] | None = None
     measured_at: tuple[int, ...] = ()
+    qualities: tuple[float, ...] = QUALITIES
 
     @property
     def identity(self) -> str:
@@ -200,20 +201,22 @@ class _Trainer(Trainer):
         model = super()._start()
         if self.experiment and self.experiment.change:
             self.experiment.change(model)
-            model.set_scales_from(self.sampler.draw(0, START, ProcessGroup())[0])  # other transforms, other latents
+            if not self.config.start_from:  # other transforms, other latents
+                model.set_scales_from(self.sampler.draw(0, START, ProcessGroup())[0])
         if self.experiment:
             self.experiment.begin(model)
         return model
 
 
 def run(experiment: Experiment, budget: float | None, folder: Path) -> pd.DataFrame:
-    """Train one experiment, or go on with it, and measure it; return its points (:data:`MEASURED`), names and costs.
+    """Train one experiment, or go on with it; return its points (see :func:`measure`), its names and costs.
 
     ``step`` is where the average was measured, ``kmac_px_step`` thousand multiplications per pixel and step,
     ``ms_step`` wall time. ``folder`` holds the state and what was measured on the way.
     """
     torch.set_num_threads(1)  # trainings side by side would only fight for more
-    pool, config = training_images(), experiment.within(budget)
+    config = experiment.within(budget)
+    pool = load_images(config, quiet=True) if config.images else training_images()
     steps = experiment.measured_at or (config.total_steps,)
 
     def points_of(step: int) -> Path:
@@ -221,7 +224,7 @@ def run(experiment: Experiment, budget: float | None, folder: Path) -> pd.DataFr
 
     def watch(trainer: Trainer) -> None:
         if trainer.step in steps:
-            found = measure(trainer.ema, pool)[MEASURED + RATES].assign(step=trainer.step)
+            found = measure(trainer.ema, pool, experiment.qualities).assign(step=trainer.step)
             write_text(points_of(trainer.step), found.to_csv(index=False, lineterminator="\n"))
 
     kept = replace(config, output=str(folder), save_seconds=SAVE_SECONDS, log_every=math.gcd(*steps))
@@ -246,15 +249,15 @@ def train(config: TrainConfig, pool: ImagePool, begin: Callable[[WeConvene], Non
         return trainer.run(resume=False)
 
 
-def measure(model: WeConvene, pool: ImagePool) -> pd.DataFrame:
-    """Return estimated rates, psnr_db and ms_ssim (empty under 161 pixels) of the validation photographs' middles."""
+def measure(model: WeConvene, pool: ImagePool, qualities: Sequence[float] = QUALITIES) -> pd.DataFrame:
+    """Return loss, rates, psnr_db and ms_ssim (empty under 161 pixels) of the validation photographs' middles."""
     model.eval()
     rows = []
     for number, image in enumerate(middle(image, SIDE) for image in pool.validation):
-        for quality in QUALITIES:
+        for quality in qualities:
             numbers, picture = estimate(model, image, quality)
             rows.append({"image": number, "quality": quality, **numbers, "ms_ssim": ms_ssim(image, picture)})
-    return pd.DataFrame(rows).drop(columns="loss")
+    return pd.DataFrame(rows)
 
 
 @lru_cache
