@@ -143,8 +143,8 @@ def _stacked(by_class: Sequence[Sequence[np.ndarray]]) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels)
 
 
-def train(network: nn.Module, seed: int, data: Pictures, stage: Stage) -> None:
-    """Train on random batches, shifted by up to four pixels and mirrored."""
+def train(network: nn.Module, seed: int, data: Pictures, stage: Stage, state: Path | None = None) -> None:
+    """Train on random batches, shifted by up to four pixels and mirrored; ``state`` keeps the training."""
     padded = F.pad(data.train.float() / 255, [SHIFT] * 4, mode="reflect")
 
     def draw(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -154,7 +154,7 @@ def train(network: nn.Module, seed: int, data: Pictures, stage: Stage) -> None:
         mirrored = torch.from_numpy(rng.random(stage.batch) < 0.5)[:, None, None, None]
         return torch.where(mirrored, x.flip(3), x), data.train_labels[chosen]
 
-    fit(network, draw, lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]), stage, seed)
+    fit(network, draw, lambda net, batch: F.cross_entropy(net(batch[0]), batch[1]), stage, seed, state)
 
 
 @torch.no_grad()

@@ -58,15 +58,19 @@ def photographs(train: int, test: int, crop: int) -> Photographs:
     except MissingSetError as error:
         warn_fallback(error, SOURCE)
         sets = [image_set("default")]
-    paths = [path for each in sets for path in spread(each.paths, -(-test // len(sets)))]
-    pictures = {path.stem: np.asarray(load_rgb(path).convert("L"), dtype=np.float32) / 255 for path in paths}
+    pictures = test_pictures([path for each in sets for path in spread(each.paths, -(-test // len(sets)))])
     names = " and ".join(Path(each.label.partition(",")[0]).name for each in sets)
     label = f"{len(pictures)} pictures of {names}"
     return Photographs(on_device(pool.train, crop, torch.device("cpu")), pictures, label)
 
 
-def train(network: nn.Module, seed: int, images: Sequence[Tensor], stage: Stage) -> None:
-    """Train a network (B, 1, H, W) -> (B, 1, H, W) on grey crops with noise of random strength."""
+def test_pictures(paths: Sequence[Path]) -> dict[str, Picture]:
+    """Return grey pictures (H, W) in 0..1 by name."""
+    return {path.stem: np.asarray(load_rgb(path).convert("L"), dtype=np.float32) / 255 for path in paths}
+
+
+def train(network: nn.Module, seed: int, images: Sequence[Tensor], stage: Stage, state: Path | None = None) -> None:
+    """Train a network (B, 1, H, W) -> (B, 1, H, W) on grey crops with noise of random strength; ``state`` keeps it."""
 
     def draw(rng: np.random.Generator) -> Noisy:
         colour = cut(images, draw_crops(images, stage.batch, stage.crop, rng), stage.crop)
@@ -78,7 +82,7 @@ def train(network: nn.Module, seed: int, images: Sequence[Tensor], stage: Stage)
         noisy, clean, strength = batch
         return ((network(noisy) - clean) / strength).square().mean()  # else strong noise alone would be learnt
 
-    fit(network, draw, error, stage, seed)
+    fit(network, draw, error, stage, seed, state)
 
 
 def network_denoiser(network: nn.Module) -> Denoise:

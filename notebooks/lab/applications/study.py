@@ -119,7 +119,7 @@ def matched_networks(
     folded = replace(spec, channel_dwt=False)  # a finished network folds its channel DWT once
 
     def parameters(channels: int) -> int:
-        return _parameters(with_weconv(build(channels), spec))
+        return parameters_of(with_weconv(build(channels), spec))
 
     def macs(channels: int) -> int:
         return forward_macs(with_weconv(build(channels), folded), sample)
@@ -127,17 +127,18 @@ def matched_networks(
     def weconv(name: str, channels: int) -> Network:
         return Network(name, lambda: with_weconv(build(channels), spec), channels, parameters(channels), macs(channels))
 
-    plain = Network(PLAIN, lambda: build(width), width, _parameters(build(width)), forward_macs(build(width), sample))
-    narrower = _nearest(parameters, plain.parameters, WIDEST * width)
-    wider = _nearest(macs, plain.macs, WIDEST * width)
+    plain = Network(PLAIN, lambda: build(width), width, parameters_of(build(width)), forward_macs(build(width), sample))
+    narrower = nearest_width(parameters, plain.parameters, WIDEST * width)
+    wider = nearest_width(macs, plain.macs, WIDEST * width)
     return plain, weconv(EQUAL_PARAMETERS, narrower), weconv(EQUAL_MACS, wider)
 
 
-def _parameters(network: nn.Module) -> int:
+def parameters_of(network: nn.Module) -> int:
+    """Return the numbers that a network learns."""
     return sum(p.numel() for p in network.parameters())
 
 
-def _nearest(cost: Callable[[int], int], target: int, widest: int) -> int:
+def nearest_width(cost: Callable[[int], int], target: int, widest: int) -> int:
     """Return the width whose cost, which grows with it, is nearest to the target."""
     widths = range(SMALLEST_WIDTH, widest + 1)
     above = min(max(1, bisect(widths, target, key=cost)), len(widths) - 1)
@@ -172,7 +173,7 @@ def fit(
     WeconveneError
         If the loss or its gradient was not finite again and again.
     """
-    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    trained = [(name, p) for name, p in network.namedparameters_of() if p.requires_grad]
     weights = [p for name, p in trained if not name.endswith(QUANTILES)]
     groups = [{"params": weights}, {"params": [p for name, p in trained if name.endswith(QUANTILES)]}]
     optimizer = torch.optim.Adam([group for group in groups if group["params"]], lr=QUANTILES_RATE)
