@@ -143,6 +143,19 @@ def test_without_evidence_a_claim_is_untested(tree: Tree) -> None:
     assert verdicts(tree)["paper"] == UNTESTED
 
 
+@pytest.mark.parametrize(("variant", "there"), [("layer", 3), ("absent", 0)])
+def test_evidence_that_lacks_seeds_decides_nothing_and_says_so(tree: Tree, variant: str, there: int) -> None:
+    def wanted(claims: dict[str, Any], seeds: int) -> None:
+        claims["paper"][0]["evidence"][0].update(rows=seeds, where={"variant": variant})
+
+    claim(tree, lambda claims: wanted(claims, 4))
+    assert verdicts(tree)["paper"] == OPEN
+    assert f"layer: {there} of 4 seeds have been run" in rows(tree)[0].figure
+    if there:
+        claim(tree, lambda claims: wanted(claims, there))
+        assert verdicts(tree)["paper"] == SUPPORTED
+
+
 def test_pieces_that_disagree_leave_a_claim_undecided(tree: Tree) -> None:
     other = PIECE | {"where": {"variant": "other"}, "claims": "higher"}
     other.pop("over")

@@ -37,7 +37,7 @@ RULES = {
         "matters, in the direction of the claim; it speaks against it if the whole interval falls short of that, "
         "so an effect that is too small to matter counts as none. *Supported* and *not supported* need all pieces to "
         "agree, anything else is *undecided*; without evidence a claim is *untested here*. Evidence comes from runs in "
-        "full mode. The BD-rates and everything else that the paper states are its authors' figures."
+        "full mode, and evidence of which a seed is missing decides nothing. The BD-rates and everything else that the paper states are its authors' figures."
     ),
     "published": "Rule: *reproduced* if what the publication states and what its points give differ by rounding alone.",
     "release": (
@@ -116,8 +116,12 @@ def rows(tree: Tree = REPOSITORY) -> list[Row]:
 def _paper_row(tree: Tree, claim: Mapping[str, Any]) -> Row:
     verdicts, figures = [], []
     for piece in claim["evidence"]:
-        found = measured(_full_table(tree, piece["table"]), piece)
-        if found is None:
+        table = _full_table(tree, piece["table"])
+        if (there := len(fitting(table, piece))) < piece.get("rows", 0):
+            verdicts.append(OPEN)
+            figures.append(f"{piece['what']}: {there} of {piece['rows']} {piece['over']}s have been run")
+            continue
+        if (found := measured(table, piece)) is None:
             continue
         verdicts.append(bearing(found, piece["claims"], piece["matters"], piece.get("against", 0)))
         figures.append(f"{piece['what']}: {found.text(piece['unit'])}")
@@ -126,11 +130,17 @@ def _paper_row(tree: Tree, claim: Mapping[str, Any]) -> Row:
     return Row("paper", claim["id"], claim["claim"], how, "; ".join(figures), agreed if verdicts else UNTESTED)
 
 
-def measured(table: pd.DataFrame, piece: Mapping[str, Any]) -> Interval | None:
-    """Return what a table says of a piece of evidence, None if it has no such row."""
+def fitting(table: pd.DataFrame, piece: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of a table that a piece of evidence speaks of and that have its figure."""
     for column, wanted in piece["where"].items():
         table = table[table[column].astype(str) == str(wanted)]
-    values = table[piece["column"]].dropna().astype(float)
+    return table.dropna(subset=piece["column"])
+
+
+def measured(table: pd.DataFrame, piece: Mapping[str, Any]) -> Interval | None:
+    """Return what a table says of a piece of evidence, None if it has no such row."""
+    table = fitting(table, piece)
+    values = table[piece["column"]].astype(float)
     if values.empty:
         return None
     mean = float(values.mean())
