@@ -37,7 +37,8 @@ RULES = {
         "matters, in the direction of the claim; it speaks against it if the whole interval falls short of that, "
         "so an effect that is too small to matter counts as none. *Supported* and *not supported* need all pieces to "
         "agree, anything else is *undecided*; without evidence a claim is *untested here*. Evidence comes from runs in "
-        "full mode, and evidence of which a seed is missing decides nothing. The BD-rates and everything else that the paper states are its authors' figures."
+        "full mode, and evidence that lacks a seed decides nothing. The BD-rates and "
+        "everything else that the paper states are its authors' figures."
     ),
     "published": "Rule: *reproduced* if what the publication states and what its points give differ by rounding alone.",
     "release": (
