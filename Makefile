@@ -90,7 +90,7 @@ figures: $(STAMP) ## run all notebooks again, even when up to date
 	@$(SNAKEMAKE) --forceall
 
 publish: $(STAMP) ## (maintainers) run everything in full mode and make its results the release's
-	@$(subst mode=$(MODE),mode=full,$(SNAKEMAKE)) 08_certificate
+	@$(subst mode=$(MODE),mode=full,$(SNAKEMAKE)) 15_certificate
 	cd notebooks && $(PY) -m lab.reproduce.publish
 
 readme: $(STAMP) ## (maintainers) write the release's numbers into README.md and the model card

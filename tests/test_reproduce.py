@@ -150,7 +150,7 @@ def test_a_fresh_clone_runs_every_notebook_and_no_experiment_and_a_second_run_no
     source.write_text(text)
     table = clone / "results/tables/layer_speed.csv"
     table.write_text("measured,again\n")  # shown by notebook 02, and claims may rest on it
-    assert planned(clone) == {"02_weconv_layer", "08_certificate", "certificate", "verdict", "all"}
+    assert planned(clone) == {"02_weconv_layer", "15_certificate", "certificate", "verdict", "all"}
     assert planned(clone, "--config", "mode=full") == everything
 
 

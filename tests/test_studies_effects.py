@@ -150,3 +150,12 @@ def test_curves_without_a_common_quality_still_have_a_distance_in_db() -> None:
 
 def test_the_jobs_of_the_study_are_all_its_trainings(own_results: Path) -> None:
     assert len(STUDY.missing()) == len(TRAININGS) - STUDY.known().settings.nunique()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(-5, -2, "helps"), (-2, -0.5, "undecided"), (-0.6, 0.4, "no effect that matters"), (1.5, 3, "hurts"),
+     (np.nan, np.nan, "undecided"), (-0.9, 1.2, "undecided")],
+)  # fmt: skip
+def test_the_protocols_words(low: float, high: float, said: str) -> None:
+    assert effects.verdict(low, high, 1.0) == said

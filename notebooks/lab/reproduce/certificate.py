@@ -131,6 +131,28 @@ def _paper_row(tree: Tree, claim: Mapping[str, Any]) -> Row:
     return Row("paper", claim["id"], claim["claim"], how, "; ".join(figures), agreed if verdicts else UNTESTED)
 
 
+def evidence(tree: Tree = REPOSITORY) -> pd.DataFrame:
+    """Return every piece of part A in multiples of the smallest effect that matters, above zero if it supports.
+
+    Columns claim, figure (as text), value, low and high; numbers are nan where nothing was tested or seeds are missing.
+    """
+    found = []
+    for claim in read_claims(tree)["paper"]:
+        row = _paper_row(tree, claim)
+        for text, piece in zip(row.figure.split("; "), claim["evidence"], strict=False):
+            numbers = [math.nan] * 3
+            table = _full_table(tree, piece["table"])
+            enough = len(fitting(table, piece)) >= piece.get("rows", 0)
+            if enough and (at := measured(table, piece)):
+                sign = 1 if piece["claims"] == "higher" else -1
+                scaled = [sign * (end - piece.get("against", 0)) / piece["matters"] for end in at]
+                numbers = [scaled[0], *sorted(scaled[1:])]
+            found.append([row.id, text, *numbers])
+        if not row.figure:
+            found.append([row.id, UNTESTED, *[math.nan] * 3])
+    return pd.DataFrame(found, columns=["claim", "figure", "value", "low", "high"])
+
+
 def fitting(table: pd.DataFrame, piece: Mapping[str, Any]) -> pd.DataFrame:
     """Return the rows of a table that a piece of evidence speaks of and that have its figure."""
     for column, wanted in piece["where"].items():

@@ -40,6 +40,8 @@ LAYERS_2D = {"wavelet": "haar", "levels": 1, "channel_dwt": False, "high_kernel"
 CHARM_2D = {"latent_wavelet": "haar", "latent_channel_dwt": False}
 SEEDS, SOME_SEEDS = (0, 1, 2, 3), (0, 1, 2)
 MEASURED_AT = (1000, 2000, 5000, 10000)
+MATTERS = 1.0
+"""The smallest BD-rate that matters, in percent."""
 RATE = 4e-3
 CONSTANT = Stage("constant", 8000, RATE, RATE, batch=4, crop=128, warmup=100)
 DECAY = Stage("decay", 2000, RATE, RATE / 40, batch=4, crop=128, warmup=0)
@@ -164,8 +166,18 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
                 if theirs.bpp_hf.any() and mine.bpp_hf.any():
                     facts |= {"hf_bits_pct": 100 * (mine.bpp_hf.mean() / theirs.bpp_hf.mean() - 1)}
                 facts |= costs(name) | {f"reference_{key}": value for key, value in costs(against).items()}
-                rows.append(facts | difference(mine, theirs))
+                last = step == min(variant.training(seed).measured_at[-1], reference.training(seed).measured_at[-1])
+                rows.append(facts | difference(mine, theirs, intervals=last))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def verdict(low: float, high: float, matters: float = MATTERS) -> str:
+    """Return what an interval of a change says where lower is better, by the rule of ``data/protocol.md``."""
+    if high <= -matters:
+        return "helps"
+    if low >= matters:
+        return "hurts"
+    return "no effect that matters" if -matters < low and high < matters else "undecided"
 
 
 def untrained(variant: Variant) -> WeConvene:

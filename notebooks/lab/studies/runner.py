@@ -162,13 +162,15 @@ class Study:
     def train_missing(self, questions: Sequence[str] = (), most: int | None = None) -> Iterator[pd.DataFrame]:
         """Train what has no points yet, or take those of :meth:`train_one`; after each, write and yield the table.
 
-        ``most``: stop after so many; the next call goes on.
+        ``most``: stop after so many; the next call goes on. With 0 what is there is put together.
         """
-        points = self.known()
-        for identity, experiment in list(self.missing(questions).items())[:most]:
-            path = self.job(identity)
-            done = pd.read_csv(path, dtype={"settings": str}) if path.is_file() else self.run(experiment)
-            points = pd.concat([points, done], ignore_index=True)
+        points, wanted = self.known(), self.missing(questions)
+        made = {identity: path for identity in wanted if (path := self.job(identity)).is_file()}
+        points = pd.concat([points, *(pd.read_csv(path, dtype={"settings": str}) for path in made.values())])
+        todo = [experiment for identity, experiment in wanted.items() if identity not in made][:most]
+        for experiment in [None, *todo] if made else todo:  # first those that were jobs of their own, in one table
+            if experiment:
+                points = pd.concat([points, self.run(experiment)], ignore_index=True)
             save_table(points.reindex(columns=self.point_columns), self.points)
             table = self.compared(points)
             save_table(table, self.table, 4)
