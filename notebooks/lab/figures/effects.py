@@ -23,6 +23,7 @@ from lab.figures.style import (
     styled,
     write_beside,
 )
+from lab.studies.tasks import MATTERS, METRICS, PLAIN
 
 BAND = "#DDDDDD"
 ROW, FRAME = 0.34, 1.5  # inches: a line of a forest, and what is above and below all lines
@@ -86,6 +87,15 @@ def effects_figure(table: pd.DataFrame, title: str, matters: float) -> Figure:
     names = means.variant + "  |  " + means.reference
     spans = means[["low", "high"]].to_numpy()
     return _forest(names, means["mean"].to_numpy(), spans, matters, title, "BD-rate (%), below zero: fewer bits", -1)
+
+
+@styled
+def tasks_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Draw the differences of one task from its plain network; ``table`` holds rows of ``tasks.csv``."""
+    rows = table[table.reference == PLAIN]
+    task = rows.task.iloc[0]
+    spans = rows[["low", "high"]].to_numpy()
+    return _forest(rows.network, rows.difference.to_numpy(), spans, MATTERS[task], title, METRICS[task], +1)
 
 
 @styled

@@ -22,6 +22,7 @@ from lab.applications import classification, denoising
 from lab.applications.study import interval, nearest_width, parameters_of, with_weconv
 from lab.layer_analysis.denoising_trial import Denoiser, forward_macs
 from lab.studies import runner
+from lab.studies.effects import verdict
 from lab.studies.pooling_control import pool_layers
 from lab.studies.runner import Study, hashed, training_images
 from weconvene_core.datasets.image_sets import image_set
@@ -57,6 +58,10 @@ COLUMNS = [
     "task", "network", "reference", "metric", "value", "reference_value", "difference", "low", "high", "seeds", "items",
     "params", "macs",
 ]  # fmt: skip
+MATTERS = {DENOISING: 0.05, CLASSIFICATION: 0.5}
+"""The smallest differences that matter, in the unit of the task's metric."""
+GATE = 0.3
+"""How far below BM3D the plain network may stay, in dB, if there is to be a verdict."""
 METRICS = {DENOISING: "PSNR at sigma 25 (dB)", CLASSIFICATION: "accuracy (%)"}
 
 
@@ -202,6 +207,25 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
             found = [task, name, against, METRICS[task], *means, change.mean(), *_interval(change)]
             rows.append([*found, *change.shape, *costs(task, name)])
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def conclusions(table: pd.DataFrame, task: str) -> str:
+    """Return in Markdown what the study found of a task, by the rules of ``data/protocol.md``."""
+    rows = table[table.task == task]
+    gate, others = rows[rows.reference == BM3D], rows[rows.reference == PLAIN]
+    passed, said = True, ""
+    if task == DENOISING:
+        passed = bool((gate.difference >= -GATE).any())
+        missed = "The gate is missed, so there is no verdict." if len(gate) else "BM3D was not measured: no verdict."
+        said = f"Plain less BM3D: {gate.difference.iloc[0]:+.2f} dB. " if len(gate) else ""
+        said += "The gate is passed." if passed else missed
+    lines = [said, ""]
+    for row in others.itertuples():
+        complete = row.seeds == len(SEEDS[task])
+        word = verdict(-row.high, -row.low, MATTERS[task]) if complete else "undecided"
+        found = f"{row.difference:+.2f} ({row.low:+.2f} to {row.high:+.2f}), {row.seeds} of {len(SEEDS[task])} seeds"
+        lines.append(f"- {row.network}, {row.metric}: {found}" + (f": **{word}**" if passed else ""))
+    return "\n".join(lines)
 
 
 def _interval(change: np.ndarray) -> tuple[float, float]:
