@@ -18,7 +18,6 @@ from lab.figures.style import (
     FAINT,
     GREEN,
     GREY,
-    PALETTE,
     VERMILION,
     apart,
     codec_looks,
@@ -67,32 +66,6 @@ def _stack(axes: Axes, means: pd.DataFrame, numbers: bool = False) -> None:
     axes.set_xticks(places, [f"{quality:g}" for quality in means.columns])
     axes.set_xlabel("Quality")
     axes.grid(visible=False, axis="x")
-
-
-@styled
-def effort_figure(table: pd.DataFrame, title: str) -> Figure:
-    """Draw what each level of effort saves against how long it takes, by both metrics, with intervals over the images.
-
-    ``table`` is what :func:`lab.studies.latent_refinement.by_effort` returned.
-    """
-    looks = {"psnr_rgb": ("PSNR", PALETTE[0], "-", 0.97), "ms_ssim_db": ("MS-SSIM", PALETTE[1], "--", 1.03)}
-    figure, (axes,) = new_figure("", (9.0, 4.6))
-    axes.axhline(0.0, color=DARK, linewidth=1.2)
-    for metric, (name, colour, dash, beside) in looks.items():
-        rows = table[table.metric == metric].sort_values("effort")
-        y, *limits = (rows[column].to_numpy() for column in ("bd_rate_pct", "ci_low", "ci_high"))
-        x = rows.times_as_long.to_numpy() * beside  # beside each other, so that both intervals are seen
-        look = {"color": colour, "linestyle": dash, "marker": "o", "capsize": 4}
-        axes.errorbar(x, y, np.abs(y - limits), label=f"by {name}", **look)
-    axes.set_xscale("log")
-    levels = table.drop_duplicates("effort")
-    said = [f"effort {row.effort}:\n{row.times_as_long:.0f} times" for row in levels.itertuples()]
-    axes.set_xticks(levels.times_as_long, said)
-    axes.minorticks_off()
-    axes.margins(x=0.2)
-    axes.set(title=title, xlabel="Time of encoding over that at effort 0", ylabel="BD-rate against effort 0 (%)")
-    axes.legend()
-    return figure
 
 
 @styled
