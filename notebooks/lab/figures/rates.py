@@ -144,7 +144,9 @@ def two_measures_figure(rates: pd.DataFrame, ours: str, title: str, live: Collec
             text = f"{value:+.0f} %" if x == 0 else f"{value:+.0f} %  {shown_name(codec)}"
             look = {"ha": ha, "color": colour if codec in looks else FAINT, "fontweight": "bold" if main else "normal"}
             write(axes, text, (x, heights[side][codec]), (-12, 0) if x == 0 else (12, 0), fontsize=11, **look)
-    axes.set(xlim=(-0.3, 1.9), xticks=(0, 1), ylabel="BD-rate (%), lower is better")
+    named = [height for side in heights.values() for height in side.values()]
+    axes.set(xlim=(-0.3, 1.9), xticks=(0, 1), ylim=(min(named) - gap, max(named) + gap))
+    axes.set_ylabel("BD-rate (%), lower is better")
     axes.set_xticklabels([f"by {side}" for side in rates], fontweight="bold")
     axes.grid(visible=False, axis="x")
     return figure
