@@ -99,7 +99,7 @@ def crops_figure(pictures: Mapping[str, NDArray[np.generic]], box: Box, title: s
 
 @styled
 def errors_figure(
-    original: NDArray[np.uint8], decoded: Mapping[str, NDArray[np.uint8]], box: Box, title: str, most: float = 64.0
+    original: NDArray[np.uint8], decoded: Mapping[str, NDArray[np.uint8]], box: Box, title: str, most: float = 40.0
 ) -> Figure:
     """Draw the detail ``box`` of a picture and of its decoded copies, and below each copy where it is wrong.
 
