@@ -6,9 +6,10 @@ import pytest
 
 from lab.figures.bd_steps import bd_example_figure, image_bd_figure, local_rate_figure
 from lab.figures.curves import bd_rate_figure, rd_figure, sensitivity_figure
-from lab.figures.rates import spread_figure, streams_figure
+from lab.figures.pictures import OVERHEAD
+from lab.figures.rates import ratio_figure, spread_figure, streams_figure, sweep_figure, two_measures_figure
 from lab.figures.style import CODEC_LOOK, GREY, codec_looks, save
-from lab.rd.bd_rate import METHODS, bd_rate, log_rate
+from lab.rd.bd_rate import METHODS, bd_rate, common_range, log_rate
 from lab.rd.curves import MEASURED, with_means
 from lab.rd.ffmpeg_codecs import FFMPEG_CODECS
 from lab.rd.pillow_codecs import CLASSICAL_CODECS, JPEG_2000_BY_DEFAULT, avif
@@ -105,13 +106,41 @@ def test_lines_of_extra_rate_are_what_a_bd_rate_averages():
 
 def test_stacked_parts_add_up_to_the_rate():
     rows = [{"image": i, "quality": q, "part": p, "bpp": q * s} for i in "ab" for q in (1.0, 2.0)
-            for p, s in (("LF", 0.5), ("HF", 0.3), ("header", 0.01))]  # fmt: skip
+            for p, s in (("y, LF slices", 0.5), ("y, HF slices", 0.3), (OVERHEAD, 0.01))]  # fmt: skip
     left, right = streams_figure(pd.DataFrame(rows), "made up").axes
     assert max(bar.get_y() + bar.get_height() for bar in left.patches) == pytest.approx(2 * 0.81)
     assert max(bar.get_y() + bar.get_height() for bar in right.patches) == pytest.approx(100)
 
 
-def test_the_cheapest_and_the_dearest_image_are_named():
+def test_lines_of_rates_are_ratios_at_equal_quality():
+    anchor, test = anchor_curve("K-A"), published_curve("kodak", "WeConvene")
+    (axes,) = ratio_figure(anchor, [test], [], "WeConvene", "made up").axes
+    line = axes.lines[1]  # behind that of the anchor
+    quality, ratio = line.get_data()
+    assert ratio == pytest.approx(10 ** (log_rate(test)(quality) - log_rate(anchor)(quality)))
+    assert (quality[0], quality[-1]) == common_range([anchor, test])
+    assert [text.get_text() for text in axes.texts] == ["WeConvene (2-D)"]
+
+
+def test_slopes_join_the_two_numbers_of_a_codec():
+    rates = pd.DataFrame({"PSNR": [10.0, 20.0], "MS-SSIM": [8.0, 5.0]}, index=["lite", "WebP"])
+    (axes,) = two_measures_figure(rates, "lite", "made up", ["lite"]).axes
+    assert [line.get_ydata().tolist() for line in axes.lines] == [[10.0, 8.0], [20.0, 5.0]]
+    assert [line.get_color() for line in axes.lines] == [CODEC_LOOK["lite"].colour, GREY]
+    assert {text.get_text() for text in axes.texts} == {"+10 %", "+8 %  lite", "+20 %", "+5 %  WebP"}
+
+
+def test_only_qualities_between_whole_ones_stand_off_the_curve():
+    table = pd.DataFrame({"quality": [0.0, 0.5, 1.0], "offset_db": [0.0, -0.3, 0.0]})
+    (axes,) = sweep_figure(table, "made up").axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn["whole qualities"] == [[0.0, 0.0], [1.0, 0.0]]
+    assert drawn["between them"] == [[0.5, -0.3]]
+    low, high = axes.get_ylim()
+    assert low < -0.3 < 0.3 < high
+
+
+def test_the_cheapest_and_the_most_expensive_image_are_named():
     rows = []
     for name, rate in (("a", 1), ("b", 3), ("c", 2)):
         for q in (1, 2):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.figures.energies import energy_figure, halves_figure, orders_figure, wavelet_lines
-from lab.figures.pictures import anatomy_figure, crops_figure, detail_box, file_anatomy
+from lab.figures.pictures import OVERHEAD, anatomy_figure, crops_figure, detail_box, errors_figure, file_anatomy
 from lab.figures.subbands import (
     Setting,
     cube_figure,
@@ -110,10 +110,21 @@ def test_a_files_parts_add_up_to_the_file(alpha):
     mode = "RGBA" if alpha else "RGB"
     data = pack(Container(b"12345678", 9, 5, mode, 3.0, (b"c" * 40, b"a" * 300, *alpha, b"b" * 1000)))
     parts = file_anatomy(data)
-    assert list(parts.values())[:3] == [300, 1000, 40]
+    streams = [parts[name] for name in parts if name not in ("alpha", OVERHEAD)]
+    assert streams == [40, 300, 1000]  # as they follow each other in the file
     assert sum(parts.values()) == len(data)
     assert parts.get("alpha") == (7 if alpha else None)
     assert sum(bar.get_width() for bar in anatomy_figure({"quality 3": data}, "a file").axes[0].patches) == 1
+
+
+def test_errors_stand_below_the_details_that_they_are_of():
+    picture = np.random.default_rng(0).integers(0, 200, (12, 16, 3), dtype=np.uint8)
+    figure = errors_figure(picture, {"same": picture, "brighter": picture + 6}, (3, 2, 5, 4), "two copies")
+    shown = [axes.images[0].get_array() for axes in figure.axes]
+    np.testing.assert_array_equal(shown[0], picture[2:6, 3:8])
+    np.testing.assert_array_equal(shown[3], picture)
+    assert [float(error.max()) for error in shown[4:]] == [0.0, 6.0]
+    assert shown[5].min() == 6.0
 
 
 def test_details_are_cut_where_the_box_says_and_many_pictures_show_one_whole():

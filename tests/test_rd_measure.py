@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from lab.paths import save_table
+from lab.rd import measure as measuring
 from lab.rd.curves import MEAN, POINT_COLUMNS, averaged_curve, image_curves
-from lab.rd.measure import measure
+from lab.rd.measure import free_memory_mb, measure, workers
 from lab.rd.metrics import ms_ssim, ms_ssim_db, psnr_rgb
 from lab.rd.pillow_codecs import JPEG, WEBP
 from lab.rd.tables import bd_table
@@ -112,6 +113,26 @@ def test_measurements_with_a_state_are_kept(images, jpeg, tmp_path):
     other = measure(JPEG, "JPEG", images, QUALITIES, state="b", folder=tmp_path)
     assert not other.equals(first)  # the times differ: it was measured anew
     assert other.psnr_db.equals(jpeg.psnr_db)
+
+
+def test_there_are_as_many_workers_as_memory_allows_and_one_in_any_case(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for free, wanted in ((100.0, 1), (2.9 * measuring.WORKER_MB, 1), (5.1 * measuring.WORKER_MB, 4), (1e6, 8)):
+        monkeypatch.setattr(measuring, "free_memory_mb", lambda free=free: free)
+        assert workers() == wanted
+
+
+def test_a_containers_limit_counts_and_what_it_may_drop_is_free(tmp_path):
+    machine = free_memory_mb(tmp_path)  # there are no such files: no container
+    assert machine > 0
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory_mb(tmp_path) == pytest.approx(machine, rel=0.2)
+    (tmp_path / "memory.max").write_text(f"{50 << 20}\n")
+    (tmp_path / "memory.current").write_text(f"{45 << 20}\n")
+    (tmp_path / "memory.stat").write_text(f"anon 1\ninactive_file {2 << 20}\n")
+    assert free_memory_mb(tmp_path) == 7.0
+    (tmp_path / "memory.current").write_text(f"{60 << 20}\n")
+    assert free_memory_mb(tmp_path) == 0.0
 
 
 class Shrinking:

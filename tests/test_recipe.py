@@ -119,13 +119,6 @@ def test_pairs_of_weights_stand_beside_both_seeds_of_the_control() -> None:
     assert {"PSNR", "MS-SSIM"} <= {text.get_text() for text in both.texts}
 
 
-def test_a_sweep_says_whether_it_ever_steps_back() -> None:
-    table = pd.DataFrame({"bpp": [0.1, 0.2, 0.3], "psnr_db": [28.0, 29.0, 30.0]})
-    assert "rise at all 2 steps" in figures.sweep_figure(table, "x").axes[0].get_title(loc="left")
-    worse = table.assign(psnr_db=[28.0, 29.0, 28.5])
-    assert "falls at 1 of 2 steps" in figures.sweep_figure(worse, "x").axes[0].get_title(loc="left")
-
-
 @pytest.mark.slow
 def test_forty_one_qualities_of_the_released_model_never_step_back() -> None:
     model, pictures = load_model("lite"), [photograph(number, 128) for number in (0, 1, 3)]

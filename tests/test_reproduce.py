@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from lab.paths import PUBLISHED, ROOT
-from lab.reproduce import run_notebook
+from lab.reproduce import run_notebook, run_records
 from lab.reproduce.publish import publish
 from lab.reproduce.run_notebook import run
 from lab.reproduce.run_records import (
@@ -298,6 +298,14 @@ def test_a_finished_run_is_recorded(tree: Tree, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.slow
+def test_results_may_lie_outside_the_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_records, "RUN", tmp_path / "elsewhere")
+    tree = Tree()
+    assert tree.results == tmp_path / "elsewhere"
+    assert tree.table("rd_points") == PUBLISHED / "tables" / "rd_points.csv"
+    assert tree.relative(tree.results) == (tmp_path / "elsewhere").as_posix()
+
+
 def test_a_failing_cell_is_named_and_leaves_no_record_and_no_copy(tree: Tree) -> None:
     (tree.root / "stop").touch()
     failing = nbformat.read(tree.notebooks[0], as_version=4).cells[1].id

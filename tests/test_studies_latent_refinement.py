@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from lab.figures.rates import effort_figure
 from lab.paths import save_table
 from lab.rd.curves import POINT_COLUMNS, with_means
 from lab.rd.our_codec import FileCodec
@@ -38,10 +37,6 @@ def test_the_table_of_efforts_compares_files(photo: Image.Image) -> None:
     assert set(table.metric) == {"psnr_rgb", "ms_ssim_db"}
     assert table.set_index("metric").bd_rate_pct["psnr_rgb"] < -1
     assert (table.times_as_long > 1).all()
-    figure = effort_figure(table, "one photograph")
-    drawn = {entry.get_label(): list(entry.lines[0].get_ydata()) for entry in figure.axes[0].containers}
-    by_metric = table.groupby("metric").bd_rate_pct.apply(list)
-    assert drawn == {"by PSNR": by_metric["psnr_rgb"], "by MS-SSIM": by_metric["ms_ssim_db"]}
 
 
 def test_points_of_other_weights_are_left_out(own_results: Path) -> None:

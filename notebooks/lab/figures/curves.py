@@ -44,7 +44,7 @@ PUBLISHED_DASHES: tuple[Dash, ...] = (DASHED, DOTTED, DASH_DOT, (0, (10, 2)), (0
 def rd_figure(
     live: Sequence[Curve],
     published: Sequence[Curve],
-    images: str,
+    title: str,
     max_bpp: float = 1.3,
     ours: str | None = None,
     conditions: str = "",
@@ -55,8 +55,8 @@ def rd_figure(
     ----------
     live, published
         Curves measured on these images, and curves from publications on the same images.
-    images
-        Label of the image set, shown in the title.
+    title
+        Says what is seen, and on which images.
     max_bpp
         Right end of the axis; curves are cut there.
     ours
@@ -76,7 +76,7 @@ def rd_figure(
         if curve.bpp[0] > max_bpp:
             raise WeconveneError(f"'{curve.codec}' starts at {curve.bpp[0]:.2f} bpp, beyond {max_bpp}: raise max_bpp.")
     looks, lines = codec_looks([curve.codec for curve in live]), {}
-    figure, (axes,) = new_figure(f"Rate and distortion: {images}", (WIDTH + 1.6, 4.9))
+    figure, (axes,) = new_figure(title, (WIDTH + 1.6, 4.9))
     for curve in live:
         colour, dash = looks[curve.codec]
         width, above = (3.2, 2) if curve.codec == ours else (1.8, 2.1)  # thin lines stay visible on a thick one

@@ -53,7 +53,7 @@ def overview_figure(
         Range of quality in dB that is shaded: where the authors' own points lie.
     """
     figure, (left, right) = new_figure("", (11.0, 5.3), columns=2, width_ratios=(1.25, 1.0))
-    _ratios(left, anchor, live, learned, ours)
+    draw_ratios(left, anchor, live, learned, ours)
     left.axvspan(*within, color=SHADE, zorder=0)
     low, high = within
     text = f"authors' own points:\n{low:.2f} to {high:.2f} dB"
@@ -64,13 +64,19 @@ def overview_figure(
     return figure
 
 
-def _ratios(axes: Axes, anchor: Curve, live: Sequence[Curve], learned: Sequence[Curve], ours: str) -> None:
-    """Draw the lines, and their names right of the axes at the heights where they end."""
+def draw_ratios(
+    axes: Axes, anchor: Curve, live: Sequence[Curve], learned: Sequence[Curve], ours: str, end: float | None = None
+) -> None:
+    """Draw rates over the anchor's at equal quality; the names stand right of the axes, as high as the lines end.
+
+    ``live`` curves have the colours of their codecs, ``learned`` ones are grey. The lines stop at ``end`` dB.
+    """
     looks, ends = codec_looks([curve.codec for curve in live]), []
     dashes = iter(((0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.4, 1.6)), (0, (10, 2))))
     axes.axhline(1.0, color=DARK, linewidth=1.2)
     for curve in (*live, *learned):
-        quality = np.linspace(*common_range([anchor, curve]), 300)
+        low, high = common_range([anchor, curve])
+        quality = np.linspace(low, min(high, end or high), 300)
         ratio = 10 ** (log_rate(curve)(quality) - log_rate(anchor)(quality))
         colour, dash = looks.get(curve.codec, (GREY, None))
         main = curve.codec.startswith(ours)

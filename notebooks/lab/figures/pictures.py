@@ -10,16 +10,36 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from lab.figures.style import GREY, PALETTE, new_figure, styled
+from lab.figures.style import (
+    BLACK,
+    HEADER_LOOK,
+    HF_COLOUR,
+    LF_COLOUR,
+    PALETTE,
+    PINK,
+    SKY,
+    Z_COLOUR,
+    new_figure,
+    styled,
+)
 from weconvene_core.codec.api import ALL, preview
 from weconvene_core.codec.container import Kind, unpack
 from weconvene_core.errors import WeconveneError
 
 STREAMS: dict[Kind, str] = {
-    "y_ll": "y, LL band", "y_lf": "y, LF slices", "y_hf": "y, HF slices", "z": "z", "alpha": "alpha",
-    "icc": "colour profile",
+    "z": "z", "y_ll": "y, LL band", "y_lf": "y, LF slices", "icc": "colour profile", "alpha": "alpha",
+    "y_hf": "y, HF slices",
 }  # fmt: skip
+"""Streams in the file's order, and what figures and tables call them."""
 OVERHEAD = "header and checksum"
+PART_LOOK: dict[str, dict[str, str]] = {
+    "z": {"color": Z_COLOUR}, "y, LL band": {"color": SKY}, "y, LF slices": {"color": LF_COLOUR},
+    "colour profile": {"color": BLACK}, "alpha": {"color": PINK}, "y, HF slices": {"color": HF_COLOUR},
+    OVERHEAD: HEADER_LOOK,
+}  # fmt: skip
+"""How bars show the parts of a file."""
+DARK_PARTS = {"z", "y, LF slices", "colour profile"}
+"""Parts on whose colour white letters are read better than black ones."""
 READABLE = 0.09
 """Least share of a bar that carries its number inside; smaller parts are listed beside the bar."""
 IN_A_ROW = 4
@@ -77,6 +97,40 @@ def crops_figure(pictures: Mapping[str, NDArray[np.generic]], box: Box, title: s
     return figure
 
 
+@styled
+def errors_figure(
+    original: NDArray[np.uint8], decoded: Mapping[str, NDArray[np.uint8]], box: Box, title: str, most: float = 40.0
+) -> Figure:
+    """Draw the detail ``box`` of a picture and of its decoded copies, and below each copy where it is wrong.
+
+    The lower row begins with the whole picture. Errors are means of the three channels' absolute differences, 0 white
+    and ``most`` or more black.
+
+    Parameters
+    ----------
+    original
+        (H, W, 3) RGB uint8.
+    decoded
+        Heading to copy of the same size.
+    """
+    left, top, across, down = box
+    cut = (slice(top, top + down), slice(left, left + across))
+    height, width = original.shape[:2]
+    columns = 1 + len(decoded)
+    shapes = down / across, max(down / across, height / width)
+    inches = 13.0 / columns
+    size = 13.0, inches * sum(shapes) + 1.2 + 0.2 * max(name.count("\n") for name in decoded)
+    figure, cells = new_figure(title, size, 2, columns, height_ratios=shapes)
+    draw(cells[0], original[cut], "original")
+    draw(cells[columns], original, "the whole picture", interpolation="antialiased")
+    cells[columns].add_patch(Rectangle((left, top), across, down, fill=False, edgecolor=PALETTE[4], linewidth=1.8))
+    for above, below, (name, picture) in zip(cells[1:columns], cells[columns + 1 :], decoded.items(), strict=True):
+        draw(above, picture[cut], name)
+        error = np.abs(picture[cut].astype(float) - original[cut]).mean(2)
+        draw(below, error, f"its error: white 0, black {most:g} or more", cmap="gray_r", vmax=most)
+    return figure
+
+
 def detail_box(size: tuple[int, int], centre: tuple[float, float], share: float = 1 / 6) -> Box:
     """Return a box of the picture's proportions around a point, moved inwards where it would leave the picture.
 
@@ -115,7 +169,7 @@ def prefix_pictures(data: bytes, shares: Sequence[float] = (0.1, 0.3, 0.6, 1.0))
 
 
 def file_anatomy(data: bytes) -> dict[str, int]:
-    """Return how many bytes of a compressed file each stream takes, and what is left: header and checksum.
+    """Return how many bytes of a compressed file each stream takes, in its order, and what is left: header, checksum.
 
     Raises
     ------
@@ -131,24 +185,23 @@ def file_anatomy(data: bytes) -> dict[str, int]:
 def anatomy_figure(files: Mapping[str, bytes], title: str) -> Figure:
     """Draw compressed files as bars of equal length, divided by the share of their parts; totals stand on the right."""
     figure, (axes,) = new_figure("", (9.5, 1.9 + 0.75 * len(files)))
-    parts = [file_anatomy(data) for data in files.values()]
-    names = list(dict.fromkeys(name for part in parts for name in part))
+    parts, named = [file_anatomy(data) for data in files.values()], {}
     for row, part in enumerate(parts):
         total, start, beside = sum(part.values()), 0.0, []
         for name, count in part.items():
-            share, colour = count / total, GREY if name == OVERHEAD else PALETTE[names.index(name)]
-            axes.barh(row, share, left=start, color=colour, label=name if row == 0 else None)
+            share, ink = count / total, "white" if name in DARK_PARTS else "black"
+            named.setdefault(name, axes.barh(row, share, left=start, label=name, **PART_LOOK[name]))
             if share >= READABLE:
-                axes.text(start + share / 2, row, f"{count:,} B", ha="center", va="center", color="white", fontsize=11)
+                axes.text(start + share / 2, row, f"{count:,} B", ha="center", va="center", color=ink, fontsize=11)
             else:
                 beside.append(f"{name} {count:,} B")
             start += share
-        axes.text(1.012, row, "\n".join([f"{total:,} B in all", *beside]), va="center", fontsize=11)
+        axes.text(1.012, row, "\n".join([f"{total:,} B", *beside]), va="center", fontsize=11)
     axes.set_yticks(range(len(files)), files)
     axes.invert_yaxis()
     axes.set(xlim=(0, 1), xlabel="Share of the file's bytes")
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     axes.grid(visible=False)
     axes.set_title(title, pad=34)
-    axes.legend(ncols=len(names), loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2)
+    axes.legend(handles=[*named.values()], ncols=len(named), loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     return figure

@@ -9,8 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lab.figures.style import DARK, FAINT, GREY, PALETTE, new_figure, plain_log, styled, write, write_beside
-from lab.figures.training import BPP_TICKS
+from lab.figures.style import DARK, FAINT, GREY, PALETTE, new_figure, styled, write, write_beside
 from lab.studies.compute_scaling import later_half, trend
 
 AXIS_LIMIT = 12.0
@@ -188,22 +187,4 @@ def compute_figure(table: pd.DataFrame) -> Figure:
     axes.set_title(f"What compute bought {table.model.iloc[0]}")
     axes.margins(x=0.14, y=0.1)
     axes.legend(loc="upper right")
-    return figure
-
-
-@styled
-def sweep_figure(table: pd.DataFrame, images: str) -> Figure:
-    """Draw rate and PSNR at many qualities, and mark steps at which either does not rise.
-
-    ``table`` has columns quality, bpp, psnr_db, means over the images, in rising quality.
-    """
-    falls = (table.bpp.diff() <= 0) | (table.psnr_db.diff() <= 0)
-    figure, (axes,) = new_figure("", (9.0, 4.6))
-    axes.plot(table.bpp, table.psnr_db, ".-", color=PALETTE[0], markersize=8, linewidth=1)
-    axes.plot(table.bpp[falls], table.psnr_db[falls], "o", color=PALETTE[1], markersize=12, fillstyle="none")
-    plain_log(axes.xaxis, BPP_TICKS)
-    axes.set(xlabel="Rate of the files (bits per pixel, logarithmic)", ylabel="PSNR (dB)")
-    steps, back = len(table) - 1, int(falls.sum())
-    seen = f"rate or PSNR falls at {back} of {steps} steps" if back else f"rate and PSNR rise at all {steps} steps"
-    axes.set_title(f"{images}: {seen}")
     return figure

@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from multiprocessing import get_all_start_methods, get_context
 from multiprocessing.context import BaseContext
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
+import psutil
 import torch
 from PIL import Image
 from tqdm import tqdm
@@ -29,6 +32,12 @@ from weconvene_core.datasets.image_sets import ImageSet
 from weconvene_core.errors import WeconveneError
 
 CACHE = ROOT / ".cache" / "measurements"
+WORKER_MB = 600
+"""MiB that one more process takes for itself: 400 to 500 measured while `lite` codes Kodak, libraries not counted."""
+CONTAINERS = (("memory.max", "memory.current", "memory.stat"),
+              ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"))  # fmt: skip
+"""Below /sys/fs/cgroup, for both versions of it: a container's limit in bytes, what it uses, and what of that it may
+drop."""
 
 
 class ImageCodec(Protocol):
@@ -94,7 +103,7 @@ def measure(
     qualities: Sequence[float],
     state: str | None = None,
     folder: Path = CACHE,
-    processes: int = 1,
+    processes: int | None = 1,
 ) -> pd.DataFrame:
     """Measure ``codec`` on all images at all qualities, with a progress bar.
 
@@ -109,7 +118,7 @@ def measure(
     folder
         Folder of the kept measurements.
     processes
-        Worker processes, each on one thread; 1 for none but this one.
+        Worker processes, each on one thread; 1 for none but this one, None for :func:`workers`.
 
     Returns
     -------
@@ -126,7 +135,7 @@ def measure(
     jobs = [(path, float(quality)) for path in images.paths for quality in qualities]
     found = {(path, quality): cache.known.get((hashes[path], quality)) if cache else None for path, quality in jobs}
     todo = [job for job, known in found.items() if known is None]
-    results = _measure_all([(codec, path, quality) for path, quality in todo], processes)
+    results = _measure_all([(codec, path, quality) for path, quality in todo], processes or workers())
     bar = tqdm(results, total=len(todo), desc=f"{name} on {images.label}", mininterval=5.0, disable=not todo)
     for (path, quality), measured in zip(todo, bar, strict=True):
         if cache:
@@ -139,10 +148,28 @@ def measure(
 def measure_codecs(
     images: ImageSet, codecs: Sequence[ClassicalCodec], processes: int | None = None, folder: Path = CACHE
 ) -> pd.DataFrame:
-    """Measure codecs at all of their qualities as :func:`measure` does, with one process per processor for None."""
-    workers = processes or os.cpu_count() or 1
-    tables = [measure(c, c.name, images, c.qualities, c.state(), folder, workers) for c in codecs]
+    """Measure codecs at all of their qualities as :func:`measure` does, with :func:`workers` processes for None."""
+    tables = [measure(c, c.name, images, c.qualities, c.state(), folder, processes) for c in codecs]
     return pd.concat(tables, ignore_index=True) if tables else with_means([])
+
+
+def workers() -> int:
+    """Return how many processes may measure: one per processor as far as memory is free, and one in any case.
+
+    Two or more need a server that starts them, which counts as one.
+    """
+    return max(1, min(os.cpu_count() or 1, int(free_memory_mb() / WORKER_MB) - 1))
+
+
+def free_memory_mb(cgroup: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return the MiB that processes may still take: of the machine, or of a container with a limit if that is less."""
+    free = [psutil.virtual_memory().available]
+    for limit, used, stat in CONTAINERS:
+        with suppress(OSError, ValueError):  # there is no such file, or the limit is the word "max"
+            left = int((cgroup / limit).read_text()) - int((cgroup / used).read_text())
+            cached = re.search(r"^(?:total_)?inactive_file (\d+)", (cgroup / stat).read_text(), re.MULTILINE)
+            free.append(left + int(cached[1] if cached else 0))
+    return max(0, min(free)) / 2**20
 
 
 def available(codecs: Sequence[ClassicalCodec]) -> tuple[ClassicalCodec, ...]:

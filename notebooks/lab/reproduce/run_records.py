@@ -33,7 +33,7 @@ class Tree:
 
     def __init__(self, root: Path = ROOT) -> None:
         self.root, self.data, self.published = root, root / "data", root / PUBLISHED.relative_to(ROOT)
-        self.results = root / RUN.relative_to(ROOT)
+        self.results = root / RUN.relative_to(ROOT) if RUN.is_relative_to(ROOT) else RUN  # WECONVENE_RESULTS
         self.executed, self.manifest = self.results / "notebooks", self.results / "manifest.json"
 
     @property
@@ -52,8 +52,8 @@ class Tree:
         return own if own.is_file() else self.published / "tables" / own.name
 
     def relative(self, path: Path) -> str:
-        """Return ``path`` below the root with forward slashes, as manifests and records name it."""
-        return path.relative_to(self.root).as_posix()
+        """Return ``path`` below the root, or whole, with forward slashes, as manifests and records name it."""
+        return (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
 
     def record_path(self, stem: str) -> Path:
         """Return where the record of the notebook ``stem`` lies."""

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 from dataclasses import dataclass
 
@@ -56,9 +55,8 @@ class PathCodec:
 
 def rates(images: ImageSet) -> list[list[object]]:
     """Return bits per pixel and PSNR of both paths at every quality, and the exact path's BD-rate against the other."""
-    processes = os.cpu_count() or 1
     points = pd.concat(
-        [measure(PathCodec(name == EXACT), name, images, QUALITIES, processes=processes) for name in (FLOAT, EXACT)]
+        [measure(PathCodec(name == EXACT), name, images, QUALITIES, processes=None) for name in (FLOAT, EXACT)]
     )
     means = points[points.image == MEAN].set_index(["codec", "quality"])
     rows = []

@@ -6,7 +6,6 @@ every mode: a quarter of an hour for nine photographs; what was measured before 
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 
@@ -46,7 +45,7 @@ def available_sets() -> list[ImageSet]:
 def measure_sets(
     sets: Sequence[ImageSet], codec: FileCodec, others: Sequence[ClassicalCodec] = CLASSICAL_CODECS
 ) -> pd.DataFrame:
-    """Measure our files and other codecs on every set, every processor its own pictures.
+    """Measure our files and other codecs on every set, in as many processes as processors and free memory allow.
 
     Returns
     -------
@@ -62,7 +61,7 @@ def measure_sets(
     tables = []
     for images in sets:
         tables.append(points_of(codec, codec.model, images).drop(columns="effort"))
-        tables.append(measure_available(images, others, os.cpu_count()))
+        tables.append(measure_available(images, others))
     return pd.concat(tables, ignore_index=True).assign(weights=codec.weights())
 
 

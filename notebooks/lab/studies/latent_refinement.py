@@ -10,7 +10,6 @@ files with each other, the published anchors, and the live codecs that notebook 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
@@ -68,13 +67,13 @@ def by_effort(
 
 
 def points_of(codec: FileCodec, name: str, images: ImageSet) -> pd.DataFrame:
-    """Measure the files of a released model, every processor its own pictures.
+    """Measure the files of a released model, in as many processes as processors and free memory allow.
 
     Returns
     -------
     A table with ``POINT_COLUMNS``, ``effort``, and ``weights``, the first digits of the hash of the weights.
     """
-    points = measure(codec, name, images, QUALITIES, codec.state(), processes=os.cpu_count() or 1)
+    points = measure(codec, name, images, QUALITIES, codec.state(), processes=None)
     return points.assign(weights=codec.weights(), effort=codec.effort)
 
 
