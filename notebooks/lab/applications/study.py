@@ -173,7 +173,7 @@ def fit(
     WeconveneError
         If the loss or its gradient was not finite again and again.
     """
-    trained = [(name, p) for name, p in network.namedparameters_of() if p.requires_grad]
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     weights = [p for name, p in trained if not name.endswith(QUANTILES)]
     groups = [{"params": weights}, {"params": [p for name, p in trained if name.endswith(QUANTILES)]}]
     optimizer = torch.optim.Adam([group for group in groups if group["params"]], lr=QUANTILES_RATE)
