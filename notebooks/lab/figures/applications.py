@@ -1,4 +1,4 @@
-"""Figures of the application studies: differences with their intervals, robustness, calibration, label maps."""
+"""Figures of the application studies: differences with their intervals, label maps."""
 
 from __future__ import annotations
 
@@ -35,41 +35,6 @@ def differences_figure(panels: Mapping[str, pd.DataFrame], title: str) -> Figure
         axes.set_yticks(range(len(metrics)), metrics)
         axes.set(ylim=(len(metrics) - 0.4, -0.6), xlabel=f"3DM-WeConv minus plain ({unit})")
     legend_below(figure, axes, len(matchings))
-    return figure
-
-
-@styled
-def lines_figure(table: pd.DataFrame, x: str, y: str, by: str, panel: str, labels: Sequence[str], title: str) -> Figure:
-    """Draw column ``y`` over ``x`` as one line per ``by`` in one panel per ``panel``.
-
-    Several rows of one place (seeds) become their mean, with their span shaded. ``labels`` are the texts of the axes.
-    """
-    names = list(dict.fromkeys(table[panel]))
-    figure, cells = new_figure(title, (11.0, 4.8), columns=len(names), sharey=True)
-    for axes, name in zip(cells, names, strict=True):
-        for i, (line, rows) in enumerate(table[table[panel] == name].groupby(by, sort=False)):
-            spread = rows.groupby(x)[y].agg(["mean", "min", "max"])
-            axes.plot(spread.index, spread["mean"], f"{MARKS[i]}-", color=PALETTE[i], label=line)
-            axes.fill_between(spread.index, spread["min"], spread["max"], color=PALETTE[i], alpha=0.15, linewidth=0)
-        axes.set(title=name, xlabel=labels[0])
-    cells[0].set_ylabel(labels[1])
-    legend_below(figure, axes, 4)
-    return figure
-
-
-@styled
-def reliability_figure(bins: Mapping[str, pd.DataFrame], title: str) -> Figure:
-    """Draw how often a classifier is right (y) when it says how sure it is (x); the diagonal is perfect calibration.
-
-    ``bins`` maps a network to what :func:`lab.applications.classification.reliability` returns.
-    """
-    figure, cells = new_figure(title, (11.0, 4.4), columns=len(bins), sharey=True)
-    for i, (axes, (name, rows)) in enumerate(zip(cells, bins.items(), strict=True)):
-        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-        axes.scatter(rows.confidence, rows.accuracy, s=20 + 900 * rows.share, color=PALETTE[i], alpha=0.75)
-        axes.set_title(name, fontsize=11)
-        axes.set(xlabel="Confidence (area: share of pictures)", xlim=(0, 1.02), ylim=(0, 1.02))
-    cells[0].set_ylabel("Share that is right")
     return figure
 
 
