@@ -37,6 +37,7 @@ html_context = {"default_mode": "auto"}
 suppress_warnings = ["config.cache"]  # functions below are no part of what decides whether a page is up to date
 
 nb_execution_mode, nb_merge_streams, nb_output_stderr = "off", True, "remove"
+nb_render_markdown_format = "myst"
 nb_ipywidgets_js: dict[str, Any] = {}  # a page has no kernel: `site.js` shows steps that were computed before
 myst_enable_extensions = ["dollarmath", "substitution"]
 myst_heading_anchors = 3
@@ -157,10 +158,17 @@ def readable(*event: Any) -> tuple[str, str] | None:
     return None
 
 
+def without_builtins(app: Sphinx) -> list[Any]:
+    """Drop what type aliases leave behind: a listing of sources of Python itself, which has no page."""
+    app.env._viewcode_modules.pop("builtins", None)
+    return []
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Gather the sources first of all, and draw formulas without a network."""
     app.connect("config-inited", gather)
     app.connect("autodoc-process-signature", readable)
+    app.connect("html-collect-pages", without_builtins, priority=100)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.config.html_math_renderer = "mathml"
     return {"parallel_read_safe": True, "parallel_write_safe": True}

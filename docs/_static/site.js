@@ -62,6 +62,7 @@ function explore(block, steps) {
     const slider = add(controls, "input", { type: "range", min: 0, max: values.length - 1, value: values.length - 2 }, name);
     return { slider, values, said: add(slider.parentElement, "output") };
   });
+  add(block, "p", { textContent: "On this page the sliders show steps that were computed before." });
   const image = add(block, "img");
 
   function show() {
@@ -75,6 +76,10 @@ function explore(block, steps) {
 }
 
 document.addEventListener("DOMContentLoaded", () => {
+  // some of the theme's controls have no name that a screen reader can say, or one that differs from what is seen
+  document.querySelectorAll(".bd-sidenav summary").forEach((arrow) => arrow.setAttribute("aria-label", "Pages below"));
+  const named = document.querySelectorAll(".search-button-field, details.hide > summary");
+  named.forEach((control) => control.removeAttribute("aria-label"));
   for (const [name, build] of Object.entries({ compare, explorer: explore })) {
     document.querySelectorAll(`div.${name}`).forEach((block) => build(block, JSON.parse(block.firstElementChild.textContent)));
   }
