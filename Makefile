@@ -1,7 +1,7 @@
 # The whole companion behind a few words: `make` lists them. GNU make 3.81 or newer.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup lab test test-all lint reproduce table figures publish readme lock clean
+.PHONY: help setup lab test test-all lint reproduce table figures site publish readme lock clean
 
 MODE ?= quick
 TORCH ?= auto
@@ -89,6 +89,10 @@ endif
 figures: $(STAMP) ## run all notebooks again, even when up to date
 	@$(SNAKEMAKE) --forceall
 
+site: $(STAMP) ## build the site, offline, into build/site: the pages of docs/, the published chapters, the API
+	@mkdir -p build/source
+	PYTHONPATH=notebooks $(PY) -m sphinx -W --keep-going -q -j 2 -c docs $(ARGS) build/source build/site
+
 publish: $(STAMP) ## (maintainers) run everything in full mode and make its results the release's
 	@$(subst mode=$(MODE),mode=full,$(SNAKEMAKE)) 15_certificate
 	cd notebooks && $(PY) -m lab.reproduce.publish
@@ -98,7 +102,7 @@ readme: $(STAMP) ## (maintainers) write the release's numbers into README.md and
 
 lock: $(STAMP) ## resolve pyproject.toml into requirements.lock (known versions are kept where they fit)
 	"$(BIN)/uv" pip compile --quiet --universal --generate-hashes --python-version 3.11 \
-	  --extra notebooks --extra dev --extra bench --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	  --extra notebooks --extra dev --extra bench --extra site --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 clean: ## remove .venv, caches and what runs wrote (results/run); what the release published stays
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .cache .snakemake results/run
