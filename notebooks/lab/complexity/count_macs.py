@@ -6,6 +6,7 @@ Lifting steps are slices and additions, which no counter sees; :class:`LiftingCo
 
 from __future__ import annotations
 
+import copy
 import sys
 from contextlib import nullcontext
 from itertools import pairwise
@@ -56,8 +57,8 @@ def _nothing_coded(group: str, prediction: Any, target: Tensor | None) -> Tensor
 
 
 def _without_data(model: CompressionModel) -> CompressionModel:
-    """Return a copy of a model of this project for tensors without data, since modules may keep what they compute."""
-    return WeConvene(model.config).eval() if isinstance(model, WeConvene) else model
+    """Return a copy that shares its tensors, for tensors without data, since modules may keep what they compute."""
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
 def _count(model: CompressionModel, counter: FlopCounterMode, height: int, width: int) -> None:
