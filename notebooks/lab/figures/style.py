@@ -70,6 +70,8 @@ SHOWN = {
     "AV1 4:4:4 (libaom)": "AV1 4:4:4 (libaom, speed 4)",
     "lite refined": "lite, searched",
     "bmshj2018-hyperprior": "hyperprior (2018)",
+    "paper-bmshj2018-factorized": "factorised prior (2018)",
+    "elic2022": "ELIC (2022)",
     "WeConvene": "WeConvene (2-D)",
 }
 """What figures call a codec where its name in tables says too little."""
