@@ -19,14 +19,13 @@ from lab.figures.style import (
     PALETTE,
     VERMILION,
     WIDTH,
-    apart,
     codec_looks,
     legend_below,
     new_figure,
     note,
     shown_name,
     styled,
-    write,
+    write_at_ends,
 )
 from lab.rd.bd_rate import METHODS, bd_rate, common_range, log_rate
 from lab.rd.curves import Curve
@@ -36,8 +35,6 @@ LINEAR = 25.0
 """Percent around which the axis of extra rate passes, without a kink, from linear to logarithmic."""
 PERCENTS = (-90, -75, *range(-50, 51, 10), 75, 100, 200, 400, 800)
 BAR = 0.26
-LINE = 0.065
-"""Height of a name beside the axes, as a share of theirs."""
 
 
 @styled
@@ -118,18 +115,8 @@ def local_rate_figure(anchor: Curve, tests: Sequence[Curve], title: str, ours: s
     axes.set_xlabel("PSNR on 8-bit RGB (dB)" if anchor.metric == "psnr_rgb" else "MS-SSIM, dB of the mean")
     axes.set_ylabel(f"Rate above {anchor.codec} (%)")
     note(figure, "right: BD-rate, the mean of the line's logarithm; percent: linear near zero, logarithmic far away")
-    _write_at_ends(axes, ends)
+    write_at_ends(axes, ends)
     return figure
-
-
-def _write_at_ends(axes: Axes, ends: Sequence[tuple[tuple[float, float], str, dict[str, object]]]) -> None:
-    """Write each line's name right of the axes, near the height of its end, with a thin line to it."""
-    within = axes.transScale + axes.transLimits  # from data to shares of the axes
-    places = [within.transform(end) for end, *_ in ends]
-    for (x, y), height, (_, text, look) in zip(places, apart([y for _, y in places], LINE), ends, strict=True):
-        lead = {"color": look["color"], "linewidth": 0.6, "clip_on": False, "transform": axes.transAxes}
-        axes.plot([x, 1.0], [y, height], **lead)
-        write(axes, text, (1.0, height), (4, 0), xycoords="axes fraction", fontsize=11, **look)
 
 
 def _scale_percents(axes: Axes) -> None:

@@ -29,6 +29,7 @@ from lab.figures.style import (
     shown_name,
     styled,
     write,
+    write_at_ends,
 )
 from weconvene_core.model.presets import PRESETS
 
@@ -97,8 +98,7 @@ def stages_figure(stages: pd.DataFrame, title: str, conditions: str = "") -> Fig
     axes.set_yticks(places, [f"{shown_name(row.model)}, {row.side}" for row in stages.itertuples()])
     axes.grid(axis="y", visible=False)
     axes.set(ylim=(places[-1] + 0.6, -0.6), xlim=(0, 114), xticks=range(0, 101, 20))
-    axes.set_xlabel("Share of the time (%); beside it the median of the whole")
-    note(figure, conditions)
+    axes.set_xlabel(f"Share of the time (%), beside it the median of the whole\n{conditions}".strip())
     legend_below(figure, axes, 4)
     return figure
 
@@ -151,18 +151,20 @@ def speed_figure(table: pd.DataFrame, title: str, conditions: str, ours: str) ->
     bottom, top = 0.5 * table.decode_ms.min(), 2.2 * table.decode_ms.max()
     for speed in SPEEDS:
         axes.plot(ends, 1e3 * ends / speed, color=GREY, linestyle=DOTTED, linewidth=1.2, zorder=1)
+    names = []
     for row, work in zip(table.itertuples(), macs, strict=True):
-        colour = BLUE if row.model == ours else GREY
-        axes.plot(work, row.decode_ms, "o", color=colour, markersize=11 if row.model == ours else 9)
+        main = row.model == ours
+        axes.plot(work, row.decode_ms, "o", color=BLUE if main else GREY, markersize=11 if main else 9)
         text = f"{shown_name(row.model)}: {1e3 * work / row.decode_ms:.3g} GMAC/s"
-        ink = BLUE if row.model == ours else FAINT
-        write(axes, text, (work, row.decode_ms), (0, 15), ha="center", color=ink, fontsize=11)
+        look = {"color": BLUE if main else FAINT, "fontweight": "bold" if main else "normal"}
+        names.append(((work, row.decode_ms), text, look))
     plain_log(axes.xaxis)
     plain_log(axes.yaxis)
     axes.set(xlim=tuple(ends), ylim=(bottom, top))
-    axes.set(xlabel="Multiplications of decoding (10^9 MACs, logarithmic)", ylabel="Median time (ms, logarithmic)")
+    axes.set(xlabel="Multiplications of decoding ($10^9$, logarithmic)", ylabel="Median time (ms, logarithmic)")
+    write_at_ends(axes, names)
     speeds = ", ".join(map(str, SPEEDS))
-    note(figure, f"dotted: equal speed, {speeds} GMAC/s (10^9 multiplications per second); {conditions}")
+    note(figure, f"dotted: equal speed, {speeds} GMAC/s ($10^9$ multiplications per second); {conditions}")
     return figure
 
 
