@@ -29,7 +29,7 @@ ZOO_HIGHEST = {name: 6 if name.startswith("cheng") else 8 for name in ZOO}
 FAMILY = ("lite", "tiny", "paper", "paper-2d", "baseline")
 
 
-@lru_cache
+@lru_cache(maxsize=2)  # ours, and the one that it is compared with
 def ready_model(name: str) -> CompressionModel:
     """Return a model ready to code: released, or untrained where there are no weights (and CompressAI's at quality 3).
 

@@ -14,7 +14,7 @@ from compressai.models import CompressionModel
 from tqdm import tqdm
 
 from lab.complexity.count_macs import Macs, count_macs
-from lab.complexity.latency import CODING, STAGES, time_codec
+from lab.complexity.latency import CODING, STAGES, give_memory_back, time_codec
 from lab.complexity.models import ZOO, ZOO_HIGHEST, counted_model, ready_model, sample_image
 from lab.complexity.peak_memory import label
 from lab.paths import DATA
@@ -148,6 +148,7 @@ def measure_costs(
     """
     rows, stages = [], []
     for name, size in tqdm([(name, size) for name in names for size in sizes], desc="models and sizes"):
+        give_memory_back()  # of the model and the picture before
         times = time_codec(ready_model(name), sample_image(*size), runs)
         encode, decode, _ = kmac_per_pixel(name, size)
         peak = (peaks or {}).get(name, {}).get(label(size), float("nan"))
