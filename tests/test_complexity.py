@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from dataclasses import replace
 
@@ -11,10 +12,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lab.complexity import latency, tables
-from lab.complexity.count_macs import LiftingCounter, count_macs, slice_macs, slice_names
+from lab.complexity.count_macs import LiftingCounter, _without_data, count_macs, slice_macs, slice_names
 from lab.complexity.models import ready_model, sample_image
 from lab.complexity.peak_memory import LOADED, peak_memory
 from lab.figures import complexity as figures
+from lab.figures.style import BLUE
 from weconvene_core.errors import WeconveneError
 from weconvene_core.model.presets import ModelConfig, preset
 from weconvene_core.model.weconvene import WeConvene
@@ -156,5 +158,46 @@ def test_bars_of_the_figures_add_up() -> None:
     axes = figures.macs_figure({"encode": found}, 64 * 64, limit=5.0, title="tiny").axes[0]
     assert sum(bar.get_width() for bar in axes.patches) == pytest.approx(sum(found.values()) / (1e3 * 64 * 64))
     stages = pd.DataFrame([["m", "i", "encode", 1.0, 2.0, 3.0, 4.0, 10.0, 1]], columns=tables.STAGE_COLUMNS)
-    axes = figures.stages_figure(stages, "an image").axes[0]
+    axes = figures.stages_figure(stages, "a message").axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([10.0, 20.0, 30.0, 40.0])
+
+
+def test_a_copy_without_data_shares_its_weights_and_leaves_the_model_alone() -> None:
+    """So that the largest model is in memory once, and codes as before."""
+    model = codec(TINY)
+    before, memory = model.state_dict(), {p.data_ptr() for p in model.parameters()}
+    found = _without_data(model)
+    assert found is not model
+    assert {p.data_ptr() for p in found.parameters()} == memory
+    x = torch.rand(1, 3, 64, 64)
+    coded = model.compress(x)
+    count_macs(model, 64, 64)
+    assert model.compress(x) == coded
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_counting_keeps_numbers_and_no_model() -> None:
+    """A model of half a gigabyte is counted in quick mode, but never coded with."""
+    tables._counted.cache_clear()
+    ready_model.cache_clear()
+    encode, decode, one_pass = tables.kmac_per_pixel("paper", (64, 64))
+    assert tables.parameters_m("paper") > 20
+    assert one_pass < encode + decode
+    gc.collect()
+    kept = [found for found in gc.get_objects() if isinstance(found, WeConvene)]
+    assert not any(found.config == preset("paper") for found in kept)
+    assert ready_model.cache_info().currsize == 0
+
+
+def test_an_untrained_model_is_hollow_and_speed_is_work_over_time() -> None:
+    measured = pd.DataFrame({"model": ["lite", "paper"], "params_m": [6.0, 26.0], "kmac_px": [85.0, 429.0]})
+    figure = figures.landscape_figure(
+        measured.assign(trained=[True, False]), tables.published_complexity(), "a message"
+    )
+    faces = {
+        line.get_xdata()[0]: line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"
+    }
+    assert (faces[6.0], faces[26.0]) == (BLUE, "white")
+    table = pd.DataFrame({"model": ["lite"], "image": ["1000x1000"], "kmac_px_decode": [50.0], "decode_ms": [500.0]})
+    (axes,) = figures.speed_figure(table, "a message", "", "lite").axes
+    assert [text.get_text() for text in axes.texts] == ["lite: 100 GMAC/s"]

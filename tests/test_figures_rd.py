@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lab.figures.bd_steps import bd_example_figure, image_bd_figure, local_rate_figure
-from lab.figures.curves import bd_rate_figure, rd_figure, sensitivity_figure
+from lab.figures.bd_steps import bd_example_figure, bootstrap_figure, image_bd_figure, local_rate_figure
+from lab.figures.curves import bd_rate_figure, rd_figure, rivals_figure, sensitivity_figure
 from lab.figures.pictures import OVERHEAD
 from lab.figures.rates import ratio_figure, spread_figure, streams_figure, sweep_figure, two_measures_figure
 from lab.figures.style import CODEC_LOOK, GREY, codec_looks, save
@@ -67,11 +67,12 @@ def test_a_live_codec_looks_the_same_everywhere_and_like_no_other():
 
 
 def test_dots_of_bd_rates_are_those_of_the_table(table):
-    (axes,) = bd_rate_figure(table, "Kodak, 24 images", "K-A").axes
+    (axes,) = bd_rate_figure(table, "a message", "K-A").axes
+    assert axes.get_xlabel().startswith("BD-rate against VTM-9.1 (K-A) in %")
     found = table[(table.anchor == "K-A") & (table.method == "pchip")].sort_values("bd_rate_pct", ascending=False)
     assert points_of(axes) == [(rate, i) for i, rate in enumerate(found.bd_rate_pct)]
     assert [label.get_text() for label in axes.get_yticklabels()] == found.codec.tolist()
-    (axes,) = sensitivity_figure(table, "Kodak, 24 images", "WebP").axes
+    (axes,) = sensitivity_figure(table, "a message", "WebP").axes
     rows = table[table.codec == "WebP"]
     assert {line.get_label(): list(line.get_xdata()) for line in axes.lines} == {
         method: rows[rows.method == method].bd_rate_pct.tolist() for method in METHODS
@@ -95,13 +96,48 @@ def test_only_intervals_of_the_table_are_drawn_and_only_live_codecs_have_a_colou
 
 def test_lines_of_extra_rate_are_what_a_bd_rate_averages():
     anchor, test = anchor_curve("K-A"), published_curve("kodak", "WeConvene")
-    _, line = local_rate_figure(anchor, [test], "Kodak").axes[0].lines
-    quality, extra = line.get_data()
+    (axes,) = local_rate_figure(anchor, [test], "Kodak").axes
+    quality, extra = axes.lines[1].get_data()
     assert extra == pytest.approx(100 * (10 ** (log_rate(test)(quality) - log_rate(anchor)(quality)) - 1))
-    number = f"{bd_rate(anchor, test).bd_rate_pct:+.2f} %"
-    assert number in bd_example_figure(anchor, test).get_supxlabel()
+    assert [text.get_text() for text in axes.texts] == [f"WeConvene (2-D): {bd_rate(anchor, test).bd_rate_pct:+.1f} %"]
+    left, right = bd_example_figure(anchor, test, "a message").axes
+    (area,) = right.collections
+    outline = area.get_paths()[0].vertices[:, 0]
+    assert (outline.min(), outline.max()) == pytest.approx(common_range([anchor, test]))
     (axes,) = image_bd_figure(pd.Series({"a.png": 1.0, "b.png": 3.0}), 2.0, "made up").axes
     assert [tuple(point) for point in axes.lines[-1].get_xydata()] == [(3.0, 0), (1.0, 1)]
+
+
+def test_names_beside_lines_keep_the_order_of_their_ends_and_do_not_touch(curves):
+    (axes,) = local_rate_figure(anchor_curve("K-A"), curves, "a message", ours="WebP").axes
+    ends = {
+        text.get_text().split(":")[0]: line.get_ydata()[-1]
+        for text, line in zip(axes.texts, axes.lines[1:4], strict=True)
+    }
+    heights = {text.get_text().split(":")[0]: text.xy[1] for text in axes.texts}
+    assert sorted(ends, key=ends.get) == sorted(heights, key=heights.get)
+    assert np.diff(sorted(heights.values())).min() > 0.06
+    assert [text.get_text().split(":")[0] for text in axes.texts if text.get_fontweight() == "bold"] == ["WebP"]
+
+
+def test_rivals_without_an_interval_are_hollow():
+    rows = published_bd_table("kodak", ["WebP"], ["K-A", "K-B"]).query("method == 'pchip'")
+    rows = pd.concat([rows, rows.assign(metric="ms_ssim_db", bd_rate_pct=1.0)], ignore_index=True)
+    rows.loc[rows.anchor == "K-B", ["ci_low", "ci_high"]] = [-1.0, 3.0]
+    panels = rivals_figure(rows, "a message").axes
+    for axes, metric in zip(panels, ("psnr_rgb", "ms_ssim_db"), strict=True):
+        dots = [line for line in axes.lines if line.get_marker() == "o"]
+        assert [line.get_xdata()[0] for line in dots] == rows[rows.metric == metric].bd_rate_pct.tolist()
+        assert [line.get_markerfacecolor() == "white" for line in dots] == [True, False]
+    assert len(panels[0].get_yticklabels()) == 2
+
+
+def test_bootstrap_draws_are_all_counted():
+    generator = np.random.default_rng(0)
+    paired, unpaired = generator.normal(0, 1, 500), generator.normal(0, 9, 500)
+    panels = bootstrap_figure(paired, unpaired, 0.0, "a message").axes
+    assert [sum(bar.get_height() for bar in axes.containers[0]) for axes in panels] == [500, 500]
+    assert panels[0].get_xlim() == panels[1].get_xlim()
 
 
 def test_stacked_parts_add_up_to_the_rate():

@@ -57,8 +57,8 @@ def _nothing_coded(group: str, prediction: Any, target: Tensor | None) -> Tensor
 
 
 def _without_data(model: CompressionModel) -> CompressionModel:
-    """Return a copy of a model of this project for tensors without data, since modules may keep what they compute."""
-    return copy.deepcopy(model).eval() if isinstance(model, WeConvene) else model
+    """Return a copy that shares its tensors, for tensors without data, since modules may keep what they compute."""
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}).eval()
 
 
 def _count(model: CompressionModel, counter: FlopCounterMode, height: int, width: int) -> None:

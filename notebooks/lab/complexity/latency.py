@@ -162,14 +162,22 @@ def extra_memory(call: Call, device: torch.device) -> float:
     return peak_of_this_process() - before
 
 
+def give_memory_back() -> bool:
+    """Hand the memory that is free in this process to the system; return whether the C library can (Linux, glibc)."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError, TypeError):
+        return False
+    return True
+
+
 def _reset_peak() -> bool:
     """Give free memory back and let Linux count the peak of this process afresh."""
     try:
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except (OSError, AttributeError, TypeError):  # not Linux, or not glibc
+        return give_memory_back() and Path("/proc/self/clear_refs").write_text("5", encoding="ascii") > 0
+    except OSError:  # not Linux
         return False
-    return True
 
 
 def _finish() -> None:

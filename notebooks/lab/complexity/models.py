@@ -29,7 +29,7 @@ ZOO_HIGHEST = {name: 6 if name.startswith("cheng") else 8 for name in ZOO}
 FAMILY = ("lite", "tiny", "paper", "paper-2d", "baseline")
 
 
-@lru_cache
+@lru_cache(maxsize=2)  # ours, and the one that it is compared with
 def ready_model(name: str) -> CompressionModel:
     """Return a model ready to code: released, or untrained where there are no weights (and CompressAI's at quality 3).
 
@@ -40,15 +40,27 @@ def ready_model(name: str) -> CompressionModel:
     WeconveneError
         If the name is neither a released model nor a preset nor one of CompressAI's.
     """
-    if name in checkpoints() or name not in {*ZOO, *PRESETS}:
+    if name in checkpoints():
         return load_model(name)
+    model = counted_model(name)
+    if isinstance(model, WeConvene):
+        model = model.to(memory_format=torch.channels_last)
+    model.update(force=True)
+    return model
+
+
+def counted_model(name: str) -> CompressionModel:
+    """Return a model that has its arithmetic and parameters alone, untrained; nothing keeps it, for some are large.
+
+    Raises
+    ------
+    WeconveneError
+        As :func:`ready_model`.
+    """
     torch.manual_seed(0)
     if name in ZOO:
-        model = ZOO[name](quality=ZOO_QUALITY, pretrained=False)
-    else:
-        model = WeConvene(preset(name)).to(memory_format=torch.channels_last)
-    model.eval().update(force=True)
-    return model
+        return ZOO[name](quality=ZOO_QUALITY, pretrained=False).eval()
+    return WeConvene(preset(name)).eval() if name in PRESETS else load_model(name)
 
 
 def sample_image(height: int, width: int) -> Tensor:

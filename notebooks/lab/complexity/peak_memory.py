@@ -24,6 +24,8 @@ from weconvene_core.errors import WeconveneError
 
 STATUS = Path("/proc/self/status")
 LOADED = "loaded"
+ROOM = 8 * 2**30
+"""Bytes that the largest model needs; where they are not free, one process runs at a time."""
 
 
 def peak_memory(name: str, sizes: Sequence[tuple[int, int]], threads: int) -> dict[str, float]:
@@ -51,8 +53,9 @@ def label(size: tuple[int, int]) -> str:
 
 
 def peak_memories(names: Sequence[str], sizes: Sequence[tuple[int, int]], threads: int) -> dict[str, dict[str, float]]:
-    """Return :func:`peak_memory` of several models by name, as many processes at a time as the processors allow."""
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as pool:  # more would only wait for each other
+    """Return :func:`peak_memory` of several models by name, in as many processes as processors and memory allow."""
+    workers = min((os.cpu_count() or 1) // threads, psutil.virtual_memory().available // ROOM)
+    with ThreadPoolExecutor(max(1, workers)) as pool:
         return dict(zip(names, pool.map(lambda name: peak_memory(name, sizes, threads), names), strict=True))
 
 

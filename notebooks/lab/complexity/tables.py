@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,9 @@ import torch
 from compressai.models import CompressionModel
 from tqdm import tqdm
 
-from lab.complexity.count_macs import count_macs
-from lab.complexity.latency import CODING, STAGES, time_codec
-from lab.complexity.models import ZOO, ZOO_HIGHEST, ready_model, sample_image
+from lab.complexity.count_macs import Macs, count_macs
+from lab.complexity.latency import CODING, STAGES, give_memory_back, time_codec
+from lab.complexity.models import ZOO, ZOO_HIGHEST, counted_model, ready_model, sample_image
 from lab.complexity.peak_memory import label
 from lab.paths import DATA
 from weconvene_core.errors import WeconveneError
@@ -55,14 +55,47 @@ Size = tuple[int, int]
 
 def parameters_m(model: CompressionModel | str) -> float:
     """Number of trained parameters in millions, of a model or of the one of this name."""
-    model = ready_model(model) if isinstance(model, str) else model
+    if isinstance(model, str):
+        return _counted(model, COUNTING_SIZE).params_m
     return sum(p.numel() for p in model.parameters()) / 1e6
+
+
+class Count(NamedTuple):
+    """Millions of parameters, and the MACs of both sides by part, which are for so many pixels."""
+
+    params_m: float
+    encode: Macs
+    decode: Macs
+    pixels: int
+
+    @property
+    def kmac_px(self) -> tuple[float, float, float]:
+        """Thousands of MACs per pixel: encoding, decoding, and one pass as others publish it."""
+        encode, decode, one_pass = (
+            sum(macs.values()) / (1e3 * self.pixels) for macs in (self.encode, self.decode, self.encode | self.decode)
+        )
+        return encode, decode, one_pass
+
+
+@lru_cache
+def _counted(name: str, size: Size) -> Count:
+    """Return what is counted of a model; only the numbers are kept."""
+    return _count(counted_model(name), size)
+
+
+def _count(model: CompressionModel, size: Size) -> Count:
+    """Count at the padded size, and models of CompressAI, with a pure cost per pixel, at ``COUNTING_SIZE``."""
+    padded = size = size if isinstance(model, WeConvene) else COUNTING_SIZE
+    if isinstance(model, WeConvene):
+        padded = tuple(-(-side // model.config.stride) * model.config.stride for side in size)
+    return Count(parameters_m(model), *count_macs(model, *padded), size[0] * size[1])
 
 
 def widest(name: str) -> tuple[float, float]:
     """Return parameters (millions) and decoder kMAC/px of the network of CompressAI for a codec's highest rate."""
     model = ZOO[name](quality=ZOO_HIGHEST[name], pretrained=False).eval()
-    return parameters_m(model), _per_pixel(model, COUNTING_SIZE)[1]
+    found = _count(model, COUNTING_SIZE)
+    return found.params_m, found.kmac_px[1]
 
 
 def parts_table(names: Sequence[str], size: Size = COUNTING_SIZE) -> pd.DataFrame:
@@ -70,8 +103,8 @@ def parts_table(names: Sequence[str], size: Size = COUNTING_SIZE) -> pd.DataFram
     rows = [
         [name, side, part, macs, macs / (1e3 * size[0] * size[1])]
         for name in names
-        for side, found in zip(("encode", "decode"), count_macs(ready_model(name), *size), strict=True)
-        for part, macs in found.items()
+        for side in ("encode", "decode")
+        for part, macs in getattr(_counted(name, size), side).items()
     ]
     return pd.DataFrame(rows, columns=["model", "side", "part", "macs", "kmac_px"])
 
@@ -80,35 +113,21 @@ def switch_costs(base: str, size: Size = COUNTING_SIZE) -> pd.DataFrame:
     """Return what each switch of a preset costs, one of :data:`CHANGES` a row: parameters, and counted kMAC/px."""
     rows = []
     for change in tqdm(({}, *CHANGES), desc="switches"):
-        model = WeConvene(replace(preset(base), **change))
         text = ", ".join(f"{name}={value}" for name, value in change.items()) or "as it is"
-        rows.append([base, text, parameters_m(model), *_per_pixel(model, size)[:2]])
+        found = _count(WeConvene(replace(preset(base), **change)), size)
+        rows.append([base, text, found.params_m, *found.kmac_px[:2]])
     table = pd.DataFrame(rows, columns=["model", "change", "params_m", "kmac_px_encode", "kmac_px_decode"])
     for side in ("encode", "decode"):
         table[f"{side}_change_pct"] = 100 * (table[f"kmac_px_{side}"] / table[f"kmac_px_{side}"][0] - 1)
     return table
 
 
-@lru_cache
 def kmac_per_pixel(name: str, size: Size) -> tuple[float, float, float]:
     """Return thousands of MACs per pixel of a model for an image (height, width): encoding, decoding, one pass.
 
-    One pass is what others publish: both transforms, and once what both sides run. Models of CompressAI have a pure
-    cost per pixel and are counted at ``COUNTING_SIZE``, ours at the padded size.
+    One pass is what others publish: both transforms, and once what both sides run.
     """
-    return _per_pixel(ready_model(name), size)
-
-
-def _per_pixel(model: CompressionModel, size: Size) -> tuple[float, float, float]:
-    padded = COUNTING_SIZE
-    if isinstance(model, WeConvene):
-        stride = model.config.stride
-        padded = tuple(-(-side // stride) * stride for side in size)
-    else:
-        size = COUNTING_SIZE
-    encode, decode = count_macs(model, *padded)
-    unit = 1e3 * size[0] * size[1]
-    return sum(encode.values()) / unit, sum(decode.values()) / unit, sum((encode | decode).values()) / unit
+    return _counted(name, size).kmac_px
 
 
 def measure_costs(
@@ -129,11 +148,12 @@ def measure_costs(
     """
     rows, stages = [], []
     for name, size in tqdm([(name, size) for name in names for size in sizes], desc="models and sizes"):
+        give_memory_back()  # of the model and the picture before
         times = time_codec(ready_model(name), sample_image(*size), runs)
         encode, decode, _ = kmac_per_pixel(name, size)
         peak = (peaks or {}).get(name, {}).get(label(size), float("nan"))
         rows.append(
-            [name, label(size), parameters_m(ready_model(name)), encode, decode, *times.total, times[CODING]["decode"],
+            [name, label(size), parameters_m(name), encode, decode, *times.total, times[CODING]["decode"],
              peak, torch.get_num_threads(), "cpu"]
         )  # fmt: skip
         stages.append(times.reset_index().assign(model=name, image=label(size)))
@@ -166,7 +186,7 @@ def megapixels(table: pd.DataFrame) -> np.ndarray:
 
 def one_pass(names: Sequence[str], size: Size) -> pd.DataFrame:
     """Return parameters (millions) and kMAC/px of one pass of several models, as others publish them."""
-    rows = [[name, parameters_m(ready_model(name)), kmac_per_pixel(name, size)[2]] for name in names]
+    rows = [[name, parameters_m(name), kmac_per_pixel(name, size)[2]] for name in names]
     return pd.DataFrame(rows, columns=["model", "params_m", "kmac_px"])
 
 

@@ -14,6 +14,7 @@ from lab.complexity.count_macs import FOLDING, OUTSIDE, Macs
 from lab.complexity.latency import STAGES
 from lab.complexity.tables import growth, megapixels
 from lab.figures.style import (
+    BLUE,
     DARK,
     DASHED,
     DOTTED,
@@ -23,8 +24,12 @@ from lab.figures.style import (
     apart,
     legend_below,
     new_figure,
+    note,
+    plain_log,
+    shown_name,
     styled,
     write,
+    write_at_ends,
 )
 from weconvene_core.model.presets import PRESETS
 
@@ -45,6 +50,8 @@ NAME_GAP = 0.105
 """Decades of arithmetic between two names of the landscape."""
 VISIBLE = 0.1
 """kMAC/px below which a part cannot be seen and is not in the legend."""
+SPEEDS = (1, 10, 100)
+"""Billions of MACs per second at which a line of equal speed is drawn."""
 
 
 @styled
@@ -58,7 +65,7 @@ def macs_figure(sides: Mapping[str, Macs], pixels: int, limit: float, title: str
     limit
         kMAC/px of the bound, drawn as a line.
     """
-    figure, (axes,) = new_figure("", (9.0, 3.9))
+    figure, (axes,) = new_figure(title, (9.0, 4.1))
     starts = np.zeros(len(sides))
     for part, (name, colour) in PARTS.items():
         widths = np.array([macs.get(part, 0) / (1e3 * pixels) for macs in sides.values()])
@@ -66,32 +73,32 @@ def macs_figure(sides: Mapping[str, Macs], pixels: int, limit: float, title: str
         starts = _pieces(axes, range(len(sides)), starts, widths, colour, label, limit, 0.62)
     axes.axvline(limit, color=DARK, linestyle=DASHED, linewidth=1.2)
     write(axes, f"bound {limit:g}", (limit, 0.5))
-    axes.set_yticks(range(len(sides)), [f"{side}\n{all_:.1f} in all" for side, all_ in zip(sides, starts, strict=True)])
+    axes.set_yticks(range(len(sides)), [f"{side}\n{all_:.1f}" for side, all_ in zip(sides, starts, strict=True)])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.set(title=title, xlabel="Thousands of MACs per pixel", xlim=(0, 1.14 * max(limit, starts.max())))
+    axes.set(xlabel="Thousands of MACs per pixel", xlim=(0, 1.14 * max(limit, starts.max())))
     legend_below(figure, axes, 3)
     return figure
 
 
 @styled
-def stages_figure(stages: pd.DataFrame, image: str) -> Figure:
+def stages_figure(stages: pd.DataFrame, title: str, conditions: str = "") -> Figure:
     """Draw where encoding and decoding spend their time, each bar scaled to its own total, which stands beside it.
 
     ``stages`` holds rows of :func:`lab.complexity.tables.measure_costs` for one image size.
     """
     places = np.arange(len(stages)) + 0.5 * pd.factorize(stages.model)[0]  # a gap between two models
-    figure, (axes,) = new_figure(f"Where the time goes: {image}", (9.0, 1.5 + 0.42 * (places[-1] + 1)))
+    figure, (axes,) = new_figure(title, (9.0, 1.7 + 0.42 * (places[-1] + 1)))
     starts, whole = np.zeros(len(stages)), stages[list(STAGES)].sum(axis=1)
     for stage, colour in zip(STAGES, STAGE_COLOURS, strict=True):
         share = 100 * (stages[stage] / whole).to_numpy()
         starts = _pieces(axes, places, starts, share, colour, stage, 100.0, 0.8, "{:.0f} %")
     for place, total in zip(places, stages.total, strict=True):
         write(axes, f"{total:.0f} ms" if total < 1000 else f"{total / 1e3:.1f} s", (100, place))
-    axes.set_yticks(places, [f"{row.model}, {row.side}" for row in stages.itertuples()])
+    axes.set_yticks(places, [f"{shown_name(row.model)}, {row.side}" for row in stages.itertuples()])
     axes.grid(axis="y", visible=False)
     axes.set(ylim=(places[-1] + 0.6, -0.6), xlim=(0, 114), xticks=range(0, 101, 20))
-    axes.set_xlabel("Share of the time (%); beside it the median in all")
+    axes.set_xlabel(f"Share of the time (%), beside it the median of the whole\n{conditions}".strip())
     legend_below(figure, axes, 4)
     return figure
 
@@ -109,16 +116,16 @@ def _pieces(
 
 
 @styled
-def growth_figure(table: pd.DataFrame, name: str, conditions: str) -> Figure:
+def growth_figure(table: pd.DataFrame, title: str, conditions: str) -> Figure:
     """Draw encode and decode time of a model over the number of pixels beside a line of time proportional to them."""
     pixels = megapixels(table)
-    figure, (axes,) = new_figure("", (9.0, 5.2))
+    figure, (axes,) = new_figure(title, (9.0, 5.4))
     hollow = {"markersize": 11, "markerfacecolor": "none", "linestyle": DASHED}
     for side, colour, marker, look in (
         ("encode", PALETTE[0], "o", {"markersize": 7}), ("decode", PALETTE[1], "s", hollow),
     ):  # fmt: skip
-        slope, _, fit = growth(table, f"{side}_ms")
-        text = f"{side}: {slope:.0f} ms per megapixel by least squares, R² = {fit:.4f}"
+        slope, *_ = growth(table, f"{side}_ms")
+        text = f"{side}: {slope:.0f} ms per megapixel, by a line through all sizes"
         axes.plot(pixels, table[f"{side}_ms"], color=colour, marker=marker, label=text, **look)
     ends = np.array([pixels.min(), pixels.max()])
     usual = float(np.median(table.decode_ms / pixels))
@@ -127,40 +134,73 @@ def growth_figure(table: pd.DataFrame, name: str, conditions: str) -> Figure:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter("{x:,g}")
     axes.set(xlabel="Pixels (millions, logarithmic)", ylabel="Median time (ms, logarithmic)")
-    axes.set_title(f"{name}: time over image size ({conditions})")
     axes.legend(loc="upper left")
+    note(figure, conditions)
     return figure
 
 
 @styled
-def landscape_figure(measured: pd.DataFrame, published: pd.DataFrame) -> Figure:
-    """Draw parameters against MACs per pixel of one pass: measured here filled, published by others hollow.
+def speed_figure(table: pd.DataFrame, title: str, conditions: str, ours: str) -> Figure:
+    """Draw the time of decoding over its MACs, a dot for every model, between lines of equal MACs per second.
+
+    ``table`` has rows of :func:`lab.complexity.tables.measure_costs` for one image size.
+    """
+    figure, (axes,) = new_figure(title, (9.0, 5.6))
+    macs = table.kmac_px_decode * megapixels(table)  # billions: thousands a pixel, times millions of pixels
+    ends = np.array([0.45 * macs.min(), 3.2 * macs.max()])
+    bottom, top = 0.5 * table.decode_ms.min(), 2.2 * table.decode_ms.max()
+    for speed in SPEEDS:
+        axes.plot(ends, 1e3 * ends / speed, color=GREY, linestyle=DOTTED, linewidth=1.2, zorder=1)
+    names = []
+    for row, work in zip(table.itertuples(), macs, strict=True):
+        main = row.model == ours
+        axes.plot(work, row.decode_ms, "o", color=BLUE if main else GREY, markersize=11 if main else 9)
+        text = f"{shown_name(row.model)}: {1e3 * work / row.decode_ms:.3g} GMAC/s"
+        look = {"color": BLUE if main else FAINT, "fontweight": "bold" if main else "normal"}
+        names.append(((work, row.decode_ms), text, look))
+    plain_log(axes.xaxis)
+    plain_log(axes.yaxis)
+    axes.set(xlim=tuple(ends), ylim=(bottom, top))
+    axes.set(xlabel="Multiplications of decoding ($10^9$, logarithmic)", ylabel="Median time (ms, logarithmic)")
+    write_at_ends(axes, names)
+    speeds = ", ".join(map(str, SPEEDS))
+    note(figure, f"dotted: equal speed, {speeds} GMAC/s ($10^9$ multiplications per second); {conditions}")
+    return figure
+
+
+@styled
+def landscape_figure(measured: pd.DataFrame, published: pd.DataFrame, title: str) -> Figure:
+    """Draw parameters against MACs per pixel of one pass: dots counted here, squares published by others.
 
     Parameters
     ----------
     measured
-        Columns model, params_m, kmac_px.
+        Columns model, params_m, kmac_px, and trained: whether there are weights. A model without is drawn hollow.
     published
         As :func:`lab.complexity.tables.published_complexity` returns it.
     """
-    figure, (axes,) = new_figure("", (9.0, 6.4))
+    figure, (axes,) = new_figure(title, (9.0, 6.6))
     middle = (published.params_m_low + published.params_m_high) / 2
     spread = (published.params_m_high - published.params_m_low) / 2
+    for trained, fill, text in ((True, BLUE, "counted here"), (False, "white", "counted here, untrained: no rate")):
+        rows = measured[measured.trained == trained]
+        look = {"color": BLUE, "markerfacecolor": fill, "markeredgewidth": 1.8, "zorder": 3}
+        axes.plot(rows.params_m, rows.kmac_px, "o", markersize=9, label=text, **look)
     axes.errorbar(
-        middle, published.kmac_px, xerr=spread, fmt="o", markersize=8, color=GREY, markerfacecolor="white",
-        markeredgewidth=1.6, label="published by others",
+        middle, published.kmac_px, xerr=spread, fmt="s", markersize=8, color=GREY, label="counted by others"
     )  # fmt: skip
-    axes.plot(measured.params_m, measured.kmac_px, "o", color=PALETTE[0], markersize=9, label="counted in this run")
-    ours = [f"preset {name}" if name in PRESETS else name for name in measured.model]
+    ours = [f"preset {name}" if name in PRESETS and not trained else shown_name(name)
+            for name, trained in zip(measured.model, measured.trained, strict=True)]  # fmt: skip
     column = np.full(len(published), 1.5 * published.params_m_high.max())
-    sides = ((ours, measured.params_m, measured.kmac_px, 0.72 * measured.params_m, "right", PALETTE[0]),
+    sides = ((ours, measured.params_m, measured.kmac_px, 0.72 * measured.params_m, "right", BLUE),
              (published.model, middle, published.kmac_px, column, "left", FAINT))  # fmt: skip
     for names, x, y, at, side, colour in sides:  # ours left of their dots, others in a column, no two in one place
         leader = {"arrowstyle": "-", "color": colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
         look = {"textcoords": "data", "ha": side, "color": colour, "fontsize": 10, "arrowprops": leader}
         for name, px, py, left, level in zip(names, x, y, at, apart(np.log10(y), NAME_GAP), strict=True):
             write(axes, name, (px, py), (left, 10**level), **look)
-    axes.set(xscale="log", yscale="log", title="Size and arithmetic of learned image codecs")
+    plain_log(axes.xaxis)
+    plain_log(axes.yaxis)
     axes.set_xlim(0.2 * measured.params_m.min(), 7 * published.params_m_high.max())
     axes.set_ylim(0.6 * measured.kmac_px.min(), 1.8 * published.kmac_px.max())
     axes.set(xlabel="Parameters (millions, logarithmic)", ylabel="kMAC per pixel, one pass (logarithmic)")

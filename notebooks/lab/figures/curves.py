@@ -1,4 +1,4 @@
-"""Rate-distortion curves and BD-rates as figures; every title says which images were measured."""
+"""Rate-distortion curves and BD-rates as figures."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def rd_figure(
 @styled
 def bd_rate_figure(
     table: pd.DataFrame,
-    images: str,
+    title: str,
     anchor: str,
     method: str = "pchip",
     ours: str | None = None,
@@ -118,8 +118,6 @@ def bd_rate_figure(
     ----------
     table
         BD-rates as :func:`lab.rd.tables.bd_table` returns them.
-    images
-        Label of the image set, shown in the title.
     ours
         Name of the codec to emphasise.
     live
@@ -136,8 +134,7 @@ def bd_rate_figure(
         raise WeconveneError(f"The table holds no BD-rate against '{anchor}' by {method}: measure it first.")
     measured = rows.codec.isin(live)
     looks = codec_looks(rows.codec[measured].to_list())
-    title = f"BD-rate against {ANCHOR_NAMES[anchor].shown if anchor in ANCHOR_NAMES else shown_name(anchor)}: {images}"
-    figure, (axes,) = new_figure(title, (WIDTH, 1.9 + 0.34 * len(rows)))
+    figure, (axes,) = new_figure(title, (WIDTH, 2.0 + 0.34 * len(rows)))
     axes.axvline(0.0, color=DARK, linewidth=1.2)
     for row in rows.itertuples():
         main = row.codec == ours
@@ -147,7 +144,8 @@ def bd_rate_figure(
         write_beside(axes, f"{row.bd_rate_pct:+.1f} %", row.Index, 66, ha="right", fontsize=11)
     axes.set_yticks(rows.index, rows.codec.map(shown_name))
     _emphasise(axes.get_yticklabels(), ours)
-    axes.set(ylim=(-0.6, len(rows) - 0.4), xlabel=_axis_label("BD-rate", rows))
+    against = ANCHOR_NAMES[anchor].shown if anchor in ANCHOR_NAMES else shown_name(anchor)
+    axes.set(ylim=(-0.6, len(rows) - 0.4), xlabel=_axis_label(f"BD-rate against {against}", rows))
     lines = ["line: 95 % over images, codec and anchor on the same ones"] if rows.ci_low.notna().any() else []
     lines += ["colour: measured here; grey: published averages"] if measured.any() and not measured.all() else []
     note(figure, "\n".join(lines))
@@ -155,7 +153,32 @@ def bd_rate_figure(
 
 
 @styled
-def sensitivity_figure(table: pd.DataFrame, images: str, codec: str) -> Figure:
+def rivals_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Draw one codec's BD-rate against each of its anchors, a panel for each metric, with paired intervals.
+
+    ``table`` holds rows of :func:`lab.rd.tables.bd_table` of one codec and one interpolation. Anchors without an
+    interval are published averages, and hollow.
+    """
+    metrics = [metric for metric in METRIC_TITLES if metric in set(table.metric)]
+    order = table[table.metric == metrics[0]].sort_values("bd_rate_pct", ascending=False).anchor.to_list()
+    figure, panels = new_figure(title, (WIDTH + 2.6, 2.2 + 0.36 * len(order)), 1, len(metrics), sharey=True)
+    for axes, metric in zip(panels, metrics, strict=True):
+        axes.axvline(0.0, color=DARK, linewidth=1.2)
+        for row in table[table.metric == metric].dropna(subset="bd_rate_pct").itertuples():
+            place, paired = order.index(row.anchor), np.isfinite(row.ci_low)
+            axes.hlines(place, row.ci_low, row.ci_high, color=PALETTE[0], linewidth=3.0, alpha=0.5)
+            axes.plot(row.bd_rate_pct, place, "o", color=PALETTE[0], markerfacecolor=None if paired else "white",
+                      markersize=8.0, markeredgewidth=1.6)  # fmt: skip
+            write_beside(axes, f"{row.bd_rate_pct:+.1f}", place, 40, ha="right", fontsize=11)
+        axes.set(ylim=(-0.6, len(order) - 0.4), xlabel=f"BD-rate in % by {METRIC_TITLES[metric]}")
+    names = [ANCHOR_NAMES[name].shown if name in ANCHOR_NAMES else shown_name(name) for name in order]
+    panels[0].set_yticks(range(len(order)), [f"against {fill(name, LEGEND)}" for name in names])
+    note(figure, "left of zero: fewer bits; line: 95 % over images, in pairs; hollow: a published average, no interval")
+    return figure
+
+
+@styled
+def sensitivity_figure(table: pd.DataFrame, title: str, codec: str) -> Figure:
     """Draw how one codec's BD-rate moves with the anchor (rows) and the interpolation (marks).
 
     Raises
@@ -167,7 +190,6 @@ def sensitivity_figure(table: pd.DataFrame, images: str, codec: str) -> Figure:
     if rows.empty:
         raise WeconveneError(f"The table holds no BD-rate of '{codec}': measure it first.")
     anchors = list(dict.fromkeys(rows.anchor))[::-1]
-    title = f"{codec} by anchor and interpolation: {images}"
     figure, (axes,) = new_figure(title, (WIDTH, 2.2 + 0.55 * len(anchors)))
     for i, method in enumerate(METHODS):
         found = rows[rows.method == method]

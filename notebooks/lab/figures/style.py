@@ -36,6 +36,8 @@ HEADER_LOOK = {"color": "#C4C4C4", "hatch": "////", "edgecolor": "white"}
 MARKS = "os^DvPX*"
 WIDTH = 7.2
 """Inches of a figure of curves or dots: 12 points are still 6 when it is shrunk to a column of 3.5 inches."""
+LINE = 0.065
+"""Height of a name beside the axes, as a share of theirs."""
 Dash = str | tuple[float, tuple[float, ...]]
 DASHED, DOTTED, DASH_DOT = (0, (5, 2)), (0, (1.2, 1.4)), (0, (6, 1.6, 1.4, 1.6))
 
@@ -70,6 +72,8 @@ SHOWN = {
     "AV1 4:4:4 (libaom)": "AV1 4:4:4 (libaom, speed 4)",
     "lite refined": "lite, searched",
     "bmshj2018-hyperprior": "hyperprior (2018)",
+    "paper-bmshj2018-factorized": "factorised prior (2018)",
+    "elic2022": "ELIC (2022)",
     "WeConvene": "WeConvene (2-D)",
 }
 """What figures call a codec where its name in tables says too little."""
@@ -146,6 +150,18 @@ def write(axes: Axes, text: str, at: tuple[float, float], offset: tuple[float, f
 def write_beside(axes: Axes, text: str, height: float, offset: float = 8, **look: object) -> None:
     """Write right of the axes, at a height of theirs."""
     write(axes, text, (1.0, height), (offset, 0), xycoords=("axes fraction", "data"), **look)
+
+
+def write_at_ends(axes: Axes, ends: Sequence[tuple[tuple[float, float], str, dict[str, object]]]) -> None:
+    """Write names right of the axes, near the heights of the places that they belong to, with thin lines to them.
+
+    ``ends`` are places, names and looks; the limits and scales of the axes are final.
+    """
+    within = axes.transScale + axes.transLimits  # from data to shares of the axes
+    places = [within.transform(place) for place, *_ in ends]
+    for (x, y), height, (_, text, look) in zip(places, apart([y for _, y in places], LINE), ends, strict=True):
+        axes.plot([x, 1.0], [y, height], color=look["color"], linewidth=0.6, clip_on=False, transform=axes.transAxes)
+        write(axes, text, (1.0, height), (4, 0), xycoords="axes fraction", fontsize=11, **look)
 
 
 def plain_log(axis: Axis, ticks: Sequence[float] | None = None) -> None:
