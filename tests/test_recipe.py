@@ -80,34 +80,6 @@ def test_the_recipe_names_every_trial_and_greys_what_a_seed_explains() -> None:
     assert (band.get_x(), band.get_width()) == (-1.0, 2.0)
 
 
-def test_ablations_have_a_panel_for_every_reference_and_lose_no_row() -> None:
-    table = pd.read_csv(PUBLISHED / "tables" / "ablations.csv")
-    panels = figures.ablation_figure(table, "ablations").axes
-    compared = table.dropna(subset="reference")
-    assert [axes.get_title(loc="left") for axes in panels] == [
-        "against 'baseline' (parts, no shortcut)", "against 'all, with shortcut' (parts, with shortcut)"
-    ]  # fmt: skip
-    dots = [line for axes in panels for line in axes.lines if line.get_marker() == "o"]
-    assert len(dots) == compared.bd_rate_pct.notna().sum()
-    (lost,) = [text.get_text() for axes in panels for text in axes.texts if "no common" in text.get_text()]
-    apart = " / ".join(map("{:+.1f}".format, table[table.question == "shortcut"].bd_psnr_db))
-    assert lost == f"no common quality, {apart} dB at equal rate"
-    structure = compared[compared.variant == "plain 3x3 layers"].ms_ssim_bd_rate_pct
-    assert " / ".join(map("{:+z.1f}".format, structure)) in [text.get_text() for text in panels[1].texts]
-
-
-def test_what_a_rerun_elsewhere_changed_is_shaded_with_the_seeds() -> None:
-    table = pd.read_csv(PUBLISHED / "tables" / "ablations.csv")
-    moved = table.assign(bd_rate_pct=table.bd_rate_pct + np.where(table.variant == "both, 3-D", 20.0, 0.0))
-    change = figures.rerun_change(moved, table)
-    assert change[table.variant == "both, 3-D"].eq(20).all()
-    assert change[(table.variant != "both, 3-D") & table.bd_rate_pct.notna()].eq(0).all()
-    ladder, others = figures.ablation_figure(table, "ablations", moved).axes
-    assert ladder.patches[0].get_width() == pytest.approx(40)
-    assert others.patches[0].get_width() < 4
-    assert "on another processor" in figures.ablation_figure(table, "ablations", moved).get_supxlabel()
-
-
 def test_pairs_of_weights_stand_beside_both_seeds_of_the_control() -> None:
     table = pd.read_csv(PUBLISHED / "tables" / "step_two.csv")
     (axes,) = figures.step_two_figure(table, "step 2").axes

@@ -38,39 +38,6 @@ def recipe_figure(table: pd.DataFrame, title: str) -> Figure:
 
 
 @styled
-def ablation_figure(table: pd.DataFrame, title: str, earlier: pd.DataFrame | None = None) -> Figure:
-    """Draw the BD-rate of every switch against its reference, one panel per reference, both seeds in one row.
-
-    Dots, bars and the first numbers are by PSNR; the second numbers are by MS-SSIM.
-
-    Parameters
-    ----------
-    table
-        Rows of ``results/tables/ablations.csv``.
-    earlier
-        The same trainings on another machine; what differs by no more than they did is shaded.
-    """
-    rows = table.dropna(subset="reference")
-    if earlier is not None:
-        rows = rows.assign(rerun=rerun_change(rows, earlier))
-    reference = rows.reference.str.replace(r", seed \d+$", "", regex=True)  # its own second seed names the first
-    asked, again = reference.map(table.groupby("variant").question.first()), rows.variant == reference
-    names = rows.variant.where(rows.question == asked, rows.question + ": " + rows.variant)
-    rows = rows.assign(
-        against="'" + reference + "' (" + asked + ")", again=again, name=names.where(~again, "another seed"),
-        apart=rows.bd_psnr_db.map("{:+.1f} dB at equal rate".format), also=rows.ms_ssim_bd_rate_pct,
-    )  # fmt: skip
-    return _forest(rows, title)
-
-
-def rerun_change(table: pd.DataFrame, earlier: pd.DataFrame) -> pd.Series:
-    """Return by how many points each BD-rate differs from the same training's in ``earlier``, nan where it has none."""
-    keys = ["question", "variant", "seed"]
-    before = earlier.set_index(keys).bd_rate_pct.reindex(pd.MultiIndex.from_frame(table[keys]))
-    return pd.Series(table.bd_rate_pct.to_numpy() - before.to_numpy(), index=table.index)
-
-
-@styled
 def step_two_figure(table: pd.DataFrame, title: str) -> Figure:
     """Draw the BD-rate of every pair of second-step weights against the control with weights 1 and 1.
 
@@ -92,7 +59,7 @@ def _forest(rows: pd.DataFrame, title: str, limit: float = np.inf) -> Figure:
     rows
         Columns against, name (one row of the panel for each), again (the reference itself with another seed),
         bd_rate_pct, low_pct, high_pct, and apart, which is written where there is no BD-rate. Maybe also, the BD-rate
-        by MS-SSIM, and rerun, the change when the same training was done elsewhere.
+        by MS-SSIM.
     limit
         BD-rates beyond it are cut off.
     """
@@ -108,8 +75,7 @@ def _forest(rows: pd.DataFrame, title: str, limit: float = np.inf) -> Figure:
 
 def _panel(axes: Axes, panel: pd.DataFrame, limit: float) -> None:
     """One line per name: dots at ``bd_rate_pct``, bars from ``low_pct`` to ``high_pct``, the numbers at the edge."""
-    chance = [panel.bd_rate_pct[panel.again], panel.get("rerun", pd.Series(dtype=float))]
-    band = float(pd.concat([pd.Series([0.0]), *chance]).abs().max())
+    band = float(pd.concat([pd.Series([0.0]), panel.bd_rate_pct[panel.again]]).abs().max())
     axes.axvspan(-band, band, color=BAND, linewidth=0, zorder=0.5)
     axes.axvline(0, color=DARK, linewidth=1)
     names = list(dict.fromkeys(panel.sort_values("again", ascending=False, kind="stable").name))
@@ -149,11 +115,8 @@ def _say(axes: Axes, seeds: pd.DataFrame, place: int) -> None:
 
 def _legend(rows: pd.DataFrame, limit: float) -> str:
     """Say how to read the panels, as far as they show it."""
-    other = "what another seed of the reference changes"
-    if "rerun" in rows:
-        other = "what another seed of the reference, or the same seeds on another processor, changed"
-    said = [f"Shaded: {other}", "Grey: the bar touches that"]
-    if not rows.again.any() and "rerun" not in rows:
+    said = ["Shaded: what another seed of the reference changes", "Grey: the bar touches that"]
+    if not rows.again.any():
         said = ["Grey: the bar touches zero"]
     if rows[rows.bd_rate_pct.notna()].groupby(["against", "name"]).size().max() > 1:
         said.append("Hollow: the second seed")
