@@ -101,7 +101,8 @@ def filled_in(source: str, solution: str) -> str:
 def test_exercises_wait_when_unfilled_and_their_solutions_are_right(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Run the whole notebook with every solution behind its exercise."""
+    """Run the whole notebook, on the embedded photographs, with every solution behind its exercise."""
+    monkeypatch.delenv("WECONVENE_DATA", raising=False)
     monkeypatch.setenv("WECONVENE_RESULTS", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY.root))
     node = nbformat.read(path, as_version=4)

@@ -40,7 +40,8 @@ def over_seeds(table: pd.DataFrame, column: str = "bd_rate_pct") -> pd.DataFrame
     rows = []
     for keys, own in table.dropna(subset=column).groupby(["question", "variant", "reference", "step"], sort=False):
         rows.append([*keys, own[column].mean(), *interval(own[column].to_numpy()), len(own)])
-    return pd.DataFrame(rows, columns=["question", "variant", "reference", "step", "mean", "low", "high", "seeds"])
+    columns = ["question", "variant", "reference", "step", "mean", "low", "high", "seeds"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[3:], float))
 
 
 def last_steps(table: pd.DataFrame) -> pd.DataFrame:
