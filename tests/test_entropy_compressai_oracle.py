@@ -111,10 +111,14 @@ def test_gaussian_tables_are_the_oracles() -> None:
     assert_same_tables(ConditionalTables("gaussian"), oracle)
 
 
-def test_laplacian_tables_are_those_of_the_released_weights() -> None:
+def test_laplacian_tables_are_those_of_the_released_weights_up_to_the_processors_rounding() -> None:
+    """Another processor's exponential moves some entries by a step or two of 65,536: so weights carry their tables."""
     stored = read_tensors(CHECKPOINTS / "lite.safetensors")[0]
     made = ConditionalTables("laplace")
-    assert torch.equal(packed(made._quantized_cdf, made._cdf_length), stored["laplace_conditional._packed_cdf"])
+    entries = packed(made._quantized_cdf, made._cdf_length).int() - stored["laplace_conditional._packed_cdf"].int()
+    steps = (entries + 2**15) % 2**16 - 2**15  # packed entries wrap around at 16 bits
+    assert steps.abs().max() <= 2
+    assert (steps == 0).float().mean() > 0.95
     assert torch.equal(made._offset, stored["laplace_conditional._offset"])
 
 
