@@ -6,6 +6,7 @@ same network is trained plain, and twice with 3DM-WeConv: narrower at equal para
 
 from __future__ import annotations
 
+import io
 import time
 import warnings
 from bisect import bisect
@@ -23,10 +24,10 @@ from tqdm import tqdm
 
 from lab.layer_analysis.denoising_trial import forward_macs
 from lab.paths import PUBLISHED
+from weconvene_core.atomic_files import write_bytes_atomically
 from weconvene_core.errors import WeconveneError
 from weconvene_core.layers import WeConvSpec
 from weconvene_core.layers.convert_network import obstacle, replace_convolutions
-from weconvene_core.model.checkpoint import read_tensors, write_tensors
 from weconvene_core.paths import data_folder
 from weconvene_core.training.config import Stage
 from weconvene_core.training.safeguards import NonFiniteGuard
@@ -38,7 +39,7 @@ COLUMNS = [
 PLAIN, EQUAL_PARAMETERS, EQUAL_MACS = "plain 3x3", "3DM-WeConv, equal parameters", "3DM-WeConv, equal MACs"
 SMALLEST_WIDTH, WIDEST = 4, 4  # channels, and times the plain width: 1x1 kernels everywhere would save 9 = 3 x 3
 QUANTILES, QUANTILES_RATE = ".quantiles", 1e-3  # of CompressAI's factorised prior, trained by a loss of their own
-SAVE_SECONDS = 120.0
+STATE_FILE, SAVE_SECONDS = "state.pt", 120.0
 TOLERANCE = 0.15  # by which share the nearest whole width may miss the target
 MAIN_FIGURES = {
     "denoising": "PSNR at sigma 25 (dB)",
@@ -198,22 +199,18 @@ def fit(
 
 
 def _save(network: nn.Module, optimizer: torch.optim.Optimizer, path: Path, steps: int) -> None:
-    tensors = {f"network/{name}": tensor for name, tensor in network.state_dict().items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": tensor for name, tensor in moments.items()}
-    write_tensors(path, tensors, {"steps": steps})
+    file = io.BytesIO()
+    torch.save({"network": network.state_dict(), "optimizer": optimizer.state_dict(), "steps": steps}, file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomically(path, file.getvalue())
 
 
 def _load(network: nn.Module, optimizer: torch.optim.Optimizer, path: Path) -> int:
     """Take up a state of :func:`_save`; return the steps that it has behind it."""
-    tensors, description = read_tensors(path)
-    moments: dict[int, dict[str, Tensor]] = {}
-    for key in [key for key in tensors if key.startswith("optimizer/")]:
-        _, index, name = key.split("/")
-        moments.setdefault(int(index), {})[name] = tensors.pop(key)
-    network.load_state_dict({name.removeprefix("network/"): tensor for name, tensor in tensors.items()})
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    return int(description["steps"])
+    kept = torch.load(path, weights_only=True)
+    network.load_state_dict(kept["network"])
+    optimizer.load_state_dict(kept["optimizer"])
+    return kept["steps"]
 
 
 def compare(

@@ -14,7 +14,6 @@ from lab.figures.style import (
     DARK,
     GREY,
     PALETTE,
-    SHADE,
     WIDTH,
     apart,
     new_figure,
@@ -23,6 +22,7 @@ from lab.figures.style import (
     styled,
     write_beside,
 )
+from lab.studies.effects import verdict
 from lab.studies.tasks import MATTERS, METRICS, PLAIN
 
 BAND = "#DDDDDD"
@@ -124,7 +124,6 @@ def _forest(
         _line(axes, place, value, low, high, matters, good, limit)
     axes.set_yticks(range(len(names)), list(names))
     axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.set_facecolor(SHADE if not len(names) else "white")
     axes.set_xlabel(label)
     note(figure, "bars: 95 %; shaded: too small to matter; hollow: one training, no interval; grey: undecided")
     return figure
@@ -133,9 +132,9 @@ def _forest(
 def _line(
     axes: Axes, place: int, value: float, low: float, high: float, matters: float, good: int, limit: float
 ) -> None:
-    """One effect: coloured where its whole interval lies on one side of an edge of the shaded band."""
-    ends = sorted((good * low, good * high))
-    colour = HELPS if ends[0] >= matters else HURTS if ends[1] <= -matters else DARK if _within(ends, matters) else GREY
+    """One effect, in the colour of its verdict."""
+    word = verdict(*sorted((-good * low, -good * high)), matters)  # whose rule is for what should fall
+    colour = {"helps": HELPS, "hurts": HURTS, "undecided": GREY}.get(word, DARK)
     known = np.isfinite([low, high]).all()
     if known:
         axes.plot([low, high], [place, place], color=colour, linewidth=3, solid_capstyle="butt")
@@ -150,7 +149,3 @@ def _line(
         markerfacecolor=face,
         markeredgewidth=1.5,
     )
-
-
-def _within(ends: list[float], matters: float) -> bool:
-    return -matters < ends[0] and ends[1] < matters

@@ -17,14 +17,13 @@ from compressai.losses import RateDistortionLoss
 from compressai.models import Cheng2020Anchor, CompressionModel
 from torch import Tensor
 
-from lab.applications.study import fit
+from lab.applications.study import STATE_FILE, fit
 from lab.complexity.count_macs import count_macs
 from lab.complexity.tables import COUNTING_SIZE, parameters_m
 from lab.studies import runner
 from lab.studies.runner import SIDE, Study, hashed, training_images
 from weconvene_core.image_tensors import from_8_bit, middle
 from weconvene_core.layers.convert_network import convert
-from weconvene_core.model.checkpoint import STATE
 from weconvene_core.training.config import Stage
 from weconvene_core.training.images import ImagePool, cut, draw_crops, on_device
 
@@ -66,7 +65,7 @@ class Codec:
         def loss(model: CompressionModel, x: Tensor) -> Tensor:
             return loss_of(model, x)["loss"] + model.aux_loss()
 
-        fit(model, draw, loss, self.stage, self.seed, folder / STATE)
+        fit(model, draw, loss, self.stage, self.seed, folder / STATE_FILE)
         return measure(model, pool).assign(
             network=self.network, seed=self.seed, steps=self.stage.steps, settings=self.identity
         )

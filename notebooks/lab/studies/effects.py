@@ -1,6 +1,6 @@
 """What each part of 3DM-WeConvene is worth in the paper's own form, without our shortcut: effects over training.
 
-``python -m lab.studies.effects [QUESTION...]`` trains what is missing and writes ``results/tables/effects.csv``; what
+``python -m lab.studies.effects`` trains what is missing and writes ``results/tables/effects.csv``; what
 was decided before the first run stands in ``data/protocol.md``. Every variant sees the same crops in the same order
 for the same number of steps. Parameters and kMAC/px stand beside, since steps are equal and arithmetic is not.
 """

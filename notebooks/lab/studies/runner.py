@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -288,10 +289,13 @@ def main(study: Study, description: str) -> None:
     parser.add_argument("--missing", action="store_true", help="only print what tells the missing trainings apart")
     parser.add_argument("--only", metavar="IDENTITY", help="make the points of one of them, and no table")
     options = parser.parse_args()
-    if options.missing:
-        print(*study.missing(options.questions))
-    elif options.only:
-        study.train_one(options.only)
-    else:
-        for table in study.train_missing(options.questions, options.trainings):
-            print(table.to_string(index=False), flush=True)
+    try:
+        if options.missing:
+            print(*study.missing(options.questions))
+        elif options.only:
+            study.train_one(options.only)
+        else:
+            for table in study.train_missing(options.questions, options.trainings):
+                print(table.to_string(index=False), flush=True)
+    except WeconveneError as error:
+        sys.exit(f"error: {error}")

@@ -1,8 +1,8 @@
 """Does the layer help beyond compression: denoising and classification, matched networks trained to convergence.
 
 ``python -m lab.studies.tasks [TASK...]`` trains what is missing and writes ``results/tables/tasks.csv``; question 5 of
-``data/protocol.md``. ``--rates`` trains with a tenth of the steps and judges on held-out pictures: from that table
-(``task_rates.csv``) come the learning rates in :data:`RATES`.
+``data/protocol.md``. Before it, ``--rates`` trains with a tenth of the steps, judges on held-out pictures and writes
+``task_rates.csv``: each network takes the learning rate that was best for it there.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from lab.applications import classification, denoising
-from lab.applications.study import interval, nearest_width, parameters_of, with_weconv
+from lab.applications.study import STATE_FILE, interval, nearest_width, parameters_of, with_weconv
 from lab.layer_analysis.denoising_trial import Denoiser, forward_macs
+from lab.paths import read_table, table_path
 from lab.studies import runner
 from lab.studies.effects import verdict
 from lab.studies.pooling_control import pool_layers
 from lab.studies.runner import Study, hashed, training_images
 from weconvene_core.datasets.image_sets import image_set
+from weconvene_core.errors import WeconveneError
 from weconvene_core.image_tensors import middle
 from weconvene_core.layers import WeConvSpec
-from weconvene_core.model.checkpoint import STATE
 from weconvene_core.training.config import Stage
 from weconvene_core.training.images import on_device
 
@@ -43,14 +44,12 @@ NETWORKS: dict[str, tuple[WeConvSpec, str, bool]] = {
 }
 """The 3DM-WeConv layers, what is equal, and whether averages take the place of the DWT."""
 WIDTHS = {DENOISING: 32, CLASSIFICATION: 16}  # channels of the plain network
-STAGES = {
-    DENOISING: Stage("whole", 6000, 1e-3, 1e-5, batch=8, crop=64, warmup=200),
-    CLASSIFICATION: Stage("whole", 4700, 1e-3, 1e-6, batch=64, crop=32, warmup=1200),  # one cycle of 20 epochs
+SCHEDULES: dict[str, dict[str, int]] = {
+    DENOISING: {"steps": 6000, "batch": 8, "crop": 64, "warmup": 200},
+    CLASSIFICATION: {"steps": 4700, "batch": 64, "crop": 32, "warmup": 1200},  # one cycle of 20 epochs
 }
 SEEDS = {DENOISING: (0, 1, 2), CLASSIFICATION: (0, 1, 2, 3, 4)}
 CANDIDATES, PILOT_SEED, PILOT_SHARE = (1e-3, 3e-3, 1e-2), 100, 10
-RATES: dict[tuple[str, str], float] = {}
-"""Learning rate by task and network; 3e-3 where nothing is said."""
 SIGMA, HELD_OUT = 25, 150  # strength of the noise; pictures per class that judge learning rates
 DRAWS = 2000
 POINTS = ["settings", "task", "network", "seed", "rate", "steps", "item", "value"]
@@ -76,25 +75,26 @@ class Run:
 
     @property
     def stage(self) -> Stage:
-        """The schedule; a pilot has a tenth of the steps."""
-        whole = STAGES[self.question]
-        rate = self.pilot_rate or RATES.get((self.question, self.network), 3e-3)
-        share = PILOT_SHARE if self.pilot_rate else 1
-        scaled = replace(whole, steps=whole.steps // share, warmup=whole.warmup // share)
-        return replace(scaled, learning_rate=rate, final_rate=rate / 100)
+        """The schedule: the rate rises and falls by half a cosine to a hundredth; a pilot has a tenth of the steps."""
+        schedule, rate = SCHEDULES[self.question], self.pilot_rate or best_rate(self.question, self.network)
+        if self.pilot_rate:
+            schedule = schedule | {name: schedule[name] // PILOT_SHARE for name in ("steps", "warmup")}
+        return Stage("whole", learning_rate=rate, final_rate=rate / 100, **schedule)
 
     @property
     def identity(self) -> str:
         """What tells it apart."""
-        return hashed(self.question, self.network, self.seed, asdict(self.stage), WIDTHS[self.question])
+        stage = None if self.network == BM3D else asdict(self.stage)
+        return hashed(self.question, self.network, self.seed, stage, WIDTHS[self.question])
 
     def points(self, budget: float | None, folder: Path) -> pd.DataFrame:
         """Train it, or go on with it, and measure it on test pictures, a pilot on held-out ones."""
         torch.set_num_threads(1)
         torch.manual_seed(self.seed)
-        values = (_denoised if self.question == DENOISING else _classified)(self, folder / STATE)
+        values = (_denoised if self.question == DENOISING else _classified)(self, folder / STATE_FILE)
         facts = {"task": self.question, "network": self.network, "seed": self.seed, "settings": self.identity}
-        facts |= {"rate": self.stage.learning_rate, "steps": self.stage.steps}
+        if self.network != BM3D:
+            facts |= {"rate": self.stage.learning_rate, "steps": self.stage.steps}
         return pd.DataFrame({"item": values.keys(), "value": values.values()}).assign(**facts)
 
 
@@ -146,7 +146,7 @@ def network_of(task: str, name: str) -> nn.Module:
     """Return an untrained network of a task."""
     if name == PLAIN:
         return _plain(task)(WIDTHS[task])
-    spec, equal, averages = NETWORKS[name]
+    spec, _, averages = NETWORKS[name]
     return _changed(_plain(task)(matched_width(task, name)), spec, averages)
 
 
@@ -247,10 +247,29 @@ def costs(task: str, name: str) -> tuple[int, int]:
     return parameters_of(network), forward_macs(folded.eval(), sample(task))
 
 
-def best_rates(points: pd.DataFrame) -> pd.DataFrame:
+def reached(points: pd.DataFrame) -> pd.DataFrame:
     """Return what each pilot reached, by task, network and rate."""
     keys = ["task", "network", "rate", "steps"]
     return points.groupby(keys, sort=False).value.mean().reset_index()
+
+
+def best_rate(task: str, network: str) -> float:
+    """Return the learning rate of the best pilot of a network.
+
+    Raises
+    ------
+    WeconveneError
+        If not all of its pilots have been run.
+    """
+    table = (
+        read_table("task_rates") if table_path("task_rates").is_file() else pd.DataFrame(columns=["task", "network"])
+    )
+    own = table[(table.task == task) & (table.network == network)]
+    if len(own) < len(CANDIDATES):
+        raise WeconveneError(
+            f"{task}, {network}: no learning rate was chosen; run python -m lab.studies.tasks --rates."
+        )
+    return float(own.loc[own.value.idxmax()].rate)
 
 
 def runs() -> tuple[Run, ...]:
@@ -261,10 +280,10 @@ def runs() -> tuple[Run, ...]:
 
 
 PILOTS = tuple(
-    Run(task, name, PILOT_SEED, rate) for task in STAGES for name in (PLAIN, *NETWORKS) for rate in CANDIDATES
+    Run(task, name, PILOT_SEED, rate) for task in SCHEDULES for name in (PLAIN, *NETWORKS) for rate in CANDIDATES
 )
 STUDY = Study("tasks", "task_points", runs(), compared, POINTS)
-PILOT = Study("task_rates", "task_rate_points", PILOTS, best_rates, POINTS)
+PILOT = Study("task_rates", "task_rate_points", PILOTS, reached, POINTS)
 
 if __name__ == "__main__":
     pilot = "--rates" in sys.argv
