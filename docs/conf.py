@@ -50,7 +50,7 @@ add_module_names = False
 PAGES = {
     "README.md": "readme", "CONTRIBUTING.md": "contributing", "data/README.md": "image-sets",
     "data/anchors/README.md": "published-curves", "data/checkpoints/MODEL_CARD.md": "model-card",
-    "data/checkpoints/RUNS.md": "training-runs", "results/certificate.md": "certificate",
+    "data/checkpoints/RUNS.md": "training-runs", "data/protocol.md": "protocol", "results/certificate.md": "certificate",
     "weconvene_core/README.md": "code",
 }  # fmt: skip
 """Files of the repository that are pages beside those of docs/, and what the site calls them."""
@@ -127,9 +127,9 @@ def gather(app: Sphinx, config: Config) -> None:
     for path, name in (pages | {ROOT / path: f"{name}.md" for path, name in PAGES.items()}).items():
         page = source / name
         texts[page] = relinked(path.read_text(encoding="utf-8"), path.parent, page, source)
-    for path in sorted((PUBLISHED / "notebooks").glob("*.ipynb")):
-        page = source / "chapters" / path.name
-        texts[page] = chapter(path, page, source)
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        page, published = source / "chapters" / path.name, PUBLISHED / "notebooks" / path.name
+        texts[page] = chapter(published if published.is_file() else path, page, source)  # new: not yet published
     texts[source / "gallery.md"] += gallery(source / "gallery.md")
     for page, text in texts.items():
         page.parent.mkdir(parents=True, exist_ok=True)
