@@ -50,8 +50,8 @@ add_module_names = False
 PAGES = {
     "README.md": "readme", "CONTRIBUTING.md": "contributing", "data/README.md": "image-sets",
     "data/anchors/README.md": "published-curves", "data/checkpoints/MODEL_CARD.md": "model-card",
-    "data/checkpoints/RUNS.md": "training-runs", "data/protocol.md": "protocol", "results/certificate.md": "certificate",
-    "weconvene_core/README.md": "code",
+    "data/checkpoints/RUNS.md": "training-runs", "data/protocol.md": "protocol",
+    "results/certificate.md": "certificate", "weconvene_core/README.md": "code",
 }  # fmt: skip
 """Files of the repository that are pages beside those of docs/, and what the site calls them."""
 IN_API = re.compile(r"(weconvene_core/(?:wavelets|layers|entropy|codec|model)/\w+)\.py")

@@ -16,11 +16,10 @@ from skimage.segmentation import watershed
 from torch import Tensor, nn
 
 from lab.applications.classification import Block
-from lab.applications.study import data_path, fit, spread, warn_fallback
+from lab.applications.study import data_path, spread, warn_fallback
 from weconvene_core.codec.pictures import load_rgb
 from weconvene_core.datasets.image_sets import folder_set
 from weconvene_core.errors import WeconveneError
-from weconvene_core.training.config import Stage
 
 FOLDER = "segmentation_camvid"
 SOURCE = (
@@ -114,83 +113,9 @@ def _coins() -> Scenes:
     return Scenes(*halves, ("background", "coin"), "scikit-image's coins, labels by watershed")
 
 
-def train(network: nn.Module, seed: int, data: Scenes, stage: Stage) -> None:
-    """Train on random squares, mirrored at random; void pixels have no loss."""
-
-    def draw(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-        squares = [_square(data.train[i], stage.crop, rng) for i in rng.integers(len(data.train), size=stage.batch)]
-        pictures, labels = zip(*squares, strict=True)
-        return torch.stack(pictures).float() / 255, torch.stack(labels)
-
-    def loss(net: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        labels = torch.where(batch[1] < len(data.classes), batch[1], -100)
-        return F.cross_entropy(net(batch[0]), labels, ignore_index=-100)
-
-    fit(network, draw, loss, stage, seed)
-
-
-def _square(scene: Scene, side: int, rng: np.random.Generator) -> Scene:
-    height, width = scene[1].shape
-    top, left = (int(rng.integers(length - side + 1)) for length in (height, width))
-    picture, labels = (part[..., top : top + side, left : left + side] for part in scene)
-    return (picture.flip(2), labels.flip(1)) if rng.random() < 0.5 else (picture, labels)
-
-
 @torch.no_grad()
 def predict(network: nn.Module, picture: Tensor) -> Tensor:
     """Return the labels (H, W) of a photograph (3, H, W) uint8 of any size."""
     height, width = picture.shape[1:]
     padded = F.pad(picture[None].float() / 255, [0, -width % 4, 0, -height % 4], mode="replicate")
     return network(padded).argmax(1)[0, :height, :width]
-
-
-def mean_iou(found: Sequence[Tensor], wanted: Sequence[Tensor], classes: int) -> float:
-    """Return the mean over the classes of intersection over union, 0 to 1, pixels of all pictures together.
-
-    Void pixels count nowhere; a class that neither side has is left out.
-    """
-    pairs = torch.zeros(classes, classes)
-    for a, b in zip(found, wanted, strict=True):
-        known = b < classes
-        pairs += torch.bincount(classes * b[known] + a[known], minlength=classes**2).reshape(classes, classes)
-    union = pairs.sum(0) + pairs.sum(1) - pairs.diag()
-    return float((pairs.diag() / union)[union > 0].mean())
-
-
-def boundary_score(found: Tensor, wanted: Tensor, classes: int, tolerance: int = TOLERANCE) -> float:
-    """Return the F-score of the boundaries between classes (Csurka et al., 2013), 0 to 1; nan where there are none.
-
-    A boundary pixel is right if the other map has a boundary within ``tolerance`` pixels; pixels that near to void are
-    left out.
-    """
-    void = _grown(wanted >= classes, tolerance)
-    ours, theirs = (_edges(labels) & ~void for labels in (found, wanted))
-    if not (ours.any() or theirs.any()):
-        return float("nan")
-    precision = float((ours & _grown(theirs, tolerance)).sum() / ours.sum().clamp(1))
-    recall = float((theirs & _grown(ours, tolerance)).sum() / theirs.sum().clamp(1))
-    return 2 * precision * recall / max(precision + recall, 1e-12)
-
-
-def _grown(mask: Tensor, reach: int) -> Tensor:
-    """Add all pixels within ``reach`` rows and columns to a mask (H, W) bool."""
-    return F.max_pool2d(mask[None].float(), 2 * reach + 1, 1, reach)[0] > 0
-
-
-def _edges(labels: Tensor) -> Tensor:
-    """Pixels whose right or lower neighbour has another label."""
-    right = F.pad(labels[:, 1:] != labels[:, :-1], (0, 1))
-    return right | F.pad(labels[1:] != labels[:-1], (0, 0, 0, 1))
-
-
-def measure(network: nn.Module, data: Scenes, tolerance: int = TOLERANCE) -> dict[str, float]:
-    """Return the figures of a trained network in percent: areas (mean IoU), boundaries (F-score), right pixels."""
-    found, wanted = [predict(network, picture) for picture, _ in data.test], [labels for _, labels in data.test]
-    classes = len(data.classes)
-    edges = [boundary_score(a, b, classes, tolerance) for a, b in zip(found, wanted, strict=True)]
-    known = [(a == b)[b < classes] for a, b in zip(found, wanted, strict=True)]
-    return {
-        "mean IoU (%)": 100 * mean_iou(found, wanted, classes),
-        "boundary F-score (%)": 100 * float(np.nanmean(edges)),
-        "right pixels (%)": 100 * float(torch.cat(known).float().mean()),
-    }

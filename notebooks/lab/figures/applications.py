@@ -1,41 +1,16 @@
-"""Figures of the application studies: differences with their intervals, label maps."""
+"""Figures of the chapters beyond compression: label maps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from lab.figures.style import GREY, MARKS, PALETTE, legend_below, new_figure, styled
-
-
-@styled
-def differences_figure(panels: Mapping[str, pd.DataFrame], title: str) -> Figure:
-    """Draw 3DM-WeConv minus plain with its 95 % interval over seeds, one panel per unit, one colour per matching.
-
-    ``panels`` maps a unit to rows as :func:`lab.applications.study.differences` returns them.
-    """
-    tallest = max(rows.metric.str.rpartition(", ")[0].nunique() for rows in panels.values())
-    figure, cells = new_figure(title, (11.0, 2.2 + 0.55 * tallest), columns=len(panels))
-    for axes, (unit, rows) in zip(cells, panels.items(), strict=True):
-        names = rows.metric.str.rpartition(", ")
-        metrics, matchings = list(dict.fromkeys(names[0])), list(dict.fromkeys(names[2]))
-        for i, matching in enumerate(matchings):
-            own = rows[names[2] == matching]
-            height = np.arange(len(metrics)) + 0.24 * (i - (len(matchings) - 1) / 2)
-            colour = PALETTE[i + 1]  # the first belongs to the plain network, elsewhere
-            axes.hlines(height, own.ci_low, own.ci_high, color=colour, alpha=0.5)
-            axes.plot(own.difference, height, MARKS[i + 1], color=colour, markersize=8, label=matching)
-        axes.axvline(0, color=GREY, linewidth=1.2)
-        axes.set_yticks(range(len(metrics)), metrics)
-        axes.set(ylim=(len(metrics) - 0.4, -0.6), xlabel=f"3DM-WeConv minus plain ({unit})")
-    legend_below(figure, axes, len(matchings))
-    return figure
+from lab.figures.style import legend_below, new_figure, styled
 
 
 @styled

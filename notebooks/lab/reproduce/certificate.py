@@ -115,20 +115,12 @@ def rows(tree: Tree = REPOSITORY) -> list[Row]:
 
 
 def _paper_row(tree: Tree, claim: Mapping[str, Any]) -> Row:
-    verdicts, figures = [], []
-    for piece in claim["evidence"]:
-        table = _full_table(tree, piece["table"])
-        if (there := len(fitting(table, piece))) < piece.get("rows", 0):
-            verdicts.append(OPEN)
-            figures.append(f"{piece['what']}: {there} of {piece['rows']} {piece['over']}s have been run")
-            continue
-        if (found := measured(table, piece)) is None:
-            continue
-        verdicts.append(bearing(found, piece["claims"], piece["matters"], piece.get("against", 0)))
-        figures.append(f"{piece['what']}: {found.text(piece['unit'])}")
-    agreed = verdicts[0] if len(set(verdicts)) == 1 else OPEN
+    found = [judged(tree, piece) for piece in claim["evidence"]]
+    pieces = [(piece, at) for piece, (_, at) in zip(claim["evidence"], found, strict=True)]
+    verdicts = {OPEN if at is None else bearing(at, p["claims"], p["matters"], p.get("against", 0)) for p, at in pieces}
+    agreed = UNTESTED if not verdicts else verdicts.pop() if len(verdicts) == 1 else OPEN
     how = f"{claim['how']} Budget: {claim['budget']}."
-    return Row("paper", claim["id"], claim["claim"], how, "; ".join(figures), agreed if verdicts else UNTESTED)
+    return Row("paper", claim["id"], claim["claim"], how, "; ".join(text for text, _ in found), agreed)
 
 
 def evidence(tree: Tree = REPOSITORY) -> pd.DataFrame:
@@ -136,21 +128,30 @@ def evidence(tree: Tree = REPOSITORY) -> pd.DataFrame:
 
     Columns claim, figure (as text), value, low and high; numbers are nan where nothing was tested or seeds are missing.
     """
-    found = []
+    rows = []
     for claim in read_claims(tree)["paper"]:
-        row = _paper_row(tree, claim)
-        for text, piece in zip(row.figure.split("; "), claim["evidence"], strict=False):
-            numbers = [math.nan] * 3
-            table = _full_table(tree, piece["table"])
-            enough = len(fitting(table, piece)) >= piece.get("rows", 0)
-            if enough and (at := measured(table, piece)):
+        for piece in claim["evidence"]:
+            (text, at), numbers = judged(tree, piece), [math.nan] * 3
+            if at:
                 sign = 1 if piece["claims"] == "higher" else -1
                 scaled = [sign * (end - piece.get("against", 0)) / piece["matters"] for end in at]
                 numbers = [scaled[0], *sorted(scaled[1:])]
-            found.append([row.id, text, *numbers])
-        if not row.figure:
-            found.append([row.id, UNTESTED, *[math.nan] * 3])
-    return pd.DataFrame(found, columns=["claim", "figure", "value", "low", "high"])
+            rows.append([claim["id"], text, *numbers])
+        if not claim["evidence"]:
+            rows.append([claim["id"], UNTESTED, *[math.nan] * 3])
+    return pd.DataFrame(rows, columns=["claim", "figure", "value", "low", "high"])
+
+
+def judged(tree: Tree, piece: Mapping[str, Any]) -> tuple[str, Interval | None]:
+    """Return what was found of a piece of evidence, as text and as an interval; None where it may not be judged yet."""
+    what, wanted = piece["what"], piece.get("rows", 1)
+    table = _full_table(tree, piece["table"])
+    there = 0 if table is None else len(fitting(table, piece))
+    if table is None or there < wanted:
+        missing = f"{there} of {wanted} {piece['over']}s have been run" if "over" in piece else "not measured yet"
+        return f"{what}: {missing}", None
+    found = measured(table, piece)
+    return f"{what}: {found.text(piece['unit'])}", found
 
 
 def fitting(table: pd.DataFrame, piece: Mapping[str, Any]) -> pd.DataFrame:
@@ -160,12 +161,10 @@ def fitting(table: pd.DataFrame, piece: Mapping[str, Any]) -> pd.DataFrame:
     return table.dropna(subset=piece["column"])
 
 
-def measured(table: pd.DataFrame, piece: Mapping[str, Any]) -> Interval | None:
-    """Return what a table says of a piece of evidence, None if it has no such row."""
+def measured(table: pd.DataFrame, piece: Mapping[str, Any]) -> Interval:
+    """Return what a table says of a piece of evidence of which it has rows."""
     table = fitting(table, piece)
     values = table[piece["column"]].astype(float)
-    if values.empty:
-        return None
     mean = float(values.mean())
     if "over" in piece:
         if table[piece["over"]].duplicated().any():
@@ -191,11 +190,12 @@ def bearing(found: Interval, claims: str, matters: float, against: float = 0) ->
     return SUPPORTED if low >= matters else REFUTED if high < matters else OPEN
 
 
-def _full_table(tree: Tree, name: str) -> pd.DataFrame:
-    """Return a table of this machine's if no quick run made it, else the release's."""
+def _full_table(tree: Tree, name: str) -> pd.DataFrame | None:
+    """Return a table of this machine's if no quick run made it, else the release's; None if there is neither."""
     own = f"{tree.relative(tree.results)}/tables/{name}.csv"
     quick = any(own in record.artifacts and record.mode != "full" for record in finished_runs(tree).values())
-    return _read(tree, name, own=not quick)
+    path = tree.published / "tables" / f"{name}.csv" if quick else tree.table(name)
+    return _read(tree, name, own=not quick) if path.is_file() else None
 
 
 def _read(tree: Tree, name: str, own: bool) -> pd.DataFrame:

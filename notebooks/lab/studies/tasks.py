@@ -55,7 +55,7 @@ DRAWS = 2000
 POINTS = ["settings", "task", "network", "seed", "rate", "steps", "item", "value"]
 COLUMNS = [
     "task", "network", "reference", "metric", "value", "reference_value", "difference", "low", "high", "seeds", "items",
-    "params", "macs",
+    "params", "macs", "judged",
 ]  # fmt: skip
 MATTERS = {DENOISING: 0.05, CLASSIFICATION: 0.5}
 """The smallest differences that matter, in the unit of the task's metric."""
@@ -188,7 +188,7 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
     """Return every network's difference from the plain one, paired by seed and picture, with its interval.
 
     Where there are pictures the interval is a bootstrap over seeds and pictures, else Student's over seeds. The row of
-    BM3D is what the gate needs: plain less BM3D.
+    BM3D is what the gate needs: plain less BM3D. ``judged`` says whether all seeds are there and the gate is passed.
     """
     rows = []
     for task, table in points.groupby("task", sort=False):
@@ -206,6 +206,10 @@ def compared(points: pd.DataFrame) -> pd.DataFrame:
             means = own.loc[seeds].to_numpy().mean(), reference.loc[seeds].to_numpy().mean()
             found = [task, name, against, METRICS[task], *means, change.mean(), *_interval(change)]
             rows.append([*found, *change.shape, *costs(task, name)])
+        passed = task != DENOISING or (BM3D in values and rows[-1][COLUMNS.index("difference")] >= -GATE)
+        for row in rows:
+            if row[0] == task:
+                row.append(bool(passed) and row[COLUMNS.index("seeds")] == len(SEEDS[task]))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -213,18 +217,17 @@ def conclusions(table: pd.DataFrame, task: str) -> str:
     """Return in Markdown what the study found of a task, by the rules of ``data/protocol.md``."""
     rows = table[table.task == task]
     gate, others = rows[rows.reference == BM3D], rows[rows.reference == PLAIN]
-    passed, said = True, ""
-    if task == DENOISING:
-        passed = bool((gate.difference >= -GATE).any())
-        missed = "The gate is missed, so there is no verdict." if len(gate) else "BM3D was not measured: no verdict."
-        said = f"Plain less BM3D: {gate.difference.iloc[0]:+.2f} dB. " if len(gate) else ""
-        said += "The gate is passed." if passed else missed
-    lines = [said, ""]
+    lines = []
+    if task == DENOISING and gate.empty:
+        lines = ["BM3D was not measured: no verdict.", ""]
+    elif task == DENOISING:
+        short = gate.difference.iloc[0]
+        word = "passed" if short >= -GATE else "missed, so there is no verdict"
+        lines = [f"Plain less BM3D: {short:+.2f} dB. The gate is {word}.", ""]
     for row in others.itertuples():
-        complete = row.seeds == len(SEEDS[task])
-        word = verdict(-row.high, -row.low, MATTERS[task]) if complete else "undecided"
         found = f"{row.difference:+.2f} ({row.low:+.2f} to {row.high:+.2f}), {row.seeds} of {len(SEEDS[task])} seeds"
-        lines.append(f"- {row.network}, {row.metric}: {found}" + (f": **{word}**" if passed else ""))
+        word = verdict(-row.high, -row.low, MATTERS[task]) if row.judged else "undecided"
+        lines.append(f"- {row.network}, {row.metric}: {found}: **{word}**")
     return "\n".join(lines)
 
 
