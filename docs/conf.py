@@ -85,7 +85,7 @@ def relinked(text: str, base: Path, page: Path, source: Path) -> str:
 
 def chapter(path: Path, page: Path, source: Path) -> str:
     """Return an executed notebook with links and alternative texts for the site, and an explorer without a kernel."""
-    node, base = json.loads(path.read_text(encoding="utf-8")), ROOT / "notebooks"
+    node, base = json.loads(path.read_text(encoding="utf-8")), path.parent
     node["metadata"].pop("widgets", None)
     for cell in node["cells"]:
         if cell["cell_type"] == "markdown":

@@ -127,3 +127,14 @@ def test_a_chapter_is_short_and_fits_a_page(path: Path) -> None:
     assert wide == []
     folder, links = path.parent, re.findall(r"\]\((?!http)([^)#]+)", prose)
     assert [link for link in links if not (folder / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY.published / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem
+)
+def test_links_of_a_published_copy_lead_to_files(path: Path) -> None:
+    node = nbformat.read(path, as_version=4)
+    texts = [cell.source for cell in node.cells if cell.cell_type == "markdown"]
+    texts += [o.data.get("text/markdown", "") for c in node.cells for o in c.get("outputs", []) if "data" in o]
+    links = re.findall(r"\]\((?!http)([^)#]+)", "\n".join(texts))
+    assert [link for link in links if not (path.parent / link).exists()] == []

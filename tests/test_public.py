@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -69,3 +73,35 @@ def test_the_front_matter_of_the_model_card_survives_its_filling() -> None:
     assert facts["license"] == CITATION["license"].lower()
     assert {"tags", "datasets", "metrics", "pipeline_tag", "library_name"} <= facts.keys()
     assert text.lstrip().startswith("# Model card of `lite`")
+
+
+def test_the_public_address_is_written_everywhere_and_once(tmp_path: Path) -> None:
+    for name in ("README.md", "hubconf.py", "CITATION.cff", "pyproject.toml", ".ci/address"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("lab", ".*"))
+    command = [sys.executable, tmp_path / ".ci" / "address"]
+    subprocess.run([*command, "first/try"], check=True)
+    subprocess.run([*command, "some/where"], check=True)
+    texts = {path: path.read_text(encoding="utf-8") for path in tmp_path.rglob("*") if path.is_file()}
+    assert [path.name for path, text in texts.items() if "first/try" in text] == []
+    url = "https://github.com/some/where"
+    assert yaml.safe_load(texts[tmp_path / "CITATION.cff"])["repository-code"] == url
+    assert tomllib.loads(texts[tmp_path / "pyproject.toml"])["project"]["urls"]["Repository"] == url
+    readme = texts[tmp_path / "README.md"]
+    assert f"git clone --depth 1 {url} weconvene" in readme
+    assert re.findall(r"/gh/([\w/]+)/HEAD|/github/([\w/]+)/blob", readme) == [("some/where", ""), ("", "some/where")]
+    for path in (path for path in texts if path.suffix == ".ipynb"):
+        cells = json.loads(texts[path])["cells"]
+        assert [i for i, cell in enumerate(cells) if url in "".join(cell["source"])] == [1]
+        assert [cells[0], *cells[2:]] == json.loads((ROOT / "notebooks" / path.name).read_text("utf-8"))["cells"]
+    done = subprocess.run([*command, "no address"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert ".ci/address OWNER/NAME" in done.stderr
+
+
+def test_container_and_binder_install_what_is_locked() -> None:
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    assert container["postCreateCommand"] == "make setup TORCH=cpu"
+    assert os.access(ROOT / ".binder" / "postBuild", os.X_OK)
+    assert "make setup ENV=active TORCH=cpu" in (ROOT / ".binder" / "postBuild").read_text(encoding="utf-8")

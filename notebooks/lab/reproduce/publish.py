@@ -16,6 +16,7 @@ from pathlib import Path
 from lab.reproduce import fill_readme
 from lab.reproduce.certificate import certify
 from lab.reproduce.run_records import REPOSITORY, Tree, altered, finished_runs, write_manifest
+from weconvene_core.atomic_files import write_text
 from weconvene_core.errors import WeconveneError
 
 
@@ -55,7 +56,10 @@ def _copied(tree: Tree, paths: Sequence[Path]) -> int:
     for path in paths:
         target = tree.published / path.relative_to(tree.results)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        if path.suffix == ".ipynb":  # it lies a folder deeper than its source, to which its links are relative
+            write_text(target, path.read_text(encoding="utf-8").replace("](../", "](../../"))
+        else:
+            shutil.copyfile(path, target)
     return len(paths)
 
 
