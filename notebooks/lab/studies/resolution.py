@@ -22,9 +22,10 @@ from PIL import Image
 from lab.paths import read_table, save_table
 from lab.rd.bd_rate import bd_rate, bootstrap_draws
 from lab.rd.curves import MEAN, METRIC_TITLES, VALUE_COLUMN, Metric, image_curves
+from lab.rd.ffmpeg_codecs import VVC
 from lab.rd.measure import CACHE, ImageCodec
 from lab.rd.our_codec import QUALITIES, FileCodec
-from lab.rd.pillow_codecs import JPEG_2000, avif
+from lab.rd.pillow_codecs import JPEG_2000, available, avif, measure_available
 from lab.rd.tables import bd_table
 from lab.studies.larger_sets import measure_sets
 from weconvene_core.codec.pictures import load_rgb
@@ -37,6 +38,8 @@ SCALES, SHRUNK = (1, 2, 4, 8), 4
 BLOCK = 256
 """Photographs are cut to multiples of this, so that no scale pays for padding to our blocks of 32 pixels."""
 OTHERS = (JPEG_2000, avif())
+ANCHOR = replace(VVC, qualities=(40.0, 36.0, 33.0, 30.0, 27.0))
+"""What the paper's claim is about; needs the extra ``codecs``, and takes minutes a photograph."""
 CHANGE_COLUMNS = ["dataset", "anchor", "metric", "change_pct", "ci_low", "ci_high", "images", "control"]
 
 
@@ -162,11 +165,16 @@ def _change(
 
 
 def measured_points(photographs: ImageSet, codec: FileCodec) -> pd.DataFrame:
-    """Measure the photographs at every scale, crops of theirs, and Kodak if it is available."""
+    """Measure the photographs at every scale, crops of theirs, and Kodak if it is available.
+
+    VVC is measured where the change is told from: at full size, at the size of ``SHRUNK``, and on crops.
+    """
     sets = [*(at_scale(photographs, scale) for scale in SCALES), cropped(photographs, SHRUNK)]
     with suppress(MissingSetError):
         sets.append(image_set("kodak"))
-    points = measure_sets(sets, codec, OTHERS).drop(columns="weights")
+    tables = [measure_sets(sets, codec, OTHERS).drop(columns="weights")]
+    told_from = [images for images in sets if images.name.endswith(("-1/1", f"-1/{SHRUNK}", f"-crops/{SHRUNK}"))]
+    points = pd.concat([*tables, *(measure_available(images, (ANCHOR,)) for images in told_from)], ignore_index=True)
     for images in sets:
         sizes = {path.name: np.prod(load_rgb(path).size) / 1e6 for path in images.paths}
         sizes[MEAN], own = np.mean([*sizes.values()]), points.dataset == images.name
@@ -186,7 +194,8 @@ def main() -> None:
     else:
         points = measured_points(image_set(options.set, options.limit), codec)
         save_table(points, "resolution_points", replaces="dataset")
-        headers = header_bytes([(codec.model, codec, QUALITIES[0]), *((c.name, c, c.qualities[0]) for c in OTHERS)])
+        others = [(other.name, other, other.qualities[0]) for other in available((*OTHERS, ANCHOR))]
+        headers = header_bytes([(codec.model, codec, QUALITIES[0]), *others])
         table = resolution_table(points, codec.model, headers).assign(weights=codec.weights())
         save_table(table, "resolution", 4, replaces="dataset")
         print(table.to_string(index=False))
