@@ -21,6 +21,8 @@ endif
 BIN := $(VENV)/bin
 PY := "$(BIN)/python"
 SNAKEMAKE = "$(BIN)/snakemake" --snakefile notebooks/Snakefile --config mode=$(MODE)
+# A run that was killed leaves its lock behind. Where no run is going on, take it away.
+FREE = if ls .snakemake/locks/* >/dev/null 2>&1 && ! pgrep -f '[s]nakemake --snakefile' >/dev/null; then $(SNAKEMAKE) --unlock --quiet; fi
 PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
 # A virtual environment holds absolute paths: one that was made elsewhere (a moved or copied folder) is made anew.
@@ -76,14 +78,16 @@ lint: $(STAMP) ## check style, formatting and the directions of imports
 	PYTHONPATH=notebooks "$(BIN)/lint-imports"
 
 reproduce: $(STAMP) ## run the notebooks that are not up to date, then compute the certificate
-	@$(SNAKEMAKE)
+	@$(FREE); $(SNAKEMAKE)
 
 table: $(STAMP) ## run long experiments or notebooks again by name (NAME="tiling recipe", NAME=07_complexity)
 ifeq ($(strip $(NAME)),)
 	@echo 'Name what to run again, for example: make table NAME="tiling recipe". There is:' >&2
 	@$(SNAKEMAKE) --list-rules --quiet >&2; exit 1
 else
-	@$(SNAKEMAKE) --force $(NAME)
+	@known=" $$($(SNAKEMAKE) --list-rules --quiet | tr '\n' ' ') "; for name in $(NAME); do case "$$known" in \
+	  *" $$name "*) ;; *) echo "error: there is no $$name; make table says what there is." >&2; exit 1;; esac; done
+	@$(FREE); $(SNAKEMAKE) --force $(NAME)
 endif
 
 figures: $(STAMP) ## run all notebooks again, even when up to date
