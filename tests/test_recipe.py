@@ -44,7 +44,7 @@ def test_a_trend_needs_three_points_and_is_not_drawn_beyond_them() -> None:
     assert compute_scaling.trend(table)[1] == pytest.approx(-7)
     with pytest.raises(WeconveneError, match="three"):
         compute_scaling.trend(table[:2])
-    axes = figures.compute_figure(table.assign(model="lite")).axes[0]
+    axes = figures.compute_figure(table, "less and less").axes[0]
     named = [text.get_text() for text in axes.get_legend().get_texts()]
     assert named[:2] == [f"through {which}: -7.0 points per doubling" for which in ("all points", "the later half")]
     for line in axes.lines:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from lab.figures.style import (
     styled,
     write_beside,
 )
+from lab.reproduce import certificate
 from lab.studies.effects import verdict
 from lab.studies.tasks import MATTERS, METRICS, PLAIN
 
@@ -87,7 +88,15 @@ def effects_figure(table: pd.DataFrame, title: str, matters: float) -> Figure:
     means = over_seeds(last_steps(table))
     names = means.variant + "  |  " + means.reference
     spans = means[["low", "high"]].to_numpy()
-    return _forest(names, means["mean"].to_numpy(), spans, matters, title, "BD-rate (%), below zero: fewer bits", -1)
+    return _forest(
+        names,
+        means["mean"].to_numpy(),
+        spans,
+        matters,
+        title,
+        "BD-rate (%), below zero: fewer bits",
+        _words(spans, matters, -1),
+    )
 
 
 @styled
@@ -96,7 +105,15 @@ def tasks_figure(table: pd.DataFrame, title: str) -> Figure:
     rows = table[table.reference == PLAIN]
     task = rows.task.iloc[0]
     spans = rows[["low", "high"]].to_numpy()
-    return _forest(rows.network, rows.difference.to_numpy(), spans, MATTERS[task], title, METRICS[task], +1)
+    return _forest(
+        rows.network,
+        rows.difference.to_numpy(),
+        spans,
+        MATTERS[task],
+        title,
+        METRICS[task],
+        _words(spans, MATTERS[task], +1),
+    )
 
 
 @styled
@@ -105,23 +122,41 @@ def answer_figure(evidence: pd.DataFrame, title: str) -> Figure:
 
     ``evidence`` has the columns claim, figure (as text), value, low and high, in multiples; what is not known is nan.
     """
-    spans = evidence[["low", "high"]].to_numpy().clip(-LIMIT, LIMIT)
+    spans = evidence[["low", "high"]].to_numpy()
+    words = ["undecided" if np.isnan(low) else _bearing(low, high) for low, high in spans]
     label = "Effect, in multiples of what matters (right: as the paper says)"
-    figure = _forest(evidence.claim, evidence.value.to_numpy(), spans, 1.0, title, label, +1, LIMIT)
+    figure = _forest(
+        evidence.claim, evidence.value.to_numpy(), spans.clip(-LIMIT, LIMIT), 1.0, title, label, words, LIMIT
+    )
     for place, text in enumerate(evidence.figure):
         write_beside(figure.axes[0], text, place, fontsize=10)
     return figure
 
 
+def _bearing(low: float, high: float) -> str:
+    """The certificate's verdict of a claim, as the word of an effect; 1 is what matters."""
+    found = certificate.bearing(certificate.Interval(low, low, high), "higher", 1.0)
+    if found == certificate.REFUTED:
+        return "hurts" if high <= -1 else "no effect that matters"
+    return "helps" if found == certificate.SUPPORTED else found
+
+
+def _words(spans: np.ndarray, matters: float, good: int) -> list[str]:
+    """Verdicts of effects of which those in the direction ``good`` (+1 or -1) help."""
+    return [
+        verdict(*sorted((-good * low, -good * high)), matters) for low, high in spans
+    ]  # a rule for what should fall
+
+
 def _forest(
-    names: pd.Series, values: np.ndarray, spans: np.ndarray, matters: float, title: str, label: str, good: int,
-    limit: float = np.inf,
+    names: pd.Series, values: np.ndarray, spans: np.ndarray, matters: float, title: str, label: str,
+    words: Sequence[str], limit: float = np.inf,
 ) -> Figure:  # fmt: skip
     figure, (axes,) = new_figure(title, (WIDTH + 2.0, FRAME + ROW * len(names)))
     axes.axvspan(-matters, matters, color=BAND, linewidth=0, zorder=0.5)
     axes.axvline(0, color=DARK, linewidth=1)
-    for place, (value, (low, high)) in enumerate(zip(values, spans, strict=True)):
-        _line(axes, place, value, low, high, matters, good, limit)
+    for place, (value, span, word) in enumerate(zip(values, spans, words, strict=True)):
+        _line(axes, place, value, span, word, limit)
     axes.set_yticks(range(len(names)), list(names))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel(label)
@@ -129,15 +164,12 @@ def _forest(
     return figure
 
 
-def _line(
-    axes: Axes, place: int, value: float, low: float, high: float, matters: float, good: int, limit: float
-) -> None:
+def _line(axes: Axes, place: int, value: float, span: np.ndarray, word: str, limit: float) -> None:
     """One effect, in the colour of its verdict."""
-    word = verdict(*sorted((-good * low, -good * high)), matters)  # whose rule is for what should fall
     colour = {"helps": HELPS, "hurts": HURTS, "undecided": GREY}.get(word, DARK)
-    known = np.isfinite([low, high]).all()
+    known = np.isfinite(span).all()
     if known:
-        axes.plot([low, high], [place, place], color=colour, linewidth=3, solid_capstyle="butt")
+        axes.plot(span, [place, place], color=colour, linewidth=3, solid_capstyle="butt")
     face = colour if known else "white"
     marker = "o" if abs(value) <= limit else ">" if value > 0 else "<"
     axes.plot(

@@ -129,14 +129,14 @@ def _legend(rows: pd.DataFrame, limit: float) -> str:
 
 
 @styled
-def compute_figure(table: pd.DataFrame) -> Figure:
+def compute_figure(table: pd.DataFrame, title: str) -> Figure:
     """Draw BD-rate against VVC over the pixels trained on, with the trends through all points and the later half.
 
     The points bend away from one straight line, hence the second one. Neither leads beyond what was measured.
     ``table`` holds rows of ``compute_curve.csv`` of one model.
     """
     looks = {"all points": (table, GREY, "-"), "the later half": (later_half(table), PALETTE[1], ":")}
-    figure, (axes,) = new_figure("", (9.0, 5.6))
+    figure, (axes,) = new_figure(title, (9.0, 5.6))
     for name, (rows, colour, dash) in looks.items():
         start, slope = trend(rows)
         ends = np.array([rows.megapixels.min(), rows.megapixels.max()])
@@ -147,7 +147,6 @@ def compute_figure(table: pd.DataFrame) -> Figure:
         write(axes, f"{row.steps:,} steps", (row.megapixels, row.bd_rate_pct), (9, 9), fontsize=11)
     axes.set(xscale="log", xlabel="Training, millions of pixels (logarithmic)")
     axes.set_ylabel("BD-rate against VTM-9.1 on Kodak,\nqualities 1 to 6 (%)")
-    axes.set_title(f"What compute bought {table.model.iloc[0]}")
     axes.margins(x=0.14, y=0.1)
     axes.legend(loc="upper right")
     return figure

@@ -24,7 +24,7 @@ from weconvene_core.atomic_files import write_text
 from weconvene_core.errors import WeconveneError
 
 SUPPORTED, REFUTED, OPEN, UNTESTED = "supported", "not supported", "undecided", "untested here"
-REPRODUCED, DEVIATES = "reproduced", "does not follow from its points"
+REPRODUCED, DEVIATES = "reproduced", "not obtained with our anchor"
 SAME, DIFFERS, NOTHING = "same", "differs", "nothing to compare"
 PARTS = {
     "paper": "A. Do the paper's claims hold here?",
@@ -118,9 +118,12 @@ def _paper_row(tree: Tree, claim: Mapping[str, Any]) -> Row:
     found = [judged(tree, piece) for piece in claim["evidence"]]
     pieces = [(piece, at) for piece, (_, at) in zip(claim["evidence"], found, strict=True)]
     verdicts = {OPEN if at is None else bearing(at, p["claims"], p["matters"], p.get("against", 0)) for p, at in pieces}
-    agreed = UNTESTED if not verdicts else verdicts.pop() if len(verdicts) == 1 else OPEN
+    agreed = UNTESTED if not verdicts else next(iter(verdicts)) if len(verdicts) == 1 else OPEN
     how = f"{claim['how']} Budget: {claim['budget']}."
-    return Row("paper", claim["id"], claim["claim"], how, "; ".join(text for text, _ in found), agreed)
+    said = [text for text, _ in found]
+    if {SUPPORTED, REFUTED} <= verdicts:
+        said.append("these disagree")
+    return Row("paper", claim["id"], claim["claim"], how, "; ".join(said), agreed)
 
 
 def evidence(tree: Tree = REPOSITORY) -> pd.DataFrame:
@@ -144,11 +147,11 @@ def evidence(tree: Tree = REPOSITORY) -> pd.DataFrame:
 
 def judged(tree: Tree, piece: Mapping[str, Any]) -> tuple[str, Interval | None]:
     """Return what was found of a piece of evidence, as text and as an interval; None where it may not be judged yet."""
-    what, wanted = piece["what"], piece.get("rows", 1)
+    what, wanted = piece["what"], piece.get("rows")
     table = _full_table(tree, piece["table"])
     there = 0 if table is None else len(fitting(table, piece))
-    if table is None or there < wanted:
-        missing = f"{there} of {wanted} {piece['over']}s have been run" if "over" in piece else "not measured yet"
+    if there == 0 or there != (wanted or there):
+        missing = f"{there} of {wanted} {piece['over']}s have been run" if wanted else "nothing to judge yet"
         return f"{what}: {missing}", None
     found = measured(table, piece)
     return f"{what}: {found.text(piece['unit'])}", found

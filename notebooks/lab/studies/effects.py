@@ -109,7 +109,7 @@ VARIANTS = (
     Variant("one level in the layers", {"levels": 1}, short=True),
     Variant("no channel DWT", {"channel_dwt": False, "latent_channel_dwt": False}, short=True),
     Variant("HF sees half of LF", change=half_of_lf_for_hf, short=True),
-    Variant("HF sees no LF", change=no_lf_for_hf, short=True),
+    Variant("HF sees no LF", change=no_lf_for_hf),
 )
 COMPARISONS = (
     ("layer", "2-D layers", PLAIN),
