@@ -229,7 +229,9 @@ def test_only_a_full_run_is_published_and_what_it_no_longer_draws_goes(tmp_path:
     write_text(tree.results / "figures/new.png", "new")
     write_text(tree.results / "tables/rates.csv", "mode,bpp\nfull,1.5\n")
 
-    write_text(tree.results / "notebooks/01_rates.ipynb", "[claims](../data/claims.yaml)")
+    injected = {"cell_type": "code", "metadata": {"tags": ["injected-parameters"]}, "source": "mode = 'full'"}
+    prose = {"cell_type": "markdown", "metadata": {}, "source": "[claims](../data/claims.yaml)"}
+    write_text(tree.results / "notebooks/01_rates.ipynb", json.dumps({"cells": [injected, prose]}))
     files = {tree.relative(path): sha256_of(path) for path in tree.artifacts()}
     patterns = ["figures/*", "tables/rates.csv"]
 
@@ -247,7 +249,8 @@ def test_only_a_full_run_is_published_and_what_it_no_longer_draws_goes(tmp_path:
     assert {path.stem for path in (tree.published / "tables").iterdir()} == {"rates", "of_an_experiment"}
     assert "rates" in (tree.published / "certificate.csv").read_text()
     copy = tree.published / "notebooks/01_rates.ipynb"
-    assert (copy.parent / copy.read_text().partition("(")[2].rstrip(")")).is_file()
+    (cell,) = json.loads(copy.read_text())["cells"]
+    assert (copy.parent / cell["source"].partition("(")[2].rstrip(")")).is_file()
 
 
 # ---- one notebook

@@ -16,7 +16,7 @@ from lab.studies.video_intra_codecs import one_of_each
 DATASET, ANCHOR, SIZE = "kodak", "K-A", (512, 768)
 """The images, the published anchor, and (height, width) of a picture."""
 ITS_PRESET = "paper-2d"
-CLAIM, CLAIM_PCT = "3DM-WeConvene (claim)", -12.24
+CLAIM, CLAIM_PCT = "3DM-WeConvene (claim, against VVC)", -12.24
 """The paper's abstract (arXiv 2504.04658), on Kodak."""
 CLAIM_SOURCE = "the paper's abstract; its anchor and points are not in what we could read"
 COLUMNS = [

@@ -1,4 +1,4 @@
-"""The classical codecs of Pillow on the same images, at their best honest settings.
+"""The classical codecs of Pillow on the same images, with the settings that stand here.
 
 Settings matter more than codecs here: JPEG 2000 without its colour transform (Pillow's default) costs more than twice
 the rate of JPEG 2000 with it. Each codec states all of its settings, and a test holds them to known figures.

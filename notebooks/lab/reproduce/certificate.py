@@ -36,7 +36,8 @@ RULES = {
         "Rule: a piece of evidence supports a claim if its whole 95 % interval lies beyond the smallest effect that "
         "matters, in the direction of the claim; it speaks against it if the whole interval falls short of that, "
         "so an effect that is too small to matter counts as none. *Supported* and *not supported* need all pieces to "
-        "agree, anything else is *undecided*; without evidence a claim is *untested here*. Evidence comes from runs in "
+        "agree, anything else is *undecided*; without evidence a claim is *untested here*. None of the paper's own "
+        "numbers is reproduced: no network of its size was trained. Evidence comes from runs in "
         "full mode, and evidence that lacks a seed decides nothing. The BD-rates and "
         "everything else that the paper states are its authors' figures."
     ),

@@ -8,6 +8,7 @@ else writes; README and the model card are filled from them.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -56,11 +57,18 @@ def _copied(tree: Tree, paths: Sequence[Path]) -> int:
     for path in paths:
         target = tree.published / path.relative_to(tree.results)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".ipynb":  # it lies a folder deeper than its source, to which its links are relative
-            write_text(target, path.read_text(encoding="utf-8").replace("](../", "](../../"))
+        if path.suffix == ".ipynb":
+            write_text(target, _for_readers(path.read_text(encoding="utf-8")))
         else:
             shutil.copyfile(path, target)
     return len(paths)
+
+
+def _for_readers(notebook: str) -> str:
+    """Return an executed notebook without papermill's own cell, and with links from a folder deeper than its source."""
+    node = json.loads(notebook.replace("](../", "](../../"))
+    node["cells"] = [cell for cell in node["cells"] if "injected-parameters" not in cell["metadata"].get("tags", ())]
+    return json.dumps(node, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def main() -> int:

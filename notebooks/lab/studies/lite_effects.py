@@ -61,8 +61,8 @@ TWO_D = replace(CONFIG, model={"latent_channel_dwt": False})
 PAIRS = (
     (_trained("layer", "3DM-WeConv", change=new_layers), _trained("layer", "plain 3x3", change=plain_layers)),
     (
-        _trained("entropy model", "3-D", change=new_entropy_model),
-        _trained("entropy model", "2-D", TWO_D, change=new_entropy_model),
+        _trained("entropy model", "with the channel DWT", change=new_entropy_model),
+        _trained("entropy model", "no channel DWT", TWO_D, change=new_entropy_model),
     ),
     (
         _trained("two steps", "LF 0.9, HF 1.1", replace(CONFIG, stages=(replace(STAGE, w_lf=0.9, w_hf=1.1),))),

@@ -50,7 +50,7 @@ def modern_points(images: ImageSet, fresh: bool = False) -> pd.DataFrame:
 
 
 def one_of_each(names: Iterable[str]) -> list[str]:
-    """Return the names of live codecs for a headline, one per codec and each at its best.
+    """Return the names of live codecs for a headline, one each, at the slowest setting measured on all images.
 
     AVIF is AV1, which libaom codes better by itself than Pillow's build with its settings: AVIF stays only where
     points of libaom are missing. Other settings that only pitfalls show are left out.
